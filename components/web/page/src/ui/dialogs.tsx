@@ -1,0 +1,123 @@
+// The two dialogs: the key, and the settings. Native dialogs keep the focus inside themselves and
+// give it back.
+import { useEffect, useRef, useState } from "preact/hooks";
+import type { ComponentChildren, JSX } from "preact";
+import { isPlausibleKey } from "../api/client";
+import { forgetKey, keyFailure, openDialog, removeAll, summaries, takeKey } from "../state";
+import { apiKey, theme, type Theme } from "../store/settings";
+import { focusComposer } from "./focus";
+import { Icon, type IconName } from "./icons";
+import { themes } from "./theme";
+
+export function Dialogs(): JSX.Element | null {
+  if (openDialog.value === "key") return <KeyDialog />;
+  return openDialog.value === "settings" ? <SettingsDialog /> : null;
+}
+
+function Dialog({ title, children }: { title: string; children: ComponentChildren }): JSX.Element {
+  const node = useRef<HTMLDialogElement>(null);
+  useEffect(() => {
+    node.current?.showModal();
+    return () => focusComposer();
+  }, []);
+  const close = (): void => {
+    openDialog.value = null;
+  };
+  return (
+    <dialog ref={node} aria-labelledby="dialog-title" onClose={close} onClick={(event) => event.target === node.current && close()}>
+      <div class="dialog-body">
+        <div class="dialog-head">
+          <h2 id="dialog-title">{title}</h2>
+          <button type="button" class="icon-button" aria-label="Close" onClick={close}><Icon name="close" /></button>
+        </div>
+        {children}
+      </div>
+    </dialog>
+  );
+}
+
+function KeyDialog(): JSX.Element {
+  const [text, setText] = useState("");
+  const [trying, setTrying] = useState(false);
+  const [problem, setProblem] = useState(keyFailure.value?.message ?? "");
+  const submit = async (): Promise<void> => {
+    const key = text.trim();
+    if (trying) return;
+    if (!isPlausibleKey(key)) {
+      setProblem(key === "" ? "Enter a key." : "A key is one word of letters, digits and signs, such as sk-…");
+      return;
+    }
+    setTrying(true);
+    const failure = await takeKey(key);
+    setTrying(false);
+    if (failure) setProblem(failure.message);
+  };
+  return (
+    <Dialog title="Enter your API key">
+      <p class="dialog-text">
+        The key was printed when Skerry was first started, or an administrator gave it to you. It stays in this
+        browser and is sent only to this server.
+      </p>
+      <form onSubmit={(event) => { event.preventDefault(); void submit(); }}>
+        <label for="key">API key</label>
+        <input id="key" type="password" autocomplete="off" autocapitalize="none" spellcheck={false} placeholder="sk-…" autofocus
+          value={text} aria-invalid={problem !== ""} aria-describedby="key-problem" onInput={(event) => { setText(event.currentTarget.value); setProblem(""); }} />
+        <p id="key-problem" class="problem" role="alert">{problem}</p>
+        <button type="submit" class="button primary wide" aria-disabled={trying}>{trying ? "Checking…" : "Continue"}</button>
+      </form>
+    </Dialog>
+  );
+}
+
+const themeLooks: Record<Theme, { icon: IconName; name: string }> = {
+  system: { icon: "auto", name: "System" },
+  light: { icon: "sun", name: "Light" },
+  dark: { icon: "moon", name: "Dark" },
+};
+
+function SettingsDialog(): JSX.Element {
+  const key = apiKey.value;
+  return (
+    <Dialog title="Settings">
+      <fieldset class="setting">
+        <legend>Theme</legend>
+        <div class="choices">
+          {themes.map((name) => (
+            <label key={name} class="choice">
+              <input type="radio" name="theme" value={name} checked={theme.value === name} onChange={() => (theme.value = name)} />
+              <span><Icon name={themeLooks[name].icon} />{themeLooks[name].name}</span>
+            </label>
+          ))}
+        </div>
+      </fieldset>
+      <div class="setting row">
+        <div>
+          <strong>API key</strong>
+          <p>{key ? `Kept in this browser, ending in ${key.slice(-4)}` : "None"}</p>
+        </div>
+        <button type="button" class="button" onClick={forgetKey}>{key ? "Forget key" : "Enter key"}</button>
+      </div>
+      <DeleteAll />
+    </Dialog>
+  );
+}
+
+function DeleteAll(): JSX.Element {
+  const [sure, setSure] = useState(false);
+  const count = summaries.value.length;
+  return (
+    <div class="setting row">
+      <div>
+        <strong>Chats</strong>
+        <p>{count === 0 ? "None" : count === 1 ? "One, in this browser only" : `${count}, in this browser only`}</p>
+      </div>
+      <button type="button" class="button danger" disabled={count === 0} onClick={() => {
+        if (!sure) return setSure(true);
+        openDialog.value = null;
+        void removeAll();
+      }}>
+        {sure ? "Really delete all" : "Delete all"}
+      </button>
+    </div>
+  );
+}
