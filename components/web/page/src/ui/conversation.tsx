@@ -30,6 +30,7 @@ export function ConversationView({ conversation }: { conversation: Conversation 
       <div class="conversation" ref={place} tabIndex={-1} onClick={copyCode}>
         {messages.length === 0 ? <Welcome /> : (
           <div class="column" role="log" aria-live="off" aria-label="Conversation" aria-busy={busy}>
+            <h1 class="unseen">{conversation.title}</h1>
             {messages.map((message, at) => (
               <Turn key={message.id} message={message} last={at === messages.length - 1} free={!busy} />
             ))}
