@@ -1,0 +1,120 @@
+"""Two hundred clients at once, and a hundred that vanish."""
+
+import asyncio
+import time
+from collections import Counter
+
+import pytest
+
+from crowd import Client, all_at_once
+from harness import eventually, metrics, rss_bytes
+
+STREAMS = 200
+VANISHING = 100
+# Of the edge and of the engine, for all streams together.
+MEMORY_GROWTH_BYTES_MAX = 512 << 20
+
+
+@pytest.fixture(scope="module")
+def crowd_key(admin):
+    """A key whose limits are not what is measured here."""
+    limits = {"requests_per_minute": 100_000, "tokens_per_minute": 50_000_000}
+    return admin.make_key(name="crowd", rate_limits=limits).secret
+
+
+def question(model, number=0, **options):
+    messages = [{"role": "user", "content": f"Hello! I am client {number}."}]
+    return {"model": model, "messages": messages, **options}
+
+
+def totals(edge):
+    figures = metrics(edge.engine_url())
+    return Counter(
+        cancelled=int(figures.get("skerry:requests_cancelled_total", 0)),
+        finished=int(figures.get("vllm:request_success_total", 0)),
+    )
+
+
+def idle(edge):
+    figures = metrics(edge.engine_url())
+    return (
+        figures["vllm:num_requests_running"] == 0 and figures["vllm:num_requests_waiting"] == 0
+    )
+
+
+def test_two_hundred_streams_all_end_exactly_once(edge, crowd_key, model):
+    before = {pid: rss_bytes(pid) for pid in (edge.pid, edge.engine_pid())}
+    clients = [
+        Client(edge, crowd_key, question(model, n, max_tokens=32, ignore_eos=True))
+        for n in range(STREAMS)
+    ]
+    streams = asyncio.run(all_at_once(clients))
+    assert Counter(stream.status for stream in streams) == {200: STREAMS}
+    broken = [stream for stream in streams if not stream.is_whole()]
+    assert not broken, broken[:3]
+    assert all(stream.text() for stream in streams)
+    assert Counter(r for s in streams for r in s.finish_reasons()) == {"length": STREAMS}
+    for pid, bytes_before in before.items():
+        grown = rss_bytes(pid) - bytes_before
+        assert grown < MEMORY_GROWTH_BYTES_MAX, f"{pid} grew by {grown >> 20} MiB"
+    eventually(lambda: idle(edge), 5, "the engine is idle")
+
+
+def test_memory_does_not_grow_with_the_streams_that_have_been(edge, crowd_key, model):
+    def wave():
+        clients = [Client(edge, crowd_key, question(model, n, max_tokens=8)) for n in range(100)]
+        streams = asyncio.run(all_at_once(clients))
+        assert all(stream.is_whole() for stream in streams)
+        return rss_bytes(edge.pid) + rss_bytes(edge.engine_pid())
+
+    first = [wave(), wave()][-1]
+    last = [wave() for _ in range(4)][-1]
+    assert last < first + (64 << 20), f"{first >> 20} MiB became {last >> 20} MiB"
+
+
+def test_a_hundred_that_vanish_free_their_sequences(edge, crowd_key, model):
+    eventually(lambda: idle(edge), 5, "the engine is idle")
+    before = totals(edge)
+
+    async def vanish():
+        # Too long to end by itself before the client goes.
+        body = [question(model, n, max_tokens=400, ignore_eos=True) for n in range(VANISHING)]
+        clients = [Client(edge, crowd_key, one) for one in body]
+        await asyncio.gather(*(client.send() for client in clients))
+        # Some are being answered, the others wait for their turn.
+        first = [asyncio.create_task(client.read(contents_max=1)) for client in clients]
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+        for client in clients:
+            client.vanish()
+        for task in first:
+            task.cancel()
+        await asyncio.gather(*first, return_exceptions=True)
+
+    asyncio.run(vanish())
+    began = time.monotonic()
+    eventually(lambda: idle(edge), 3, "no sequence of a vanished client is left")
+    print(f"idle {1_000 * (time.monotonic() - began):.0f} ms after the last one vanished")
+    seen = totals(edge) - before
+    assert seen["cancelled"] == VANISHING, seen
+    # The engine is as good as before.
+    streams = asyncio.run(all_at_once([Client(edge, crowd_key, question(model))]))
+    assert streams[0].is_whole()
+
+
+def test_a_client_that_vanishes_is_told_to_the_backend(scripted_edge, scripted):
+    """The same against a backend whose streams last as long as we like."""
+    before = metrics(scripted.url)["skerry:requests_cancelled_total"]
+
+    async def vanish():
+        body = question("scripted", max_tokens=4_000)
+        body["messages"][0]["content"] = "[script chunks=2000 delay=20]"
+        clients = [Client(scripted_edge, scripted_edge.first_key, body) for _ in range(20)]
+        await asyncio.gather(*(client.send() for client in clients))
+        await asyncio.gather(*(client.read(contents_max=1) for client in clients))
+        assert metrics(scripted.url)["vllm:num_requests_running"] == 20
+        for client in clients:
+            client.vanish()
+
+    asyncio.run(vanish())
+    eventually(lambda: metrics(scripted.url)["vllm:num_requests_running"] == 0, 2)
+    assert metrics(scripted.url)["skerry:requests_cancelled_total"] == before + 20
