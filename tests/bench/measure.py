@@ -1,0 +1,274 @@
+"""Rounds of load on each server, and the table of their medians.
+
+The server under test is alone on the first core; the load generator (wrk) and the
+scripted backend share the second. What counts is the CPU time of the server's
+process, from the kernel; requests per second are told beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(os.environ.get("SKERRY_BIN_DIR", ROOT / "target" / "release"))
+SERVER_CORE, LOAD_CORE = 0, 1
+CONNECTIONS = 16
+CLOCK_HZ = os.sysconf("SC_CLK_TCK")
+# Long and short streams, whose difference is the price of a chunk.
+CHUNKS_SHORT, CHUNKS_LONG = 16, 272
+# No limit is what is measured here.
+UNLIMITED = {
+    "SPIN_VARIABLE_REQUESTS_PER_MINUTE": "4000000000",
+    "SPIN_VARIABLE_TOKENS_PER_MINUTE": "4000000000",
+}
+
+
+@dataclass
+class Server:
+    popen: subprocess.Popen
+    url: str
+    key: str = ""
+
+    def cpu_s(self) -> float:
+        """User and system time of all its threads."""
+        fields = Path(f"/proc/{self.popen.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / CLOCK_HZ
+
+
+@dataclass
+class Case:
+    name: str
+    server: Server
+    path: str = "/"
+    body: dict | None = None
+    rounds: list[dict[str, float]] = field(default_factory=list)
+
+    def median(self, figure: str) -> float:
+        return statistics.median(r[figure] for r in self.rounds)
+
+    def spread(self, figure: str) -> str:
+        values = [r[figure] for r in self.rounds]
+        return f"{min(values):.3g}–{max(values):.3g}"
+
+
+class Bench:
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.started: list[subprocess.Popen] = []
+
+    def start(self, name: str, core: int, *options: str, env: dict[str, str] | None = None):
+        log = (self.folder / f"{name}.log").open("wb")
+        popen = subprocess.Popen(
+            ["taskset", "-c", str(core), str(BIN / name.split(":")[0]), *options],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            cwd=ROOT,
+            env={**os.environ, **(env or {})},
+            text=True,
+        )
+        self.started.append(popen)
+        return popen
+
+    def printing(self, name: str, core: int) -> Server:
+        """A server that prints where it listens."""
+        popen = self.start(name, core)
+        line = popen.stdout.readline()
+        if not (found := re.search(r"listening on (http://\S+)", line)):
+            sys.exit(f"{name} did not start: {line}")
+        return Server(popen, found[1])
+
+    def edge(self, name: str, manifest: Path, backend: str) -> Server:
+        port, state = free_port(), self.folder / f"{name}-state"
+        popen = self.start(
+            f"edge:{name}", SERVER_CORE, "up", "--no-build", "--from", str(manifest),
+            "--http", f"127.0.0.1:{port}", "--listen", f"127.0.0.1:{free_port()}",
+            "--operator", f"127.0.0.1:{free_port()}", "--state", str(state),
+            "--backend", backend, env=UNLIMITED,
+        )  # fmt: skip
+        url = f"http://127.0.0.1:{port}"
+        wait_for(url, popen)
+        os.set_blocking(popen.stdout.fileno(), False)
+        time.sleep(1)
+        banner = popen.stdout.read() or ""
+        key = re.search(r"\bsk-[A-Za-z0-9_-]{16,}", banner)
+        return Server(popen, url, key[0] if key else "")
+
+    def stop(self) -> None:
+        for popen in self.started:
+            popen.terminate()
+        for popen in self.started:
+            try:
+                popen.wait(20)
+            except subprocess.TimeoutExpired:
+                popen.kill()
+
+    def load(self, case: Case, seconds: float) -> dict[str, float]:
+        command = ["taskset", "-c", str(LOAD_CORE), "wrk", "-t1", f"-c{CONNECTIONS}"]
+        command += [f"-d{max(1, round(seconds))}s", "--timeout", "10s"]
+        if case.body is not None:
+            script = self.folder / f"{case.name.replace(' ', '-').replace(',', '')}.lua"
+            script.write_text(
+                'wrk.method = "POST"\n'
+                f"wrk.body = [==[{json.dumps(case.body)}]==]\n"
+                'wrk.headers["content-type"] = "application/json"\n'
+                f'wrk.headers["authorization"] = "Bearer {case.server.key}"\n'
+            )
+            command += ["-s", str(script)]
+        before, began = case.server.cpu_s(), time.monotonic()
+        said = subprocess.run(
+            [*command, case.server.url + case.path], capture_output=True, text=True, check=True
+        ).stdout
+        wall_s, cpu_s = time.monotonic() - began, case.server.cpu_s() - before
+        requests = int(re.search(r"(\d+) requests in", said)[1])
+        failed = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
+        broken = re.search(r"Socket errors: (.*)", said)
+        if failed or broken or not requests:
+            sys.exit(f"{case.name}: not every request was answered well\n{said}")
+        return {"requests_per_s": requests / wall_s, "cpu_s_per_1000": 1_000 * cpu_s / requests}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(url: str, popen: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        if popen.poll() is not None:
+            sys.exit(f"{popen.args} ended with {popen.returncode}")
+        try:
+            urllib.request.urlopen(url, timeout=2)
+            return
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            time.sleep(0.1)
+    sys.exit(f"{url} does not answer")
+
+
+def chat(chunks: int, stream: bool) -> dict:
+    content = f"[script chunks={chunks}]"
+    return {
+        "model": "scripted",
+        "messages": [{"role": "user", "content": content}],
+        "max_tokens": 512,
+        "stream": stream,
+    }
+
+
+def cases(bench: Bench) -> list[Case]:
+    backend = bench.printing("scripted-backend", LOAD_CORE)
+    native = bench.printing("native-hyper", SERVER_CORE)
+    bare = bench.edge("bare", ROOT / "tests/bench/bare/spin.toml", backend.url)
+    star = bench.edge("star", ROOT / "spin.toml", backend.url)
+    if not star.key:
+        sys.exit("edge printed no first key")
+    path = "/v1/chat/completions"
+    return [
+        Case("native hyper", native),
+        Case("bare component", bare),
+        Case("star, chat", star, path, chat(CHUNKS_SHORT, stream=False)),
+        Case(f"star, stream of {CHUNKS_SHORT}", star, path, chat(CHUNKS_SHORT, stream=True)),
+        Case(f"star, stream of {CHUNKS_LONG}", star, path, chat(CHUNKS_LONG, stream=True)),
+    ]
+
+
+def table(measured: list[Case]) -> list[str]:
+    floor = measured[0].median("cpu_s_per_1000")
+    lines = [f"{'':<22} {'requests/s':>11} {'CPU s per 1,000':>16} {'range':>15} {'x native':>9}"]
+    for case in measured:
+        cpu = case.median("cpu_s_per_1000")
+        lines.append(
+            f"{case.name:<22} {case.median('requests_per_s'):>11,.0f} {cpu:>16.4f} "
+            f"{case.spread('cpu_s_per_1000'):>15} {cpu / floor:>9.1f}"
+        )
+    return lines
+
+
+def chunk_us(measured: list[Case]) -> list[float]:
+    """CPU microseconds of each streamed chunk, round by round."""
+    short, long = measured[-2], measured[-1]
+    chunks = CHUNKS_LONG - CHUNKS_SHORT
+    return [
+        (b["cpu_s_per_1000"] - a["cpu_s_per_1000"]) * 1_000 / chunks
+        for a, b in zip(short.rounds, long.rounds, strict=True)
+    ]
+
+
+def engine(threads: int) -> dict:
+    said = subprocess.run(
+        [
+            str(BIN / "gpu-backend"), "bench", "--shape", "smollm2-135m",
+            "--threads", str(threads), "--json",
+        ],
+        capture_output=True, text=True, check=False, cwd=ROOT,
+    )  # fmt: skip
+    if said.returncode != 0:
+        sys.exit(f"gpu-backend bench: {said.stderr}")
+    return json.loads(said.stdout)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=5, help="of each round of each case")
+    parser.add_argument("--json", type=Path, default=ROOT / "target" / "bench.json")
+    parser.add_argument("--without-engine", action="store_true")
+    options = parser.parse_args()
+    if len(os.sched_getaffinity(0)) < 2:
+        sys.exit("two cores are needed: one for the server, one for the load")
+
+    folder = Path(tempfile.mkdtemp(prefix="skerry-bench-"))
+    bench = Bench(folder)
+    try:
+        measured = cases(bench)
+        for case in measured:
+            bench.load(case, 1)  # Warm.
+        for round_ in range(options.rounds):
+            for case in random.sample(measured, len(measured)):
+                case.rounds.append(bench.load(case, options.seconds))
+            print(f"round {round_ + 1} of {options.rounds}", file=sys.stderr)
+    finally:
+        bench.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    chunks = chunk_us(measured)
+    print(f"\nmedians of {options.rounds} interleaved rounds of {options.seconds:g} s; "
+          f"one core for the server, {CONNECTIONS} connections\n")  # fmt: skip
+    print("\n".join(table(measured)))
+    print(f"\na streamed chunk costs {statistics.median(chunks):.1f} µs of CPU "
+          f"({min(chunks):.1f}–{max(chunks):.1f})")  # fmt: skip
+    result = {
+        "rounds": options.rounds,
+        "seconds": options.seconds,
+        "cases": {case.name: case.rounds for case in measured},
+        "chunk_us": chunks,
+    }
+    if not options.without_engine:
+        result["engine"] = engine(threads=2)
+        print("\nengine, SmolLM2-135M's shape, 2 threads:")
+        print(json.dumps(result["engine"], indent=2))
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(result, indent=2) + "\n")
+    print(f"\nevery round: {options.json}")
+
+
+if __name__ == "__main__":
+    main()
