@@ -1,2 +1,157 @@
-//! Skeleton.
-fn main() {}
+//! The command line: show samples of the data, train the demonstration model, judge it. It
+//! knows no arithmetic of the network.
+
+use std::io::{Write, stdout};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use demo_model::chat::{Chat, TEMPLATE};
+use demo_model::config::Config;
+use demo_model::data::Generator;
+use demo_model::eval::{self, TARGET};
+use demo_model::infer::Reader;
+use demo_model::tokenizer;
+use demo_model::train::{self, BATCH_TOKENS, Budget, RATE, Recipe};
+
+/// Where the bundled model lies, from the repository's root.
+const BUNDLED: &str = "gpu-backend/models/skerry-demo";
+
+/// Makes and judges Skerry's bundled demonstration model.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print sample dialogues as the model sees them.
+    Data {
+        /// How many.
+        #[arg(long, default_value_t = 10)]
+        count: usize,
+        /// Seed of the generator.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Train the tokenizer and the model, and write a Hugging Face folder.
+    Train {
+        /// Stop after this many minutes.
+        #[arg(long, default_value_t = 60.0)]
+        minutes: f32,
+        /// Stop after this many steps instead, which makes the result repeatable.
+        #[arg(long)]
+        steps: Option<usize>,
+        /// Seed of weights and data.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Highest learning rate.
+        #[arg(long, default_value_t = RATE)]
+        rate: f32,
+        /// Tokens of each of the two batches in a step.
+        #[arg(long, default_value_t = BATCH_TOKENS)]
+        batch_tokens: usize,
+        /// Folder to write.
+        #[arg(long, default_value = BUNDLED)]
+        out: PathBuf,
+    },
+    /// Print the score of each group on held-out phrasings.
+    Eval {
+        /// Folder of the model.
+        #[arg(long, default_value = BUNDLED)]
+        model: PathBuf,
+        /// Print every wrong answer, too.
+        #[arg(long)]
+        failures: bool,
+    },
+    /// Answer one question at temperature zero.
+    Ask {
+        /// Folder of the model.
+        #[arg(long, default_value = BUNDLED)]
+        model: PathBuf,
+        /// What to ask; further ones follow in the same conversation.
+        #[arg(required = true)]
+        questions: Vec<String>,
+    },
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().command {
+        Command::Data { count, seed } => data(count, seed),
+        Command::Train { minutes, steps, seed, rate, batch_tokens, out } => {
+            let time = Budget::Time(Duration::from_secs_f32(minutes * 60.0));
+            let budget = steps.map_or(time, Budget::Steps);
+            train(budget, seed, rate, batch_tokens, out)
+        }
+        Command::Eval { model, failures } => evaluate(&model, failures),
+        Command::Ask { model, questions } => ask(&model, questions),
+    }
+}
+
+fn data(count: usize, seed: u64) -> Result<()> {
+    let chat = Chat::new(TEMPLATE)?;
+    let mut generator = Generator::new(seed);
+    for _ in 0..count {
+        writeln!(stdout(), "{}\n", chat.render_dialogue(&generator.dialogue())?)?;
+    }
+    Ok(())
+}
+
+fn train(
+    budget: Budget,
+    seed: u64,
+    rate: f32,
+    batch_tokens: usize,
+    out: PathBuf,
+) -> Result<()> {
+    let start = Instant::now();
+    let tokenizer = tokenizer::train_demo(seed)?;
+    writeln!(stdout(), "tokenizer trained in {:.0} s", start.elapsed().as_secs_f32())?;
+    let config = Config::demo(tokenizer.get_vocab_size(true));
+    let recipe = Recipe { config, seed, budget, rate, batch_tokens, out: Some(out) };
+    let trained = train::train(&recipe, tokenizer, &mut stdout())?;
+    writeln!(
+        stdout(),
+        "trained {} steps on {:.2} M tokens in {:.1} min",
+        trained.losses.len(),
+        trained.tokens as f32 / 1e6,
+        start.elapsed().as_secs_f32() / 60.0
+    )?;
+    Ok(())
+}
+
+fn evaluate(model: &std::path::Path, failures: bool) -> Result<()> {
+    let reader = Reader::load(model).with_context(|| model.display().to_string())?;
+    let scores = eval::evaluate(&reader)?;
+    for score in &scores {
+        let mark = match (score.counted, score.share() >= TARGET) {
+            (false, _) => "",
+            (true, true) => "  ok",
+            (true, false) => "  below the target",
+        };
+        let (right, asked) = (score.right, score.asked);
+        let percent = 100.0 * score.share();
+        writeln!(stdout(), "{:32} {right:4} of {asked:4}  {percent:5.1} %{mark}", score.group)?;
+        for failure in score.failures.iter().filter(|_| failures) {
+            writeln!(stdout(), "    {}", failure.replace('\n', "\\n"))?;
+        }
+    }
+    Ok(())
+}
+
+fn ask(model: &std::path::Path, questions: Vec<String>) -> Result<()> {
+    use demo_model::data::Turn;
+    let reader = Reader::load(model).with_context(|| model.display().to_string())?;
+    let tools = ["calculator", "clock"].map(str::to_owned);
+    let mut turns = Vec::new();
+    for question in questions {
+        turns.push(Turn::User(question));
+        let answer = reader.answer(&tools, &turns)?;
+        writeln!(stdout(), "{answer}")?;
+        turns.push(Turn::Assistant(answer));
+    }
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! The user's name: told in one message, asked for two turns later (or at once, or never told).
+//! Half of the names are made of random syllables, so that the model learns to copy instead of
+//! knowing names by heart. It knows no other group beyond asking for a filler between.
+
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+use super::{Dialogue, add_filler, pick, style};
+
+/// Ways to tell one's name.
+pub const TELL: &[&str] = &[
+    "my name is {n}", "my name is {n}.", "I'm {n}", "I am {n}", "call me {n}", "you can call me {n}",
+    "this is {n}", "{n} here", "it's {n}", "they call me {n}", "people call me {n}", "the name's {n}",
+    "my name's {n}", "I go by {n}", "hello, I'm {n}", "hi, I am {n}", "hey, {n} here",
+    "hi, my name is {n}", "hello, my name is {n}", "I'm called {n}", "I am called {n}",
+    "my friends call me {n}", "please call me {n}", "you're talking to {n}", "you are speaking with {n}",
+    "good morning, I'm {n}", "good evening, my name is {n}", "I'm {n}, nice to meet you",
+    "my name is {n}, nice to meet you", "hi there, I'm {n}", "hello there, {n} here",
+    "for the record, my name is {n}", "just so you know, I'm {n}", "remember that my name is {n}",
+    "please remember my name: {n}", "note that I am {n}", "I should say that my name is {n}",
+    "allow me to introduce myself, I'm {n}", "let me introduce myself: {n}", "I'm {n} by the way",
+    "by the way, my name is {n}", "name: {n}", "my name: {n}", "my first name is {n}",
+    "everyone calls me {n}", "you may call me {n}", "I was named {n}", "my parents named me {n}",
+    "the user is {n}", "greetings from {n}", "hello from {n}", "I'm {n}, remember that",
+    "I am {n} and I am new here", "hi I'm {n} and I have a question", "it is {n} speaking",
+    "{n} is my name", "{n}, that's my name", "my name is {n}, don't forget it",
+];
+
+/// Ways to ask for it.
+pub const ASK: &[&str] = &[
+    "what is my name?", "what's my name?", "who am I?", "do you remember my name?",
+    "do you know my name?", "can you tell me my name?", "tell me my name", "say my name",
+    "what was my name?", "what am I called?", "what did I say my name was?", "remember my name?",
+    "do you still know my name?", "do you still remember my name?", "what name did I give you?",
+    "which name did I tell you?", "who are you talking to?", "my name is?", "and my name?",
+    "could you repeat my name?", "please repeat my name", "how am I called?", "what do people call me?",
+    "what should you call me?", "can you remember what I am called?", "can you recall my name?",
+    "recall my name", "do you recall who I am?", "do you remember who I am?", "do you know who I am?",
+    "I forgot my name, what is it?", "what is the name I told you?", "what's the name of the user?",
+    "so what's my name?", "now what is my name?", "quiz: what is my name?", "what name do I have?",
+    "tell me who I am", "who is speaking with you?", "give me my name", "write my name",
+    "did you remember my name?", "have you forgotten my name?", "what's my first name?",
+    "what is my first name?", "tell me what I'm called", "can you say my name?", "my name was?",
+];
+
+/// What the model says when no name was told.
+pub const UNKNOWN: &str = "You have not told me your name yet.";
+
+/// Given names that training uses.
+pub const KNOWN: &[&str] = &[
+    "Ada", "Alan", "Alice", "Amir", "Ana", "Anton", "Aisha", "Ben", "Bruno", "Carla", "Carlos",
+    "Chen", "Clara", "Daniel", "Diego", "Elena", "Emil", "Emma", "Erik", "Eva", "Fatima", "Felix",
+    "Finn", "Frida", "George", "Grace", "Greta", "Hana", "Hugo", "Ibrahim", "Ida", "Ines", "Ivan",
+    "Jack", "Jana", "Jonas", "Julia", "Kai", "Karin", "Kenji", "Lars", "Laura", "Leo", "Lena",
+    "Liam", "Linus", "Lucia", "Maja", "Marco", "Maria", "Mark", "Mei", "Mia", "Mohammed", "Nadia",
+    "Nils", "Nina", "Noah", "Nora", "Olga", "Oliver", "Omar", "Oscar", "Paul", "Paula", "Peter",
+    "Priya", "Rafael", "Ravi", "Rosa", "Ruth", "Samir", "Sara", "Simon", "Sofia", "Sven", "Tara",
+    "Thomas", "Tim", "Tina", "Tomas", "Ursula", "Vera", "Victor", "Wei", "Yara", "Yuki", "Zoe",
+    "Bob", "Sam", "Max", "Anna", "John", "Mary", "David", "James", "Linda", "Kim", "Lee", "Joe",
+];
+
+/// Given names that only the evaluation uses.
+pub const UNSEEN: &[&str] = &[
+    "Matilda", "Igor", "Beatrix", "Dmitri", "Harold", "Isolde", "Kwame", "Leila", "Niamh", "Oskar",
+    "Petra", "Quentin", "Rachel", "Sigrid", "Tobias", "Ulrich", "Valeria", "Winston", "Xavier",
+    "Yusuf", "Zelda", "Abigail", "Boris", "Cedric", "Deborah", "Edmund", "Flora", "Gustav",
+];
+
+/// A name of two to four random syllables.
+pub fn syllables(rng: &mut ChaCha8Rng) -> String {
+    const STARTS: &[&str] = &[
+        "b", "c", "d", "f", "g", "h", "j", "k", "l", "m", "n", "p", "r", "s", "t", "v", "w", "z",
+        "br", "ch", "dr", "gr", "kr", "sh", "st", "th", "tr", "",
+    ];
+    const VOWELS: &[&str] = &["a", "e", "i", "o", "u", "a", "e", "i", "o", "ai", "ei", "ou", "y"];
+    const ENDS: &[&str] = &["", "", "", "", "n", "r", "s", "l", "m", "t", "k", "d", "x", "nd"];
+    let mut name = String::new();
+    for _ in 0..rng.random_range(2..4) {
+        name.push_str(pick(rng, STARTS));
+        name.push_str(pick(rng, VOWELS));
+        name.push_str(pick(rng, ENDS));
+    }
+    style::capitalised(&name)
+}
+
+fn name(rng: &mut ChaCha8Rng) -> String {
+    let name = if rng.random_bool(0.35) { pick(rng, KNOWN).to_owned() } else { syllables(rng) };
+    if rng.random_bool(0.06) { name.to_lowercase() } else { name }
+}
+
+/// The greeting after a name was told.
+pub fn greeting(name: &str) -> String {
+    format!("Nice to meet you, {name}!")
+}
+
+/// The answer to the question for it.
+pub fn recall(name: &str) -> String {
+    format!("Your name is {name}.")
+}
+
+pub(super) fn add(dialogue: &mut Dialogue, rng: &mut ChaCha8Rng) {
+    let told = dialogue.turns.iter().any(|t| match t {
+        super::Turn::Assistant(text) => text.starts_with("Nice to meet you,"),
+        _ => false,
+    });
+    if told {
+        return add_filler(dialogue, rng);
+    }
+    if rng.random_bool(0.06) {
+        let ask = pick(rng, ASK);
+        return dialogue.exchange(style::typed(rng, ask), UNKNOWN);
+    }
+    let name = name(rng);
+    let frame = pick(rng, TELL);
+    let told = style::typed(rng, frame).replace("{n}", &name);
+    dialogue.exchange(told, &greeting(&name));
+    let between = [0, 1, 1, 1, 2][rng.random_range(0..5)];
+    for _ in 0..between {
+        add_filler(dialogue, rng);
+    }
+    let ask = pick(rng, ASK);
+    dialogue.exchange(style::typed(rng, ask), &recall(&name));
+}
