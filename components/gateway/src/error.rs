@@ -1,0 +1,316 @@
+//! Everything that a client can be told has gone wrong, and the one place that
+//! turns it into a status, headers and OpenAI's error object.
+//!
+//! It does NOT know how a request is carried out: callers say what happened, in
+//! the client's words and, apart from them, in the operator's.
+
+use serde::{Deserialize, Serialize};
+
+use crate::bindings::skerry::chat::auth::AuthError;
+use crate::bindings::skerry::chat::rate_limit::{Quantity, RateLimitError, State};
+use crate::bindings::skerry::chat::router::RouteError;
+use crate::bindings::skerry::chat::session::SessionError;
+use crate::headers::limit_headers;
+use crate::reply::Reply;
+
+/// OpenAI's error kinds: what a client library turns into an exception's class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    InvalidRequest,
+    Authentication,
+    NotFound,
+    RateLimit,
+    Server,
+    Overloaded,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::InvalidRequest | Kind::NotFound => "invalid_request_error",
+            Kind::Authentication => "authentication_error",
+            Kind::RateLimit => "rate_limit_error",
+            Kind::Server => "server_error",
+            Kind::Overloaded => "overloaded_error",
+        }
+    }
+}
+
+/// One failure. `message` is for the client, `detail` for the operator's log.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    pub(crate) status: u16,
+    pub(crate) kind: Kind,
+    pub(crate) code: Option<String>,
+    pub(crate) param: Option<String>,
+    pub(crate) message: String,
+    pub(crate) detail: Option<String>,
+    /// Milliseconds after which a retry can help.
+    pub(crate) retry_after_ms: Option<u64>,
+    pub(crate) limits: Option<State>,
+    /// The methods that the route has, for 405.
+    pub(crate) allow: Option<&'static str>,
+}
+
+/// OpenAI's error object; all four keys are always there.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ErrorBody {
+    pub(crate) error: ErrorObject,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ErrorObject {
+    pub(crate) message: String,
+    #[serde(rename = "type", default)]
+    pub(crate) kind: Option<String>,
+    #[serde(default)]
+    pub(crate) param: Option<String>,
+    #[serde(default)]
+    pub(crate) code: Option<serde_json::Value>,
+}
+
+impl ApiError {
+    fn new(status: u16, kind: Kind, code: Option<&str>, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            kind,
+            code: code.map(str::to_owned),
+            param: None,
+            message: message.into(),
+            detail: None,
+            retry_after_ms: None,
+            limits: None,
+            allow: None,
+        }
+    }
+
+    /// 400 for one field of the request, named by its path, such as `messages[0].role`.
+    pub(crate) fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
+        let mut error = Self::new(400, Kind::InvalidRequest, Some("invalid_value"), message);
+        error.param = Some(param.into());
+        error
+    }
+
+    /// 400 for a field that exists in OpenAI's API, or not at all, and is not served.
+    pub(crate) fn unsupported(param: impl Into<String>, message: impl Into<String>) -> Self {
+        let mut error = Self::invalid(param, message);
+        error.code = Some("unsupported_parameter".into());
+        error
+    }
+
+    /// 400 for a body that is not JSON.
+    pub(crate) fn malformed(message: impl Into<String>) -> Self {
+        Self::new(400, Kind::InvalidRequest, Some("invalid_json"), message)
+    }
+
+    pub(crate) fn body_too_large(bytes_max: usize) -> Self {
+        let message = format!("The request's body is larger than {bytes_max} bytes.");
+        Self::new(
+            413,
+            Kind::InvalidRequest,
+            Some("request_too_large"),
+            message,
+        )
+    }
+
+    pub(crate) fn unknown_route(method: &str, path: &str) -> Self {
+        let message = format!("Unknown request URL: {method} {path}.");
+        Self::new(404, Kind::NotFound, Some("unknown_url"), message)
+    }
+
+    pub(crate) fn method_not_allowed(method: &str, path: &str, allow: &'static str) -> Self {
+        let message = format!("{method} is not allowed for {path}; use {allow}.");
+        let mut error = Self::new(
+            405,
+            Kind::InvalidRequest,
+            Some("method_not_allowed"),
+            message,
+        );
+        error.allow = Some(allow);
+        error
+    }
+
+    pub(crate) fn unknown_model(model: &str) -> Self {
+        let message =
+            format!("The model `{model}` does not exist or you do not have access to it.");
+        let mut error = Self::new(404, Kind::NotFound, Some("model_not_found"), message);
+        error.param = Some("model".into());
+        error
+    }
+
+    /// 503: a part of the platform could not be reached; a retry can help.
+    pub(crate) fn unavailable(what: &'static str, detail: impl Into<String>) -> Self {
+        let message = format!("{what} cannot be reached right now. Please try again.");
+        let mut error = Self::new(503, Kind::Overloaded, Some("service_unavailable"), message);
+        error.detail = Some(detail.into());
+        error.retry_after_ms = Some(1_000);
+        error
+    }
+
+    /// 500: a defect of the platform.
+    pub(crate) fn internal(detail: impl Into<String>) -> Self {
+        let message = "The server had an error while processing your request. Sorry about that!";
+        let mut error = Self::new(500, Kind::Server, Some("internal_error"), message);
+        error.detail = Some(detail.into());
+        error
+    }
+
+    /// 502: every backend failed, or the last one in mid-answer.
+    pub(crate) fn backend_failed(detail: impl Into<String>) -> Self {
+        let message = "The model's backend failed while it answered. Please try again.";
+        let mut error = Self::new(502, Kind::Server, Some("backend_error"), message);
+        error.detail = Some(detail.into());
+        error
+    }
+
+    /// 503: every backend is busy.
+    pub(crate) fn backend_busy(retry_after_ms: u64) -> Self {
+        let message = "The model is overloaded right now. Please try again.";
+        let mut error = Self::new(503, Kind::Overloaded, Some("overloaded"), message);
+        error.retry_after_ms = Some(retry_after_ms);
+        error
+    }
+
+    /// A backend's own refusal of the request (400, 404, 413, 422), in its words.
+    pub(crate) fn refused_by_backend(status: u16, body: &[u8]) -> Self {
+        let Ok(body) = serde_json::from_slice::<ErrorBody>(body) else {
+            return Self::backend_failed(format!("{status} with a body that is no error object"));
+        };
+        let mut error = Self::new(status, Kind::InvalidRequest, None, body.error.message);
+        error.param = body.error.param;
+        error.code = body.error.code.map(|code| match code {
+            serde_json::Value::String(code) => code,
+            other => other.to_string(),
+        });
+        error
+    }
+
+    /// The body: OpenAI's error object.
+    pub(crate) fn body(&self) -> ErrorBody {
+        ErrorBody {
+            error: ErrorObject {
+                message: self.message.clone(),
+                kind: Some(self.kind.name().into()),
+                param: self.param.clone(),
+                code: self.code.clone().map(Into::into),
+            },
+        }
+    }
+
+    /// The whole answer: the only place where an error becomes a status.
+    pub(crate) fn into_reply(self) -> Reply {
+        if let Some(detail) = &self.detail {
+            crate::log::error(self.code.as_deref().unwrap_or(self.kind.name()), detail);
+        }
+        let mut reply = Reply::json(self.status, &self.body());
+        if let Some(milliseconds) = self.retry_after_ms {
+            // RFC 9110 §10.2.3: whole seconds. `retry-after-ms` is OpenAI's finer form.
+            reply.header(
+                "retry-after",
+                milliseconds.div_ceil(1_000).max(1).to_string(),
+            );
+            reply.header("retry-after-ms", milliseconds.to_string());
+        }
+        if let Some(limits) = &self.limits {
+            reply.headers.extend(limit_headers(limits));
+        }
+        if let Some(allow) = self.allow {
+            reply.header("allow", allow.to_owned());
+        }
+        if self.status == 401 {
+            // RFC 9110 §11.6.1: a 401 names its scheme.
+            reply.header("www-authenticate", "Bearer".to_owned());
+        }
+        reply
+    }
+}
+
+impl From<AuthError> for ApiError {
+    fn from(error: AuthError) -> Self {
+        let refused = |message: String| {
+            Self::new(401, Kind::Authentication, Some("invalid_api_key"), message)
+        };
+        match error {
+            AuthError::Missing => refused(
+                "You didn't provide an API key. Send it as a header: Authorization: Bearer sk-…"
+                    .into(),
+            ),
+            AuthError::Malformed(expected) => {
+                refused(format!("Incorrect API key provided: {expected}."))
+            }
+            AuthError::Unknown => refused("Incorrect API key provided.".into()),
+            AuthError::Expired => refused("This API key has expired.".into()),
+            AuthError::Unavailable(detail) => Self::unavailable("The key directory", detail),
+        }
+    }
+}
+
+impl From<RateLimitError> for ApiError {
+    fn from(error: RateLimitError) -> Self {
+        let rejection = match error {
+            RateLimitError::Rejected(rejection) => rejection,
+            RateLimitError::Unavailable(detail) => {
+                return Self::unavailable("The rate limiter", detail);
+            }
+        };
+        let (quantity, limit) = match rejection.quantity {
+            Quantity::Requests => ("requests", rejection.state.requests.limit),
+            Quantity::Tokens => ("tokens", rejection.state.tokens.limit),
+        };
+        let message = match rejection.retry_after_ms {
+            Some(wait) => format!(
+                "Rate limit reached: {limit} {quantity} per minute. Please try again in {}.",
+                crate::headers::duration(wait)
+            ),
+            None => format!(
+                "Request too large: it may use more than the limit of {limit} {quantity} per \
+                 minute. Shorten the prompt or lower max_completion_tokens."
+            ),
+        };
+        let mut error = Self::new(429, Kind::RateLimit, Some("rate_limit_exceeded"), message);
+        error.retry_after_ms = rejection.retry_after_ms;
+        error.limits = Some(rejection.state);
+        error
+    }
+}
+
+impl From<SessionError> for ApiError {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::NotFound => {
+                let message = "No such conversation in this project.";
+                let mut error =
+                    Self::new(404, Kind::NotFound, Some("conversation_not_found"), message);
+                error.param = Some("conversation".into());
+                error
+            }
+            SessionError::TooLong => {
+                let message = "The newest messages alone are longer than the model's context.";
+                let mut error = Self::new(
+                    400,
+                    Kind::InvalidRequest,
+                    Some("context_length_exceeded"),
+                    message,
+                );
+                error.param = Some("messages".into());
+                error
+            }
+            SessionError::Unavailable(detail) => Self::unavailable("The conversation", detail),
+        }
+    }
+}
+
+impl ApiError {
+    /// A route that could not be had for `model`.
+    pub(crate) fn no_route(error: RouteError, model: &str) -> Self {
+        match error {
+            RouteError::UnknownModel => Self::unknown_model(model),
+            RouteError::NoBackend(retry_after_ms) => {
+                let mut error = Self::unavailable("The model's backend", "no healthy backend");
+                error.retry_after_ms = Some(retry_after_ms);
+                error
+            }
+            RouteError::Misconfigured(detail) => Self::internal(detail),
+        }
+    }
+}

@@ -1,0 +1,466 @@
+//! One turn, from an admitted request to its settled end: the gateway carries out
+//! what the orchestrator decides.
+//!
+//! `Invariant:` what was admitted is settled exactly once, on every way out.
+//! `Invariant:` a turn is stored and its usage is durable before the client is told
+//! that the answer is complete.
+
+mod open;
+
+use serde_json::Value;
+
+use crate::backend::{WireUsage, tool_definitions};
+use crate::bindings::skerry::chat::billing::UsageEvent;
+use crate::bindings::skerry::chat::orchestrator::{
+    Action, Event, ModelOutcome, ToolUse, TurnOptions,
+};
+use crate::bindings::skerry::chat::rate_limit::{Admission, State};
+use crate::bindings::skerry::chat::router::Target;
+use crate::bindings::skerry::chat::tools::ToolError;
+use crate::bindings::skerry::chat::types::{
+    FinishReason, Message, MessageRole, Principal, ToolCall, Usage,
+};
+use crate::error::ApiError;
+use crate::output::{Gone, Identity, Output, StepEvent};
+use crate::platform::{Platform, Turn};
+use crate::relay::{Relay, RelayError};
+use crate::request::{ChatRequest, ToolChoice};
+use crate::timing::Timing;
+use open::Opened;
+
+/// Taken from the token ceiling for an answer whose length the client left open;
+/// settled to what was used.
+const COMPLETION_TOKENS_ASSUMED: u32 = 512;
+const TOOL_ROUNDS_DEFAULT: u32 = 4;
+/// The longest answer of a tool that a model is shown.
+const TOOL_OUTPUT_BYTES_MAX: usize = 64 << 10;
+
+/// Why a turn ended before its end.
+#[derive(Debug)]
+pub(crate) enum Interrupt {
+    Gone,
+    Failed(ApiError),
+}
+
+impl From<Gone> for Interrupt {
+    fn from(_: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+impl From<ApiError> for Interrupt {
+    fn from(error: ApiError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+pub(crate) struct Exchange<P: Platform> {
+    platform: P,
+    who: Principal,
+    request: ChatRequest,
+    request_id: String,
+    admission: Admission,
+    /// The whole prompt as it grows; from `own_from` on it is this turn's.
+    messages: Vec<Message>,
+    own_from: usize,
+    turn: Option<P::Turn>,
+    /// Tools that go to the model: the client's, or else the platform's.
+    tools: Option<Value>,
+    /// They are the client's, who runs them.
+    client_tools: bool,
+    next: Option<Action>,
+    opened: Option<Opened<P::Upstream>>,
+    target: Option<Target>,
+    pub(crate) timing: Timing,
+    started_ns: u64,
+    started_unix_ms: u64,
+    usage: Usage,
+    model_calls: u32,
+    tool_calls: u32,
+    /// What the client was shown of a call that was cut.
+    cut_text: String,
+}
+
+impl<P: Platform> Exchange<P> {
+    /// Admits the request and carries the turn to where the model begins to answer,
+    /// so that every refusal until there has its own status.
+    pub(crate) async fn begin(
+        platform: P,
+        who: Principal,
+        request: ChatRequest,
+        request_id: String,
+        mut timing: Timing,
+        started_ns: u64,
+    ) -> Result<Self, ApiError> {
+        let clock = platform.monotonic_ns();
+        let prompt_tokens = platform.estimate_tokens(&request.messages).await;
+        let completion_tokens = request
+            .completion_tokens_max
+            .map_or(COMPLETION_TOKENS_ASSUMED, |(tokens, _)| tokens);
+        let admission = platform
+            .admit(&who, prompt_tokens.saturating_add(completion_tokens))
+            .await?;
+        timing.add("rate-limit", platform.monotonic_ns() - clock);
+        let started_unix_ms = platform.unix_ms();
+        let mut exchange = Self {
+            platform,
+            who,
+            messages: Vec::new(),
+            own_from: 0,
+            request,
+            request_id,
+            admission,
+            turn: None,
+            tools: None,
+            client_tools: false,
+            next: None,
+            opened: None,
+            target: None,
+            timing,
+            started_ns,
+            started_unix_ms,
+            usage: Usage {
+                prompt_tokens: 0,
+                cached_tokens: 0,
+                completion_tokens: 0,
+                reasoning_tokens: 0,
+            },
+            model_calls: 0,
+            tool_calls: 0,
+            cut_text: String::new(),
+        };
+        match exchange.prepare().await {
+            Ok(()) => Ok(exchange),
+            Err(mut error) => {
+                exchange.settle().await;
+                error.limits.get_or_insert(exchange.admission.state);
+                Err(error)
+            }
+        }
+    }
+
+    pub(crate) fn limits(&self) -> &State {
+        &self.admission.state
+    }
+
+    pub(crate) fn request(&self) -> &ChatRequest {
+        &self.request
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        let model = self
+            .target
+            .as_ref()
+            .map_or(&self.request.model, |target| &target.model_id);
+        Identity {
+            id: format!("chatcmpl-{}", self.request_id.trim_start_matches("req_")),
+            created: self.started_unix_ms / 1_000,
+            model: model.clone(),
+        }
+    }
+
+    pub(crate) fn elapsed_ms(&self) -> u64 {
+        (self.platform.monotonic_ns() - self.started_ns) / 1_000_000
+    }
+
+    pub(crate) fn usage(&self) -> WireUsage {
+        self.usage.into()
+    }
+
+    /// History, safety, the first decision, and the backend's first word.
+    async fn prepare(&mut self) -> Result<(), ApiError> {
+        let clock = self.platform.monotonic_ns();
+        if let Some(conversation) = &self.request.conversation {
+            self.messages = self.platform.load(&self.who, conversation).await?;
+        }
+        self.lap("session", clock);
+
+        let clock = self.platform.monotonic_ns();
+        self.own_from = self.messages.len();
+        let blocked = self.screen().await;
+        self.lap("safety", clock);
+
+        let clock = self.platform.monotonic_ns();
+        let options = self.options().await;
+        let turn = self.platform.turn(&options);
+        let first = match blocked {
+            Some(words) => turn.next(&Event::Blocked(words)),
+            None => turn.next(&Event::Start),
+        };
+        self.turn = Some(turn);
+        self.lap("orchestrator", clock);
+
+        if let Action::CallModel(tool_use) = first {
+            self.opened = Some(self.open(tool_use).await?);
+        }
+        self.next = Some(first);
+        Ok(())
+    }
+
+    /// Masks the client's messages; the words for the user where they are refused.
+    async fn screen(&mut self) -> Option<String> {
+        let texts: Vec<String> = self
+            .request
+            .messages
+            .iter()
+            .map(|message| message.content.clone())
+            .collect();
+        let mut messages = std::mem::take(&mut self.request.messages);
+        let blocked = match self.platform.screen(&texts).await {
+            Ok(screened) => {
+                for (message, text) in messages.iter_mut().zip(screened.texts) {
+                    message.content = text;
+                }
+                None
+            }
+            Err(refusal) => Some(refusal.message),
+        };
+        self.messages.extend(messages.iter().cloned());
+        self.request.messages = messages;
+        blocked
+    }
+
+    async fn options(&mut self) -> TurnOptions {
+        let client_tools = self.request.tools.take();
+        let wanted = self.request.tool_choice != ToolChoice::None;
+        let platform_tools = if client_tools.is_none() && wanted {
+            tool_definitions(&self.platform.tools(&self.who).await)
+        } else {
+            None
+        };
+        let rounds = self.platform.variable("tool_rounds_max").await;
+        let options = TurnOptions {
+            platform_tools: platform_tools.is_some(),
+            client_tools: client_tools.is_some(),
+            retrieval: false,
+            tool_rounds_max: rounds
+                .and_then(|rounds| rounds.parse().ok())
+                .unwrap_or(TOOL_ROUNDS_DEFAULT),
+            query: self.request.query().to_owned(),
+        };
+        self.client_tools = client_tools.is_some();
+        self.tools = client_tools.or(platform_tools);
+        options
+    }
+
+    /// Carries out action after action until the turn ends.
+    pub(crate) async fn run(&mut self, out: &mut impl Output) -> Result<FinishReason, Interrupt> {
+        loop {
+            let event = match self.next.take() {
+                Some(Action::CallModel(tool_use)) => self.call_model(tool_use, out).await?,
+                Some(Action::CallTools(calls)) => self.call_tools(calls, out).await?,
+                Some(Action::Refuse(words)) => {
+                    self.push_answer(words.clone(), Vec::new());
+                    out.text(words, Vec::new()).await?;
+                    return Ok(FinishReason::ContentFilter);
+                }
+                Some(Action::Finish(reason)) => return Ok(reason),
+                Some(Action::Retrieve(_)) => {
+                    return Err(ApiError::internal("a passage was asked for; none is kept").into());
+                }
+                Some(Action::Invalid(detail)) => return Err(ApiError::internal(detail).into()),
+                None => return Err(ApiError::internal("the turn has no next step").into()),
+            };
+            let clock = self.platform.monotonic_ns();
+            self.next = self.turn.as_ref().map(|turn| turn.next(&event));
+            self.lap("orchestrator", clock);
+        }
+    }
+
+    async fn call_model(
+        &mut self,
+        tool_use: ToolUse,
+        out: &mut impl Output,
+    ) -> Result<Event, Interrupt> {
+        let mut opened = match self.opened.take() {
+            Some(opened) => opened,
+            None => self.open(tool_use).await?,
+        };
+        loop {
+            self.model_calls += 1;
+            let mut relay =
+                Relay::new(&self.platform, self.client_tools, self.request.logprobs).await;
+            let relayed = relay.run(opened.upstream, out).await;
+            let first_token_ns = relay.first_token_ns();
+            let cut_text = relay.text().to_owned();
+            self.usage = sum(self.usage, relay.usage(opened.prompt_tokens));
+            match relayed {
+                Ok(relayed) => {
+                    self.report_answered(&opened.target, opened.sent_ns, first_token_ns)
+                        .await;
+                    self.push_answer(relayed.text, relayed.tool_calls.clone());
+                    if relayed.refusal.is_some() {
+                        return Ok(Event::Cut);
+                    }
+                    return Ok(Event::ModelFinished(ModelOutcome {
+                        finish_reason: relayed.finish_reason,
+                        tool_calls: relayed.tool_calls,
+                    }));
+                }
+                Err(RelayError::Gone) => {
+                    self.cut_text = cut_text;
+                    return Err(Interrupt::Gone);
+                }
+                Err(RelayError::Failed { detail, shown }) => {
+                    self.report_failed(&opened.target).await;
+                    if shown || opened.others.is_empty() {
+                        return Err(ApiError::backend_failed(detail).into());
+                    }
+                    // Nothing was shown yet: the next backend begins anew.
+                    opened = self.open_at(opened.others, tool_use).await?;
+                }
+            }
+        }
+    }
+
+    async fn call_tools(
+        &mut self,
+        calls: Vec<ToolCall>,
+        out: &mut impl Output,
+    ) -> Result<Event, Interrupt> {
+        for call in calls {
+            let ToolCall {
+                id,
+                name,
+                arguments,
+            } = &call;
+            out.step(StepEvent::ToolCall {
+                id,
+                name,
+                arguments,
+            })
+            .await?;
+            let clock = self.platform.monotonic_ns();
+            let answer = self.platform.call_tool(&self.who, &call).await;
+            self.lap("tools", clock);
+            self.tool_calls += 1;
+            let mut output = match answer {
+                Ok(output) => output,
+                Err(ToolError::Unknown) => format!("error: there is no tool named {name}"),
+                Err(ToolError::InvalidArguments(words) | ToolError::Failed(words)) => {
+                    format!("error: {words}")
+                }
+            };
+            truncate(&mut output, TOOL_OUTPUT_BYTES_MAX);
+            out.step(StepEvent::ToolResult {
+                id,
+                name,
+                output: &output,
+            })
+            .await?;
+            self.messages.push(Message {
+                role: MessageRole::Tool,
+                content: output,
+                name: None,
+                tool_calls: Vec::new(),
+                tool_call_id: Some(call.id),
+            });
+        }
+        Ok(Event::ToolsFinished)
+    }
+
+    /// Stores the turn and settles what was used. An error here means that the
+    /// answer is not remembered, and the client is told so.
+    pub(crate) async fn close(
+        &mut self,
+        result: &Result<FinishReason, Interrupt>,
+    ) -> Result<(), ApiError> {
+        let clock = self.platform.monotonic_ns();
+        let stored = match result {
+            Ok(_) => self.store().await,
+            Err(Interrupt::Gone) if !self.cut_text.is_empty() => {
+                let text = std::mem::take(&mut self.cut_text);
+                self.push_answer(text, Vec::new());
+                self.store().await
+            }
+            Err(_) => Ok(()),
+        };
+        self.lap("session", clock);
+        self.settle().await;
+        stored
+    }
+
+    async fn store(&self) -> Result<(), ApiError> {
+        let Some(conversation) = &self.request.conversation else {
+            return Ok(());
+        };
+        let own = self.messages.get(self.own_from..).unwrap_or_default();
+        Ok(self
+            .platform
+            .append(&self.who, conversation, &self.request_id, own)
+            .await?)
+    }
+
+    async fn settle(&mut self) {
+        let clock = self.platform.monotonic_ns();
+        let tokens = self
+            .usage
+            .prompt_tokens
+            .saturating_add(self.usage.completion_tokens);
+        if let Err(detail) = self
+            .platform
+            .release(&self.admission.reservation, tokens)
+            .await
+        {
+            crate::log::error("rate_limit_settle", &detail);
+        }
+        self.lap("rate-limit", clock);
+        if self.model_calls == 0 {
+            return;
+        }
+        let clock = self.platform.monotonic_ns();
+        let target = self.target.as_ref();
+        let event = UsageEvent {
+            request_id: self.request_id.clone(),
+            who: self.who.clone(),
+            model: target.map_or_else(String::new, |target| target.model_id.clone()),
+            backend: target.map_or_else(String::new, |target| target.backend.clone()),
+            usage: self.usage,
+            model_calls: self.model_calls,
+            tool_calls: self.tool_calls,
+            started_at_ms: self.started_unix_ms,
+            duration_ms: u32::try_from(self.elapsed_ms()).unwrap_or(u32::MAX),
+        };
+        if let Err(detail) = self.platform.record(&event).await {
+            crate::log::error(
+                "usage_not_recorded",
+                &format!("{}: {detail}", self.request_id),
+            );
+        }
+        self.lap("billing", clock);
+    }
+
+    fn push_answer(&mut self, content: String, tool_calls: Vec<ToolCall>) {
+        let role = MessageRole::Assistant;
+        self.messages.push(Message {
+            role,
+            content,
+            name: None,
+            tool_calls,
+            tool_call_id: None,
+        });
+    }
+
+    fn lap(&mut self, stage: &'static str, since_ns: u64) {
+        self.timing
+            .add(stage, self.platform.monotonic_ns() - since_ns);
+    }
+}
+
+fn sum(left: Usage, right: Usage) -> Usage {
+    Usage {
+        prompt_tokens: left.prompt_tokens.saturating_add(right.prompt_tokens),
+        cached_tokens: left.cached_tokens.saturating_add(right.cached_tokens),
+        completion_tokens: left
+            .completion_tokens
+            .saturating_add(right.completion_tokens),
+        reasoning_tokens: left.reasoning_tokens.saturating_add(right.reasoning_tokens),
+    }
+}
+
+/// Cuts a text at the last whole character within `bytes_max`.
+fn truncate(text: &mut String, bytes_max: usize) {
+    if text.len() > bytes_max {
+        text.truncate(text.floor_char_boundary(bytes_max));
+    }
+}

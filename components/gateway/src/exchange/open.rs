@@ -1,0 +1,215 @@
+//! Opens an answer: asks one backend after the other until one begins to answer.
+//!
+//! It does NOT read the answer; `relay.rs` does.
+
+use std::collections::VecDeque;
+
+use crate::backend::{BackendRequest, StreamOptions, WireMessage};
+use crate::bindings::skerry::chat::orchestrator::ToolUse;
+use crate::bindings::skerry::chat::router::{Outcome, RouteRequest, Target};
+use crate::error::ApiError;
+use crate::exchange::Exchange;
+use crate::platform::{Answer, Platform, Upstream};
+use crate::request::ToolChoice;
+
+/// A backend's error body: an error object fits many times over.
+const ERROR_BODY_BYTES_MAX: usize = 64 << 10;
+/// Of a model's window, what stays free for the answer when the client set no
+/// ceiling of its own: a quarter, at most this.
+const ANSWER_TOKENS_KEPT_MAX: u32 = 1_024;
+/// For a busy backend that does not say when.
+const RETRY_AFTER_MS_DEFAULT: u32 = 1_000;
+
+/// A backend that has begun to answer, and those that could be asked instead.
+pub(super) struct Opened<U> {
+    pub(super) upstream: U,
+    pub(super) target: Target,
+    pub(super) others: VecDeque<Target>,
+    pub(super) prompt_tokens: u32,
+    pub(super) sent_ns: u64,
+}
+
+/// What came of asking one backend.
+enum Asked<U> {
+    Answers(U),
+    /// Another backend may do better.
+    Failed(ApiError),
+    /// The request itself is at fault: no other backend would take it.
+    Refused(ApiError),
+}
+
+impl<P: Platform> Exchange<P> {
+    pub(super) async fn open(
+        &mut self,
+        tool_use: ToolUse,
+    ) -> Result<Opened<P::Upstream>, ApiError> {
+        let clock = self.platform.monotonic_ns();
+        let chars: usize = self
+            .messages
+            .iter()
+            .map(|message| message.content.len())
+            .sum();
+        let request = RouteRequest {
+            model: self.request.model.clone(),
+            prompt_chars: u32::try_from(chars).unwrap_or(u32::MAX),
+            query: self.request.query().to_owned(),
+            tools: self.tools.is_some(),
+        };
+        let targets = self.platform.route(&request).await;
+        self.lap("router", clock);
+        let targets = targets.map_err(|error| ApiError::no_route(error, &request.model))?;
+        self.open_at(targets.into(), tool_use).await
+    }
+
+    /// Asks the targets in order; each is asked once.
+    pub(super) async fn open_at(
+        &mut self,
+        mut targets: VecDeque<Target>,
+        tool_use: ToolUse,
+    ) -> Result<Opened<P::Upstream>, ApiError> {
+        let mut last = ApiError::backend_failed("no backend is configured");
+        while let Some(target) = targets.pop_front() {
+            self.fit(target.context_window).await?;
+            let prompt_tokens = self.platform.estimate_tokens(&self.messages).await;
+            let sent_ns = self.platform.monotonic_ns();
+            let asked = self.ask(&target, tool_use).await;
+            self.lap("llm", sent_ns);
+            match asked {
+                Asked::Answers(upstream) => {
+                    self.target = Some(target.clone());
+                    let others = targets;
+                    return Ok(Opened {
+                        upstream,
+                        target,
+                        others,
+                        prompt_tokens,
+                        sent_ns,
+                    });
+                }
+                Asked::Failed(error) => last = error,
+                Asked::Refused(error) => return Err(error),
+            }
+        }
+        Err(last)
+    }
+
+    /// Makes a stored conversation fit into the model's window. What the client sent
+    /// itself is never shortened: the backend says whether it fits.
+    async fn fit(&mut self, context_window: u32) -> Result<(), ApiError> {
+        let kept = match self.request.completion_tokens_max {
+            Some((tokens, field)) if tokens >= context_window => {
+                let message = format!(
+                    "'{field}' is {tokens}, but the model's context is {context_window} tokens, \
+                     prompt and completion together."
+                );
+                return Err(ApiError::invalid(field, message));
+            }
+            Some((tokens, _)) => tokens,
+            None => (context_window / 4).min(ANSWER_TOKENS_KEPT_MAX),
+        };
+        if self.own_from == 0 {
+            return Ok(());
+        }
+        let clock = self.platform.monotonic_ns();
+        let own = self.messages.len() - self.own_from;
+        let history = self
+            .platform
+            .trim(&self.messages, context_window - kept)
+            .await?;
+        self.messages = history.messages;
+        self.own_from = self.messages.len().saturating_sub(own);
+        self.lap("session", clock);
+        Ok(())
+    }
+
+    async fn ask(&self, target: &Target, tool_use: ToolUse) -> Asked<P::Upstream> {
+        let body = match serde_json::to_vec(&self.backend_request(target, tool_use)) {
+            Ok(body) => body,
+            Err(error) => return Asked::Refused(ApiError::internal(error.to_string())),
+        };
+        let url = format!("{}/v1/chat/completions", target.url.trim_end_matches('/'));
+        let answer = match self.platform.post(&url, body, &self.request_id).await {
+            Ok(answer) => answer,
+            Err(detail) => {
+                self.report_failed(target).await;
+                return Asked::Failed(ApiError::backend_failed(detail));
+            }
+        };
+        match answer.status {
+            200 => Asked::Answers(answer.body),
+            429 | 503 => {
+                let seconds = answer
+                    .retry_after
+                    .as_deref()
+                    .and_then(|value| value.parse().ok());
+                let wait_ms = seconds.map_or(RETRY_AFTER_MS_DEFAULT, |seconds: u32| {
+                    seconds.saturating_mul(1_000)
+                });
+                self.platform
+                    .report(&target.backend, Outcome::Busy(wait_ms))
+                    .await;
+                Asked::Failed(ApiError::backend_busy(wait_ms.into()))
+            }
+            status @ (400 | 404 | 413 | 422) => {
+                let body = read_error(answer).await;
+                Asked::Refused(ApiError::refused_by_backend(status, &body))
+            }
+            status => {
+                self.report_failed(target).await;
+                Asked::Failed(ApiError::backend_failed(format!("it answered {status}")))
+            }
+        }
+    }
+
+    fn backend_request<'a>(&'a self, target: &'a Target, tool_use: ToolUse) -> BackendRequest<'a> {
+        let tool_choice =
+            self.tools
+                .as_ref()
+                .map(|_| match (tool_use, &self.request.tool_choice) {
+                    (ToolUse::Forbidden, _) | (_, ToolChoice::None) => "none".into(),
+                    (ToolUse::Allowed, ToolChoice::Auto) => "auto".into(),
+                    (ToolUse::Allowed, ToolChoice::Forced(choice)) => choice.clone(),
+                });
+        BackendRequest {
+            model: &target.model,
+            messages: self.messages.iter().map(WireMessage::from).collect(),
+            stream: true,
+            stream_options: StreamOptions {
+                include_usage: true,
+                continuous_usage_stats: true,
+            },
+            max_completion_tokens: self.request.completion_tokens_max.map(|(tokens, _)| tokens),
+            tools: self.tools.as_ref(),
+            tool_choice,
+            sampling: &self.request.sampling,
+        }
+    }
+
+    pub(super) async fn report_failed(&self, target: &Target) {
+        self.platform.report(&target.backend, Outcome::Failed).await;
+    }
+
+    pub(super) async fn report_answered(
+        &self,
+        target: &Target,
+        sent_ns: u64,
+        first_token_ns: Option<u64>,
+    ) {
+        let waited_ns = first_token_ns.map_or(0, |first| first.saturating_sub(sent_ns));
+        let waited_ms = u32::try_from(waited_ns / 1_000_000).unwrap_or(u32::MAX);
+        self.platform
+            .report(&target.backend, Outcome::Answered(waited_ms))
+            .await;
+    }
+}
+
+async fn read_error<U: Upstream>(mut answer: Answer<U>) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Some(Ok(bytes)) = answer.body.next().await {
+        body.extend_from_slice(&bytes);
+        if body.len() > ERROR_BODY_BYTES_MAX {
+            break;
+        }
+    }
+    body
+}

@@ -1,0 +1,307 @@
+//! The client's side of an answer: the same calls make a stream of events or one
+//! collected object, in OpenAI's shapes.
+//!
+//! It does NOT know where the text comes from, nor whether more will come.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use crate::backend::WireUsage;
+use crate::bindings::skerry::chat::types::{FinishReason, ToolCall};
+use crate::error::ApiError;
+use crate::sse;
+
+/// The client has gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Gone;
+
+/// Where a stream's bytes go.
+pub(crate) trait Sink {
+    async fn write(&mut self, bytes: Vec<u8>) -> Result<(), Gone>;
+}
+
+/// What every chunk repeats.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Identity {
+    pub(crate) id: String,
+    /// Seconds since the Unix epoch.
+    pub(crate) created: u64,
+    pub(crate) model: String,
+}
+
+/// A piece of a tool call: the first has id and name, all have arguments.
+#[derive(Debug, Default)]
+pub(crate) struct ToolCallPiece {
+    pub(crate) index: usize,
+    pub(crate) start: Option<(String, String)>,
+    pub(crate) arguments: String,
+}
+
+/// A step that the platform took by itself, for clients that asked to see them.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum StepEvent<'a> {
+    ToolCall {
+        id: &'a str,
+        name: &'a str,
+        arguments: &'a str,
+    },
+    ToolResult {
+        id: &'a str,
+        name: &'a str,
+        output: &'a str,
+    },
+}
+
+pub(crate) trait Output {
+    async fn text(&mut self, text: String, logprobs: Vec<Box<RawValue>>) -> Result<(), Gone>;
+    async fn tool_call(&mut self, piece: ToolCallPiece) -> Result<(), Gone>;
+    async fn step(&mut self, event: StepEvent<'_>) -> Result<(), Gone>;
+    /// Nothing to say: finds out whether the client is still there.
+    async fn alive(&mut self) -> Result<(), Gone>;
+}
+
+/// Server-sent events.
+pub(crate) struct Streamed<S> {
+    sink: S,
+    identity: Identity,
+    include_usage: bool,
+    events: bool,
+    role_sent: bool,
+}
+
+#[derive(Serialize)]
+struct Chunk<'a> {
+    #[serde(flatten)]
+    identity: &'a Identity,
+    object: &'static str,
+    choices: &'a [ChunkChoice<'a>],
+    /// `null` in every chunk but the last, where usage was asked for (as OpenAI).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Option<WireUsage>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    skerry: Option<&'a StepEvent<'a>>,
+}
+
+#[derive(Serialize)]
+struct ChunkChoice<'a> {
+    index: u32,
+    delta: Delta<'a>,
+    logprobs: Option<LogprobsOut<'a>>,
+    finish_reason: Option<&'static str>,
+}
+
+#[derive(Default, Serialize)]
+struct Delta<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_calls: Option<[Value; 1]>,
+}
+
+#[derive(Serialize)]
+struct LogprobsOut<'a> {
+    content: &'a [Box<RawValue>],
+    refusal: Option<()>,
+}
+
+impl<S: Sink> Streamed<S> {
+    pub(crate) fn new(sink: S, identity: Identity, include_usage: bool, events: bool) -> Self {
+        Self {
+            sink,
+            identity,
+            include_usage,
+            events,
+            role_sent: false,
+        }
+    }
+
+    async fn choice(
+        &mut self,
+        mut delta: Delta<'_>,
+        logprobs: &[Box<RawValue>],
+        finish_reason: Option<&'static str>,
+    ) -> Result<(), Gone> {
+        if !self.role_sent {
+            self.role_sent = true;
+            delta.role = Some("assistant");
+        }
+        let logprobs = (!logprobs.is_empty()).then_some(LogprobsOut {
+            content: logprobs,
+            refusal: None,
+        });
+        let choice = ChunkChoice {
+            index: 0,
+            delta,
+            logprobs,
+            finish_reason,
+        };
+        let usage = self.include_usage.then_some(None);
+        self.chunk(&[choice], usage, None).await
+    }
+
+    async fn chunk(
+        &mut self,
+        choices: &[ChunkChoice<'_>],
+        usage: Option<Option<WireUsage>>,
+        skerry: Option<&StepEvent<'_>>,
+    ) -> Result<(), Gone> {
+        let object = "chat.completion.chunk";
+        let chunk = Chunk {
+            identity: &self.identity,
+            object,
+            choices,
+            usage,
+            skerry,
+        };
+        self.sink.write(sse::event(&chunk)).await
+    }
+
+    /// The last chunks of a whole answer, without the `[DONE]` that [`Self::done`] sends.
+    pub(crate) async fn finish(
+        &mut self,
+        reason: FinishReason,
+        usage: WireUsage,
+    ) -> Result<(), Gone> {
+        self.choice(Delta::default(), &[], Some(reason_name(reason)))
+            .await?;
+        if self.include_usage {
+            self.chunk(&[], Some(Some(usage)), None).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn done(&mut self) -> Result<(), Gone> {
+        self.sink.write(sse::DONE.to_vec()).await
+    }
+
+    /// The stream ends with an error event in OpenAI's form, and without `[DONE]`.
+    pub(crate) async fn error(&mut self, error: &ApiError) -> Result<(), Gone> {
+        self.sink.write(sse::event(&error.body())).await
+    }
+}
+
+impl<S: Sink> Output for Streamed<S> {
+    async fn text(&mut self, text: String, logprobs: Vec<Box<RawValue>>) -> Result<(), Gone> {
+        let delta = Delta {
+            content: Some(&text),
+            ..Delta::default()
+        };
+        self.choice(delta, &logprobs, None).await
+    }
+
+    async fn tool_call(&mut self, piece: ToolCallPiece) -> Result<(), Gone> {
+        let call = match &piece.start {
+            Some((id, name)) => json!({"index": piece.index, "id": id, "type": "function",
+                "function": {"name": name, "arguments": piece.arguments}}),
+            None => json!({"index": piece.index, "function": {"arguments": piece.arguments}}),
+        };
+        self.choice(
+            Delta {
+                tool_calls: Some([call]),
+                ..Delta::default()
+            },
+            &[],
+            None,
+        )
+        .await
+    }
+
+    async fn step(&mut self, event: StepEvent<'_>) -> Result<(), Gone> {
+        if !self.events {
+            return self.alive().await;
+        }
+        self.chunk(&[], None, Some(&event)).await
+    }
+
+    async fn alive(&mut self) -> Result<(), Gone> {
+        self.sink.write(sse::COMMENT.to_vec()).await
+    }
+}
+
+/// One object at the end.
+#[derive(Default)]
+pub(crate) struct Collected {
+    content: String,
+    tool_calls: Vec<ToolCall>,
+    logprobs: Vec<Box<RawValue>>,
+    steps: Vec<Value>,
+}
+
+impl Collected {
+    /// OpenAI's `chat.completion`.
+    pub(crate) fn into_json(
+        self,
+        identity: &Identity,
+        reason: FinishReason,
+        usage: WireUsage,
+        events: bool,
+    ) -> Value {
+        let mut message = json!({"role": "assistant", "content": self.content, "refusal": null});
+        if !self.tool_calls.is_empty() {
+            if self.content.is_empty() {
+                message["content"] = Value::Null;
+            }
+            let calls = self.tool_calls.iter().map(|call| {
+                json!({"id": call.id, "type": "function",
+                       "function": {"name": call.name, "arguments": call.arguments}})
+            });
+            message["tool_calls"] = calls.collect();
+        }
+        let logprobs =
+            (!self.logprobs.is_empty()).then(|| json!({"content": self.logprobs, "refusal": null}));
+        let mut completion = json!({
+            "id": identity.id, "object": "chat.completion", "created": identity.created,
+            "model": identity.model, "usage": usage,
+            "choices": [{"index": 0, "message": message, "logprobs": logprobs,
+                         "finish_reason": reason_name(reason)}],
+        });
+        if events {
+            completion["skerry"] = json!({"steps": self.steps});
+        }
+        completion
+    }
+}
+
+impl Output for Collected {
+    async fn text(&mut self, text: String, mut logprobs: Vec<Box<RawValue>>) -> Result<(), Gone> {
+        self.content.push_str(&text);
+        self.logprobs.append(&mut logprobs);
+        Ok(())
+    }
+
+    async fn tool_call(&mut self, piece: ToolCallPiece) -> Result<(), Gone> {
+        if let Some((id, name)) = piece.start {
+            self.tool_calls.push(ToolCall {
+                id,
+                name,
+                arguments: String::new(),
+            });
+        }
+        if let Some(call) = self.tool_calls.get_mut(piece.index) {
+            call.arguments.push_str(&piece.arguments);
+        }
+        Ok(())
+    }
+
+    async fn step(&mut self, event: StepEvent<'_>) -> Result<(), Gone> {
+        self.steps.extend(serde_json::to_value(event).ok());
+        Ok(())
+    }
+
+    async fn alive(&mut self) -> Result<(), Gone> {
+        Ok(())
+    }
+}
+
+fn reason_name(reason: FinishReason) -> &'static str {
+    match reason {
+        FinishReason::Stop => "stop",
+        FinishReason::Length => "length",
+        FinishReason::ToolCalls => "tool_calls",
+        FinishReason::ContentFilter => "content_filter",
+    }
+}

@@ -1,0 +1,175 @@
+//! Which path is what, and the life of a chat request around its [`Exchange`].
+//!
+//! It does NOT know the host's types; `host.rs` converts.
+
+use crate::error::ApiError;
+use crate::exchange::{Exchange, Interrupt};
+use crate::headers::limit_headers;
+use crate::models;
+use crate::output::{Collected, Gone, Sink, Streamed};
+use crate::platform::Platform;
+use crate::reply::Reply;
+use crate::request::{BODY_BYTES_MAX, ChatRequest};
+use crate::timing::Timing;
+
+const CHAT: &str = "/v1/chat/completions";
+const MODELS: &str = "/v1/models";
+/// Only the host can reach it: no public route leads here.
+const TICK: &str = "/internal/tick";
+
+/// What the host hands in. The body is read only once the caller is known.
+pub(crate) struct Incoming<B> {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) authorization: Option<String>,
+    pub(crate) body: B,
+}
+
+/// A request's body.
+pub(crate) trait Body {
+    /// The next bytes, None at the end, an error where the body was cut.
+    async fn next(&mut self) -> Option<Result<bytes::Bytes, String>>;
+}
+
+/// A whole answer, or the head of one that [`stream`] continues.
+pub(crate) enum Handled<P: Platform> {
+    Reply(Reply),
+    Stream(Reply, Box<Exchange<P>>),
+}
+
+pub(crate) async fn handle<P: Platform>(platform: P, incoming: Incoming<impl Body>) -> Handled<P> {
+    let request_id = format!("req_{:032x}", platform.random());
+    let mut handled = match dispatch(platform, incoming, &request_id).await {
+        Ok(handled) => handled,
+        Err(error) => Handled::Reply(error.into_reply()),
+    };
+    let (Handled::Reply(reply) | Handled::Stream(reply, _)) = &mut handled;
+    reply.header("x-request-id", request_id);
+    handled
+}
+
+async fn dispatch<P: Platform>(
+    platform: P,
+    incoming: Incoming<impl Body>,
+    request_id: &str,
+) -> Result<Handled<P>, ApiError> {
+    let Incoming {
+        method,
+        path,
+        authorization,
+        body,
+    } = incoming;
+    let model = path
+        .strip_prefix(MODELS)
+        .and_then(|rest| rest.strip_prefix('/'));
+    match (path.as_str(), method.as_str()) {
+        (CHAT, "POST") => chat(platform, authorization, body, request_id).await,
+        (MODELS, "GET") => {
+            platform.authenticate(authorization).await?;
+            Ok(Handled::Reply(models::answer(&platform, None).await?))
+        }
+        (_, "GET") if model.is_some() => {
+            platform.authenticate(authorization).await?;
+            Ok(Handled::Reply(models::answer(&platform, model).await?))
+        }
+        (TICK, "POST") => {
+            let delivered = platform.drain().await.map_err(ApiError::internal)?;
+            Ok(Handled::Reply(Reply::json(
+                200,
+                &serde_json::json!({"delivered": delivered}),
+            )))
+        }
+        (CHAT, _) => Err(ApiError::method_not_allowed(&method, &path, "POST")),
+        (MODELS, _) => Err(ApiError::method_not_allowed(&method, &path, "GET")),
+        _ if model.is_some() => Err(ApiError::method_not_allowed(&method, &path, "GET")),
+        _ => Err(ApiError::unknown_route(&method, &path)),
+    }
+}
+
+async fn chat<P: Platform>(
+    platform: P,
+    authorization: Option<String>,
+    body: impl Body,
+    request_id: &str,
+) -> Result<Handled<P>, ApiError> {
+    let started_ns = platform.monotonic_ns();
+    let mut timing = Timing::default();
+    let who = platform.authenticate(authorization).await?;
+    timing.add("auth", platform.monotonic_ns() - started_ns);
+
+    let clock = platform.monotonic_ns();
+    let request = ChatRequest::parse(&read(body).await?)?;
+    timing.add("gateway", platform.monotonic_ns() - clock);
+
+    let id = request_id.to_owned();
+    let mut exchange = Exchange::begin(platform, who, request, id, timing, started_ns).await?;
+    if exchange.request().stream {
+        let mut head = Reply::event_stream();
+        head.headers.extend(answer_headers(&exchange));
+        return Ok(Handled::Stream(head, Box::new(exchange)));
+    }
+    let mut collected = Collected::default();
+    let result = exchange.run(&mut collected).await;
+    let closed = exchange.close(&result).await;
+    let headers = answer_headers(&exchange);
+    let mut reply = match (result, closed) {
+        (Ok(reason), Ok(())) => {
+            let events = exchange.request().events;
+            let completion =
+                collected.into_json(&exchange.identity(), reason, exchange.usage(), events);
+            Reply::json(200, &completion)
+        }
+        (Err(Interrupt::Failed(error)), _) | (Ok(_), Err(error)) => error.into_reply(),
+        (Err(Interrupt::Gone), _) => {
+            ApiError::internal("a collected answer has no client").into_reply()
+        }
+    };
+    reply.headers.extend(headers);
+    Ok(Handled::Reply(reply))
+}
+
+/// Continues a stream whose head has been sent, to its end.
+pub(crate) async fn stream<P: Platform>(mut exchange: Box<Exchange<P>>, sink: impl Sink) {
+    let request = exchange.request();
+    let (include_usage, events) = (request.include_usage, request.events);
+    let mut out = Streamed::new(sink, exchange.identity(), include_usage, events);
+    let result = exchange.run(&mut out).await;
+    let closed = exchange.close(&result).await;
+    let ended: Result<(), Gone> = match (result, closed) {
+        (Ok(reason), Ok(())) => match out.finish(reason, exchange.usage()).await {
+            Ok(()) => out.done().await,
+            Err(gone) => Err(gone),
+        },
+        (Err(Interrupt::Failed(error)), _) | (Ok(_), Err(error)) => {
+            if let Some(detail) = &error.detail {
+                crate::log::error("stream_failed", detail);
+            }
+            out.error(&error).await
+        }
+        (Err(Interrupt::Gone), _) => Err(Gone),
+    };
+    // Nobody is left to be told.
+    let _ = ended;
+}
+
+fn answer_headers<P: Platform>(exchange: &Exchange<P>) -> Vec<(&'static str, String)> {
+    let mut headers = limit_headers(exchange.limits());
+    headers.push(("server-timing", exchange.timing.header()));
+    headers.push(("openai-processing-ms", exchange.elapsed_ms().to_string()));
+    headers
+}
+
+async fn read(mut body: impl Body) -> Result<Vec<u8>, ApiError> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk.map_err(|_| ApiError::malformed("The request's body was cut short."))?;
+        if bytes.len() + chunk.len() > BODY_BYTES_MAX {
+            return Err(ApiError::body_too_large(BODY_BYTES_MAX));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;

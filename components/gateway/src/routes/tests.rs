@@ -1,0 +1,332 @@
+//! Whole requests over a platform made of scripts: what the client gets, and what
+//! the leaves were told.
+
+mod script;
+
+use serde_json::{Value, json};
+
+use super::*;
+use script::{Backend, Script, chunk, drive, finish, text, tool_call, usage};
+
+fn ask(extra: Value) -> Value {
+    let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}]});
+    if let (Some(body), Some(extra)) = (body.as_object_mut(), extra.as_object()) {
+        body.extend(extra.clone());
+    }
+    body
+}
+
+fn hello() -> Backend {
+    Backend::answers([text("Hel"), text("lo"), finish("stop"), usage(7, 2)])
+}
+
+#[test]
+fn an_answer_is_collected() {
+    let script = Script::new([hello()]);
+    let reply = drive(&script, ask(json!({})));
+    assert_eq!(reply.status, 200);
+    let body = reply.json();
+    assert_eq!(body["object"], "chat.completion");
+    assert_eq!(body["choices"][0]["message"]["content"], "Hello");
+    assert_eq!(body["choices"][0]["finish_reason"], "stop");
+    assert_eq!(body["usage"]["total_tokens"], 9);
+    for stage in [
+        "auth",
+        "gateway",
+        "rate-limit",
+        "session",
+        "safety",
+        "orchestrator",
+        "router",
+    ] {
+        assert!(reply.header("server-timing").contains(stage), "{stage}");
+    }
+    assert!(reply.header("x-request-id").starts_with("req_"));
+    assert_eq!(reply.header("x-ratelimit-limit-tokens"), "1000");
+    assert_eq!(script.settled(), [9]);
+    assert_eq!(script.recorded(), [(7, 2)]);
+}
+
+#[test]
+fn a_stream_has_one_role_one_finish_and_one_end() {
+    let script = Script::new([hello()]);
+    let reply = drive(
+        &script,
+        ask(json!({"stream": true, "stream_options": {"include_usage": true}})),
+    );
+    let events = reply.events();
+    let (last, chunks) = events.split_last().unwrap();
+    assert_eq!(last, "[DONE]");
+    let chunks: Vec<Value> = chunks
+        .iter()
+        .map(|data| serde_json::from_str(data).unwrap())
+        .collect();
+    assert_eq!(
+        chunks[0]["choices"][0]["delta"],
+        json!({"role": "assistant", "content": "Hel"})
+    );
+    assert_eq!(chunks[1]["choices"][0]["delta"], json!({"content": "lo"}));
+    assert_eq!(chunks[2]["choices"][0]["finish_reason"], "stop");
+    assert_eq!(chunks[3]["choices"], json!([]));
+    assert_eq!(chunks[3]["usage"]["completion_tokens"], 2);
+    assert!(chunks[..3].iter().all(|chunk| chunk["usage"].is_null()));
+    assert!(chunks.iter().all(|chunk| chunk["id"] == chunks[0]["id"]));
+}
+
+#[test]
+fn usage_is_only_in_a_stream_that_asked_for_it() {
+    let reply = drive(&Script::new([hello()]), ask(json!({"stream": true})));
+    assert!(!reply.text().contains("usage"));
+}
+
+#[test]
+fn the_platform_runs_its_own_tools() {
+    let script = Script::new([
+        Backend::answers([
+            tool_call("calculator", "{\"expression\":\"12*7\"}"),
+            finish("tool_calls"),
+            usage(5, 4),
+        ]),
+        Backend::answers([text("It is 84."), finish("stop"), usage(12, 3)]),
+    ])
+    .with_platform_tool();
+    let reply = drive(
+        &script,
+        ask(json!({"stream": true, "skerry": {"events": true}})),
+    );
+    let text = reply.text();
+    assert!(text.contains("\"type\":\"tool_call\"") && text.contains("\"type\":\"tool_result\""));
+    assert!(
+        text.contains("It is 84.") && !text.contains("\"tool_calls\""),
+        "{text}"
+    );
+    assert_eq!(script.recorded(), [(17, 7)]);
+    let second = &script.requests()[1];
+    let messages = second["messages"].as_array().unwrap();
+    assert_eq!(
+        messages[1]["tool_calls"][0]["function"]["name"],
+        "calculator"
+    );
+    assert_eq!(
+        messages[2],
+        json!({"role": "tool", "content": "ran calculator", "tool_call_id": "c1"})
+    );
+}
+
+#[test]
+fn the_clients_own_tools_go_to_the_client() {
+    let script = Script::new([Backend::answers([
+        tool_call("weather", "{\"city\":"),
+        chunk(json!({"tool_calls": [{"index": 0, "function": {"arguments": "\"Oslo\"}"}}]})),
+        finish("tool_calls"),
+        usage(5, 4),
+    ])]);
+    let tools = json!([{"type": "function", "function": {"name": "weather"}}]);
+    let body = drive(&script, ask(json!({"tools": tools}))).json();
+    let choice = &body["choices"][0];
+    assert_eq!(choice["finish_reason"], "tool_calls");
+    assert_eq!(choice["message"]["content"], Value::Null);
+    let call = &choice["message"]["tool_calls"][0];
+    assert_eq!(call["function"]["arguments"], "{\"city\":\"Oslo\"}");
+}
+
+#[test]
+fn a_tool_loop_ends() {
+    let call = || Backend::answers([tool_call("calculator", "{}"), finish("tool_calls")]);
+    let script = Script::new((0..20).map(|_| call())).with_platform_tool();
+    let reply = drive(&script, ask(json!({})));
+    assert_eq!(reply.status, 200);
+    let requests = script.requests();
+    assert_eq!(requests.len(), 5);
+    assert_eq!(requests[4]["tool_choice"], "none");
+}
+
+#[test]
+fn the_next_backend_answers_when_one_fails_before_its_first_token() {
+    for broken in [
+        Backend::Unreachable,
+        Backend::status(500, "oops"),
+        Backend::status(503, ""),
+        Backend::cut([]),
+    ] {
+        let script = Script::new([broken, hello()]);
+        let body = drive(&script, ask(json!({}))).json();
+        assert_eq!(body["choices"][0]["message"]["content"], "Hello");
+        assert_eq!(script.requests().len(), 2);
+    }
+}
+
+#[test]
+fn a_stream_that_breaks_after_its_first_token_ends_with_an_error_event() {
+    let script = Script::new([Backend::cut([text("Hel")]), hello()]);
+    let events = drive(&script, ask(json!({"stream": true}))).events();
+    let last: Value = serde_json::from_str(events.last().unwrap()).unwrap();
+    assert_eq!(last["error"]["code"], "backend_error");
+    assert_eq!(last["error"].as_object().unwrap().len(), 4);
+    assert!(!events.contains(&"[DONE]".to_owned()));
+    assert_eq!(script.settled().len(), 1, "what was admitted is settled");
+}
+
+#[test]
+fn a_backends_refusal_reaches_the_client_in_its_words() {
+    let error = json!({"error": {"message": "too long", "type": "invalid_request_error",
+                                 "param": "messages", "code": "context_length_exceeded"}});
+    let script = Script::new([Backend::status(400, &error.to_string()), hello()]);
+    let reply = drive(&script, ask(json!({})));
+    assert_eq!(reply.status, 400);
+    assert_eq!(reply.json(), error);
+    assert_eq!(script.requests().len(), 1, "no other backend is asked");
+    assert_eq!(script.settled(), [0]);
+    assert!(script.recorded().is_empty());
+}
+
+#[test]
+fn every_backend_busy_is_503_with_a_time() {
+    let script = Script::new([Backend::status(429, ""), Backend::status(503, "")]);
+    let reply = drive(&script, ask(json!({})));
+    assert_eq!(
+        (reply.status, reply.header("retry-after").as_str()),
+        (503, "1")
+    );
+}
+
+#[test]
+fn the_guard_cuts_an_answer() {
+    let script = Script::new([Backend::answers([
+        text("fine "),
+        text("FORBIDDEN "),
+        text("more"),
+    ])]);
+    let body = drive(&script, ask(json!({}))).json();
+    assert_eq!(body["choices"][0]["finish_reason"], "content_filter");
+    assert_eq!(body["choices"][0]["message"]["content"], "fine ");
+}
+
+#[test]
+fn a_forbidden_prompt_never_reaches_a_model() {
+    let script = Script::new([]);
+    let mut body = ask(json!({}));
+    body["messages"][0]["content"] = "FORBIDDEN".into();
+    let body = drive(&script, body).json();
+    assert_eq!(body["choices"][0]["finish_reason"], "content_filter");
+    assert!(script.requests().is_empty());
+}
+
+#[test]
+fn a_turn_is_stored_with_its_conversation_and_masked() {
+    let script = Script::new([hello()]);
+    let mut body = ask(json!({"conversation": "conv_1"}));
+    body["messages"][0]["content"] = "I am SECRET".into();
+    assert_eq!(drive(&script, body).status, 200);
+    let sent = script.requests();
+    assert_eq!(sent[0]["messages"][0]["content"], "before");
+    assert_eq!(sent[0]["messages"][1]["content"], "I am [MASK]");
+    assert_eq!(script.stored(), ["I am [MASK]", "Hello"]);
+}
+
+#[test]
+fn a_client_that_leaves_stops_the_model_and_is_settled() {
+    let script = Script::new([Backend::answers(
+        (0..1000)
+            .map(|_| text("word "))
+            .chain([finish("stop"), usage(7, 1000)]),
+    )])
+    .leaving_after(3);
+    drive(
+        &script,
+        ask(json!({"stream": true, "conversation": "conv_1"})),
+    );
+    assert!(
+        script.chunks_read() <= 5,
+        "{} chunks were read",
+        script.chunks_read()
+    );
+    assert_eq!(script.settled().len(), 1);
+    assert_eq!(script.recorded().len(), 1);
+    assert!(
+        script.stored()[1].starts_with("word "),
+        "the part that was shown is kept"
+    );
+}
+
+#[test]
+fn log_probabilities_do_not_name_what_the_guard_masked() {
+    let with = |text: &str| {
+        let mut event = chunk(json!({"content": text}));
+        event["choices"][0]["logprobs"] = json!({"content": [{"token": text, "logprob": -0.5}]});
+        event
+    };
+    let script = Script::new([Backend::answers([
+        with("a "),
+        with("SECRET "),
+        with("b "),
+        finish("stop"),
+    ])]);
+    let body = drive(&script, ask(json!({"logprobs": true}))).json();
+    assert_eq!(body["choices"][0]["message"]["content"], "a [MASK] b ");
+    let tokens = body["choices"][0]["logprobs"]["content"]
+        .as_array()
+        .unwrap();
+    assert_eq!(tokens.len(), 1);
+}
+
+#[test]
+fn a_ceiling_larger_than_the_models_window_is_refused() {
+    let reply = drive(
+        &Script::new([hello()]),
+        ask(json!({"max_tokens": 4_000_000_000u32})),
+    );
+    assert_eq!(reply.status, 400);
+    assert_eq!(reply.json()["error"]["param"], "max_tokens");
+}
+
+#[test]
+fn routes_and_methods_are_told_apart() {
+    let script = Script::new([]);
+    let cases = [
+        ("GET", "/v1/chat/completions", 405),
+        ("POST", "/v1/models", 405),
+        ("GET", "/v1/models", 200),
+        ("GET", "/v1/models/m", 200),
+        ("GET", "/v1/models/x", 404),
+        ("DELETE", "/v1/models/m", 405),
+        ("GET", "/v1/nothing", 404),
+        ("POST", "/internal/tick", 200),
+    ];
+    for (method, path, status) in cases {
+        let reply = script::send(&script, method, path, Some("Bearer key"), b"");
+        assert_eq!(reply.status, status, "{method} {path}");
+        if status >= 400 {
+            assert_eq!(reply.json()["error"].as_object().unwrap().len(), 4);
+        }
+    }
+}
+
+#[test]
+fn nobody_is_served_without_a_key_and_no_body_is_read() {
+    let script = Script::new([hello()]);
+    let reply = script::send(
+        &script,
+        "POST",
+        "/v1/chat/completions",
+        None,
+        b"not even JSON",
+    );
+    assert_eq!(reply.status, 401);
+    assert_eq!(reply.json()["error"]["code"], "invalid_api_key");
+    assert_eq!(reply.header("www-authenticate"), "Bearer");
+}
+
+#[test]
+fn a_body_over_the_maximum_is_413() {
+    let script = Script::new([]);
+    let body = vec![b' '; BODY_BYTES_MAX + 1];
+    let reply = script::send(
+        &script,
+        "POST",
+        "/v1/chat/completions",
+        Some("Bearer key"),
+        &body,
+    );
+    assert_eq!(reply.status, 413);
+}

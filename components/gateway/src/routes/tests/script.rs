@@ -1,0 +1,555 @@
+//! A platform whose leaves do what a script says and write down what they were told.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use futures::executor::block_on;
+use serde_json::{Value, json};
+
+use crate::bindings::skerry::chat::auth::AuthError;
+use crate::bindings::skerry::chat::billing::UsageEvent;
+use crate::bindings::skerry::chat::orchestrator::{self as wit, Action, Event, TurnOptions};
+use crate::bindings::skerry::chat::rate_limit::{Admission, RateLimitError, State, Window};
+use crate::bindings::skerry::chat::router::{Model, Outcome, RouteError, RouteRequest, Target};
+use crate::bindings::skerry::chat::safety::{Refusal, Released, Screened};
+use crate::bindings::skerry::chat::session::{History, SessionError};
+use crate::bindings::skerry::chat::tools::ToolError;
+use crate::bindings::skerry::chat::types::{
+    FinishReason, Limits, Message, MessageRole, Principal, ToolCall, ToolDefinition,
+};
+use crate::output::{Gone, Sink};
+use crate::platform::{Answer, Guard, Platform, Turn, Upstream};
+use crate::reply::Reply;
+use crate::routes::{Body, Handled, Incoming, handle, stream};
+
+/// What one backend does when it is asked.
+pub(super) enum Backend {
+    Unreachable,
+    Answers {
+        status: u16,
+        chunks: VecDeque<Result<Bytes, String>>,
+    },
+}
+
+impl Backend {
+    pub(super) fn answers(events: impl IntoIterator<Item = Value>) -> Self {
+        let events = events
+            .into_iter()
+            .map(|event| Ok(Bytes::from(format!("data: {event}\n\n"))));
+        let done = [Ok(Bytes::from("data: [DONE]\n\n"))];
+        Self::Answers {
+            status: 200,
+            chunks: events.chain(done).collect(),
+        }
+    }
+
+    pub(super) fn cut(events: impl IntoIterator<Item = Value>) -> Self {
+        let events = events
+            .into_iter()
+            .map(|event| Ok(Bytes::from(format!("data: {event}\n\n"))));
+        Self::Answers {
+            status: 200,
+            chunks: events.chain([Err("reset".to_owned())]).collect(),
+        }
+    }
+
+    pub(super) fn status(status: u16, body: &str) -> Self {
+        Self::Answers {
+            status,
+            chunks: [Ok(Bytes::from(body.to_owned()))].into(),
+        }
+    }
+}
+
+pub(super) fn chunk(delta: Value) -> Value {
+    json!({"choices": [{"index": 0, "delta": delta, "finish_reason": null}]})
+}
+
+pub(super) fn text(text: &str) -> Value {
+    chunk(json!({"content": text}))
+}
+
+pub(super) fn tool_call(name: &str, arguments: &str) -> Value {
+    chunk(
+        json!({"tool_calls": [{"index": 0, "id": "c1", "type": "function",
+                                 "function": {"name": name, "arguments": arguments}}]}),
+    )
+}
+
+pub(super) fn finish(reason: &str) -> Value {
+    json!({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
+}
+
+pub(super) fn usage(prompt: u32, completion: u32) -> Value {
+    json!({"choices": [], "usage": {"prompt_tokens": prompt, "completion_tokens": completion,
+                                    "total_tokens": prompt + completion}})
+}
+
+#[derive(Default)]
+struct Log {
+    backends: VecDeque<Backend>,
+    platform_tool: bool,
+    leaves_after: Option<usize>,
+    clock: u64,
+    requests: Vec<Value>,
+    settled: Vec<u32>,
+    recorded: Vec<(u32, u32)>,
+    stored: Vec<String>,
+    chunks_read: usize,
+}
+
+#[derive(Clone)]
+pub(super) struct Script(Rc<RefCell<Log>>);
+
+impl Script {
+    pub(super) fn new(backends: impl IntoIterator<Item = Backend>) -> Self {
+        let backends = backends.into_iter().collect();
+        Self(Rc::new(RefCell::new(Log {
+            backends,
+            ..Log::default()
+        })))
+    }
+
+    pub(super) fn with_platform_tool(self) -> Self {
+        self.0.borrow_mut().platform_tool = true;
+        self
+    }
+
+    pub(super) fn leaving_after(self, writes: usize) -> Self {
+        self.0.borrow_mut().leaves_after = Some(writes);
+        self
+    }
+
+    pub(super) fn requests(&self) -> Vec<Value> {
+        self.0.borrow().requests.clone()
+    }
+
+    pub(super) fn settled(&self) -> Vec<u32> {
+        self.0.borrow().settled.clone()
+    }
+
+    pub(super) fn recorded(&self) -> Vec<(u32, u32)> {
+        self.0.borrow().recorded.clone()
+    }
+
+    pub(super) fn stored(&self) -> Vec<String> {
+        self.0.borrow().stored.clone()
+    }
+
+    pub(super) fn chunks_read(&self) -> usize {
+        self.0.borrow().chunks_read
+    }
+}
+
+/// What the client got.
+pub(super) struct Got {
+    pub(super) status: u16,
+    headers: Vec<(&'static str, String)>,
+    body: Vec<u8>,
+}
+
+impl Got {
+    pub(super) fn header(&self, name: &str) -> String {
+        let found = self.headers.iter().find(|(header, _)| *header == name);
+        found.map(|(_, value)| value.clone()).unwrap_or_default()
+    }
+
+    pub(super) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    pub(super) fn events(&self) -> Vec<String> {
+        let text = self.text();
+        let events = text
+            .split("\n\n")
+            .filter_map(|event| event.strip_prefix("data: "));
+        events.map(str::to_owned).collect()
+    }
+}
+
+struct Bytewise(Option<Vec<u8>>);
+
+impl Body for Bytewise {
+    async fn next(&mut self) -> Option<Result<Bytes, String>> {
+        self.0.take().map(|bytes| Ok(bytes.into()))
+    }
+}
+
+struct Client {
+    written: Rc<RefCell<Vec<u8>>>,
+    writes_left: Option<usize>,
+}
+
+impl Sink for Client {
+    async fn write(&mut self, bytes: Vec<u8>) -> Result<(), Gone> {
+        if let Some(left) = &mut self.writes_left {
+            *left = left.checked_sub(1).ok_or(Gone)?;
+        }
+        self.written.borrow_mut().extend(bytes);
+        Ok(())
+    }
+}
+
+/// Posts a chat request with a key.
+pub(super) fn drive(script: &Script, body: Value) -> Got {
+    let body = body.to_string();
+    send(
+        script,
+        "POST",
+        "/v1/chat/completions",
+        Some("Bearer key"),
+        body.as_bytes(),
+    )
+}
+
+pub(super) fn send(
+    script: &Script,
+    method: &str,
+    path: &str,
+    authorization: Option<&str>,
+    body: &[u8],
+) -> Got {
+    let incoming = Incoming {
+        method: method.to_owned(),
+        path: path.to_owned(),
+        authorization: authorization.map(str::to_owned),
+        body: Bytewise(Some(body.to_vec())),
+    };
+    let got = |reply: Reply, body| Got {
+        status: reply.status,
+        headers: reply.headers,
+        body,
+    };
+    match block_on(handle(script.clone(), incoming)) {
+        Handled::Reply(mut reply) => {
+            let body = std::mem::take(&mut reply.body);
+            got(reply, body)
+        }
+        Handled::Stream(head, exchange) => {
+            let written = Rc::default();
+            let writes_left = script.0.borrow().leaves_after;
+            block_on(stream(
+                exchange,
+                Client {
+                    written: Rc::clone(&written),
+                    writes_left,
+                },
+            ));
+            let body = written.borrow().clone();
+            got(head, body)
+        }
+    }
+}
+
+/// Masks `SECRET`, refuses `FORBIDDEN`; words end with a space, so nothing is held.
+pub(super) struct FakeGuard;
+
+fn judge(text: &str) -> Released {
+    let refusal = text.contains("FORBIDDEN").then(|| Refusal {
+        message: "Not this.".into(),
+        findings: Vec::new(),
+    });
+    let text = if refusal.is_some() {
+        String::new()
+    } else {
+        text.replace("SECRET", "[MASK]")
+    };
+    Released { text, refusal }
+}
+
+impl Guard for FakeGuard {
+    fn push(&self, delta: &str) -> Released {
+        judge(delta)
+    }
+
+    fn finish(&self) -> Released {
+        judge("")
+    }
+}
+
+pub(super) struct RealTurn(RefCell<orchestrator::turn::Turn>);
+
+impl Turn for RealTurn {
+    fn next(&self, event: &Event) -> Action {
+        use orchestrator::turn as core;
+        let event = match event.clone() {
+            Event::Start => core::Event::Start,
+            Event::Blocked(words) => core::Event::Blocked(words),
+            Event::Retrieved(count) => core::Event::Retrieved(count),
+            Event::ToolsFinished => core::Event::ToolsFinished,
+            Event::Cut => core::Event::Cut,
+            Event::ModelFinished(outcome) => core::Event::ModelFinished(core::Outcome {
+                reason: match outcome.finish_reason {
+                    FinishReason::Stop => core::FinishReason::Stop,
+                    FinishReason::Length => core::FinishReason::Length,
+                    FinishReason::ToolCalls => core::FinishReason::ToolCalls,
+                    FinishReason::ContentFilter => core::FinishReason::ContentFilter,
+                },
+                tool_calls: outcome
+                    .tool_calls
+                    .into_iter()
+                    .map(|call| core::ToolCall {
+                        id: call.id,
+                        name: call.name,
+                        arguments: call.arguments,
+                    })
+                    .collect(),
+            }),
+        };
+        match self.0.borrow_mut().next(event) {
+            core::Action::CallModel(core::ToolUse::Allowed) => {
+                Action::CallModel(wit::ToolUse::Allowed)
+            }
+            core::Action::CallModel(core::ToolUse::Forbidden) => {
+                Action::CallModel(wit::ToolUse::Forbidden)
+            }
+            core::Action::Retrieve(query) => Action::Retrieve(query),
+            core::Action::CallTools(calls) => Action::CallTools(
+                calls
+                    .into_iter()
+                    .map(|call| ToolCall {
+                        id: call.id,
+                        name: call.name,
+                        arguments: call.arguments,
+                    })
+                    .collect(),
+            ),
+            core::Action::Refuse(words) => Action::Refuse(words),
+            core::Action::Finish(reason) => Action::Finish(match reason {
+                core::FinishReason::Stop => FinishReason::Stop,
+                core::FinishReason::Length => FinishReason::Length,
+                core::FinishReason::ToolCalls => FinishReason::ToolCalls,
+                core::FinishReason::ContentFilter => FinishReason::ContentFilter,
+            }),
+            core::Action::Invalid(detail) => Action::Invalid(detail),
+        }
+    }
+}
+
+pub(super) struct ScriptedBody {
+    log: Rc<RefCell<Log>>,
+    chunks: VecDeque<Result<Bytes, String>>,
+}
+
+impl Upstream for ScriptedBody {
+    async fn next(&mut self) -> Option<Result<Bytes, String>> {
+        self.log.borrow_mut().chunks_read += 1;
+        self.chunks.pop_front()
+    }
+}
+
+fn window() -> Window {
+    Window {
+        limit: 1_000,
+        remaining: 999,
+        reset_ms: 60,
+    }
+}
+
+fn target(index: usize) -> Target {
+    Target {
+        backend: format!("b{index}"),
+        url: format!("http://b{index}"),
+        model: "m".into(),
+        model_id: "m".into(),
+        context_window: 4_096,
+    }
+}
+
+fn message(role: MessageRole, content: &str) -> Message {
+    Message {
+        role,
+        content: content.into(),
+        name: None,
+        tool_calls: Vec::new(),
+        tool_call_id: None,
+    }
+}
+
+impl Platform for Script {
+    type Turn = RealTurn;
+    type Guard = FakeGuard;
+    type Upstream = ScriptedBody;
+
+    async fn authenticate(&self, authorization: Option<String>) -> Result<Principal, AuthError> {
+        let none = Limits {
+            requests_per_minute: None,
+            tokens_per_minute: None,
+        };
+        authorization
+            .map(|_| Principal {
+                organization_id: "org_1".into(),
+                project_id: "proj_1".into(),
+                user_id: None,
+                key_id: "key_1".into(),
+                roles: Vec::new(),
+                key_limits: none,
+                project_limits: none,
+            })
+            .ok_or(AuthError::Missing)
+    }
+
+    async fn admit(&self, _: &Principal, _: u32) -> Result<Admission, RateLimitError> {
+        let state = State {
+            requests: window(),
+            tokens: window(),
+        };
+        Ok(Admission {
+            reservation: "r".into(),
+            state,
+        })
+    }
+
+    async fn release(&self, _: &str, tokens_used: u32) -> Result<(), String> {
+        self.0.borrow_mut().settled.push(tokens_used);
+        Ok(())
+    }
+
+    async fn estimate_tokens(&self, messages: &[Message]) -> u32 {
+        messages.len() as u32
+    }
+
+    async fn load(&self, _: &Principal, _: &str) -> Result<Vec<Message>, SessionError> {
+        Ok(vec![message(MessageRole::User, "before")])
+    }
+
+    async fn trim(&self, messages: &[Message], _: u32) -> Result<History, SessionError> {
+        Ok(History {
+            messages: messages.to_vec(),
+            dropped: 0,
+        })
+    }
+
+    async fn append(
+        &self,
+        _: &Principal,
+        _: &str,
+        _: &str,
+        messages: &[Message],
+    ) -> Result<(), SessionError> {
+        let texts = messages.iter().map(|message| message.content.clone());
+        self.0.borrow_mut().stored.extend(texts);
+        Ok(())
+    }
+
+    async fn screen(&self, texts: &[String]) -> Result<Screened, Refusal> {
+        let judged: Vec<Released> = texts.iter().map(|text| judge(text)).collect();
+        match judged.iter().find_map(|judged| judged.refusal.clone()) {
+            Some(refusal) => Err(refusal),
+            None => Ok(Screened {
+                texts: judged.into_iter().map(|judged| judged.text).collect(),
+                findings: Vec::new(),
+            }),
+        }
+    }
+
+    async fn guard(&self) -> FakeGuard {
+        FakeGuard
+    }
+
+    fn turn(&self, options: &TurnOptions) -> RealTurn {
+        RealTurn(RefCell::new(orchestrator::turn::Turn::new(
+            orchestrator::turn::Options {
+                platform_tools: options.platform_tools,
+                client_tools: options.client_tools,
+                retrieval: options.retrieval,
+                tool_rounds_max: options.tool_rounds_max,
+                query: options.query.clone(),
+            },
+        )))
+    }
+
+    async fn models(&self) -> Result<Vec<Model>, RouteError> {
+        Ok(vec![Model {
+            id: "m".into(),
+            context_window: 4_096,
+            created: 1,
+            owned_by: "us".into(),
+        }])
+    }
+
+    async fn route(&self, _: &RouteRequest) -> Result<Vec<Target>, RouteError> {
+        let count = self.0.borrow().backends.len().clamp(1, 2);
+        Ok((0..count).map(target).collect())
+    }
+
+    async fn report(&self, _: &str, _: Outcome) {}
+
+    async fn tools(&self, _: &Principal) -> Vec<ToolDefinition> {
+        let tool = ToolDefinition {
+            name: "calculator".into(),
+            description: "calculates".into(),
+            parameters: "{}".into(),
+        };
+        if self.0.borrow().platform_tool {
+            vec![tool]
+        } else {
+            Vec::new()
+        }
+    }
+
+    async fn call_tool(&self, _: &Principal, call: &ToolCall) -> Result<String, ToolError> {
+        Ok(format!("ran {}", call.name))
+    }
+
+    async fn record(&self, event: &UsageEvent) -> Result<(), String> {
+        let usage = event.usage;
+        self.0
+            .borrow_mut()
+            .recorded
+            .push((usage.prompt_tokens, usage.completion_tokens));
+        Ok(())
+    }
+
+    async fn drain(&self) -> Result<u32, String> {
+        Ok(0)
+    }
+
+    async fn post(&self, _: &str, body: Vec<u8>, _: &str) -> Result<Answer<ScriptedBody>, String> {
+        let mut log = self.0.borrow_mut();
+        log.requests
+            .push(serde_json::from_slice(&body).unwrap_or_default());
+        match log.backends.pop_front() {
+            None | Some(Backend::Unreachable) => Err("connection refused".into()),
+            Some(Backend::Answers { status, chunks }) => {
+                let body = ScriptedBody {
+                    log: Rc::clone(&self.0),
+                    chunks,
+                };
+                Ok(Answer {
+                    status,
+                    retry_after: None,
+                    body,
+                })
+            }
+        }
+    }
+
+    async fn variable(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    async fn sleep_ms(&self, _: u64) {
+        std::future::pending().await
+    }
+
+    fn monotonic_ns(&self) -> u64 {
+        let mut log = self.0.borrow_mut();
+        log.clock += 1_000;
+        log.clock
+    }
+
+    fn unix_ms(&self) -> u64 {
+        1_700_000_000_000
+    }
+
+    fn random(&self) -> u128 {
+        7
+    }
+}
