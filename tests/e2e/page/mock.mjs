@@ -182,6 +182,10 @@ const scripts = {
     await wire.words(prose, 12);
     wire.finish();
   },
+  async "What is Skerry"(wire) {
+    await wire.words(prose, 12);
+    wire.finish();
+  },
   async "Show me code"(wire) {
     await wire.words(code, 2);
     wire.finish();

@@ -94,7 +94,7 @@ describe("an answer", () => {
   it("stays where the reader is when he scrolls up", async () => {
     await user.page.setViewportSize({ width: 1000, height: 420 });
     await user.say("What is a skerry?");
-    await user.answer.getByText("Three things").waitFor();
+    await user.answer.getByText("each is near").waitFor();
     await user.page.locator(".conversation").hover();
     await user.page.mouse.wheel(0, -4000);
     await user.page.waitForTimeout(200);

@@ -13,7 +13,7 @@ export const MARKDOWN_CHARS_MAX = 200_000;
 const ADDRESS = /^(?:https?:\/\/|mailto:)/i;
 /** Tags without attributes that models write for want of markdown. */
 const HARMLESS_TAG = /^<\/?(?:br|sub|sup|kbd|mark)\s*\/?>$/i;
-const OWN_CLASS = /^(?:hljs(?:-[a-z_-]+)?|[a-z]+_|language-[\w+#.-]{1,30})$/;
+const OWN_CLASS = /^(?:plain|hljs(?:-[a-z_-]+)?|[a-z]+_|language-[\w+#.-]{1,30})$/;
 
 const POLICY: Config & { RETURN_DOM_FRAGMENT: true } = {
   ALLOWED_TAGS: [
@@ -40,7 +40,10 @@ DOMPurify.addHook("uponSanitizeAttribute", (_node, data) => {
 const marked = new Marked({
   gfm: true,
   renderer: {
-    html: ({ text }) => (HARMLESS_TAG.test(text.trim()) ? text : escapeHtml(text)),
+    html: ({ text, block }) => {
+      if (HARMLESS_TAG.test(text.trim())) return text;
+      return block ? `<p class="plain">${escapeHtml(text.trimEnd())}</p>` : escapeHtml(text);
+    },
     image: ({ href, text }) => `<a href="${escapeHtml(href)}">${escapeHtml(text || href)}</a>`,
     checkbox: ({ checked }) => (checked ? "☑ " : "☐ "),
     code: ({ text, lang }: Tokens.Code) => {

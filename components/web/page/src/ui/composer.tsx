@@ -3,11 +3,11 @@
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import type { JSX } from "preact";
 import { current, draft, openDialog, send, stop } from "../state";
+import { readyToWrite, touch } from "./focus";
 import { Icon } from "./icons";
 
 /** The longest message that can be written. */
 const MESSAGE_CHARS_MAX = 100_000;
-const touch = window.matchMedia("(pointer: coarse)");
 
 export function Composer(): JSX.Element {
   const field = useRef<HTMLTextAreaElement>(null);
@@ -19,7 +19,7 @@ export function Composer(): JSX.Element {
   useLayoutEffect(() => fitHeight(field.current), [text]);
   // A conversation that is opened, or a draft that is put back, is written in next.
   useEffect(() => {
-    if (!openDialog.peek() && !touch.matches) field.current?.focus();
+    if (!openDialog.peek()) readyToWrite();
   }, [current.value.id]);
   const onKeyDown = (event: KeyboardEvent): void => {
     const plainEnter = event.key === "Enter" && !event.shiftKey && !event.isComposing;

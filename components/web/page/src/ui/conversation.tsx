@@ -73,23 +73,34 @@ function Welcome(): JSX.Element {
 function useFollow(messages: readonly Message[]) {
   const place = useRef<HTMLDivElement>(null);
   const following = useRef(true);
+  const lastTop = useRef(0);
   const [atEnd, setAtEnd] = useState(true);
   const toEnd = (): void => {
+    const node = place.current;
+    if (!node) return;
     following.current = true;
-    place.current?.scrollTo({ top: place.current.scrollHeight });
+    node.scrollTo({ top: node.scrollHeight });
+    lastTop.current = node.scrollTop;
+  };
+  /** Notes where the reader has gone. Growth of the answer moves nothing, and a shorter answer
+   * leaves the position at the end: so upwards and not at the end is always the reader. */
+  const look = (node: HTMLElement): void => {
+    const below = belowEnd(node);
+    if (node.scrollTop < lastTop.current - 1 && below > 2) following.current = false;
+    else if (node.scrollTop > lastTop.current && below < END_SLACK_PX) following.current = true;
+    lastTop.current = node.scrollTop;
+    setAtEnd(following.current || below < END_SLACK_PX);
+  };
+  const follow = (): void => {
+    const node = place.current;
+    // The event of a scroll comes after the next frame; the position itself is known now.
+    if (node) look(node);
+    if (following.current) toEnd();
   };
   useEffect(() => {
     const node = place.current;
     if (!node) return undefined;
-    let lastTop = node.scrollTop;
-    const onScroll = (): void => {
-      const near = node.scrollHeight - node.scrollTop - node.clientHeight < END_SLACK_PX;
-      // Only the reader scrolls upwards; growth of the answer does not.
-      if (near) following.current = true;
-      else if (node.scrollTop < lastTop - 1) following.current = false;
-      lastTop = node.scrollTop;
-      setAtEnd(near || following.current);
-    };
+    const onScroll = (): void => look(node);
     const resized = new ResizeObserver(() => following.current && toEnd());
     resized.observe(node);
     node.addEventListener("scroll", onScroll, { passive: true });
@@ -101,10 +112,12 @@ function useFollow(messages: readonly Message[]) {
   // The reader's own message always comes into view.
   const said = messages.findLast((message) => message.role === "user")?.id;
   useLayoutEffect(() => toEnd(), [said]);
-  useLayoutEffect(() => {
-    if (following.current) toEnd();
-  }, [messages]);
+  useLayoutEffect(() => follow(), [messages]);
   return { place, atEnd, toEnd };
+}
+
+function belowEnd(node: HTMLElement): number {
+  return node.scrollHeight - node.scrollTop - node.clientHeight;
 }
 
 function copyCode(event: MouseEvent): void {

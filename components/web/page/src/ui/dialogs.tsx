@@ -5,7 +5,7 @@ import type { ComponentChildren, JSX } from "preact";
 import { isPlausibleKey } from "../api/client";
 import { forgetKey, keyFailure, openDialog, removeAll, summaries, takeKey } from "../state";
 import { apiKey, theme, type Theme } from "../store/settings";
-import { focusComposer } from "./focus";
+import { readyToWrite } from "./focus";
 import { Icon, type IconName } from "./icons";
 import { themes } from "./theme";
 
@@ -14,14 +14,29 @@ export function Dialogs(): JSX.Element | null {
   return openDialog.value === "settings" ? <SettingsDialog /> : null;
 }
 
-function Dialog({ title, children }: { title: string; children: ComponentChildren }): JSX.Element {
+interface DialogProps {
+  readonly title: string;
+  /** Called when it is gone; by itself the focus returns to where it was before. */
+  readonly onGone?: () => void;
+  readonly children: ComponentChildren;
+}
+
+function Dialog({ title, onGone, children }: DialogProps): JSX.Element {
   const node = useRef<HTMLDialogElement>(null);
+  const gone = useRef(false);
   useEffect(() => {
-    node.current?.showModal();
-    return () => focusComposer();
+    const dialog = node.current;
+    dialog?.showModal();
+    return () => {
+      gone.current = true;
+      // What lies behind a modal dialog takes no focus until it is closed.
+      dialog?.close();
+      onGone?.();
+    };
   }, []);
+  // The browser tells of a close later, when another dialog may be open already.
   const close = (): void => {
-    openDialog.value = null;
+    if (!gone.current) openDialog.value = null;
   };
   return (
     <dialog ref={node} aria-labelledby="dialog-title" onClose={close} onClick={(event) => event.target === node.current && close()}>
@@ -53,7 +68,7 @@ function KeyDialog(): JSX.Element {
     if (failure) setProblem(failure.message);
   };
   return (
-    <Dialog title="Enter your API key">
+    <Dialog title="Enter your API key" onGone={readyToWrite}>
       <p class="dialog-text">
         The key was printed when Skerry was first started, or an administrator gave it to you. It stays in this
         browser and is sent only to this server.
