@@ -1,0 +1,265 @@
+//! The decision over a cache that forgets or fails and a directory that revokes.
+
+use super::*;
+use crate::wire::{Limits, Role};
+use futures::executor::block_on;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+
+#[derive(Default)]
+struct World {
+    now_ms: Cell<u64>,
+    cache: RefCell<BTreeMap<String, Vec<u8>>>,
+    cache_fails: Cell<bool>,
+    keys: RefCell<BTreeMap<String, VerifiedKey>>,
+    away: Cell<bool>,
+    asked: Cell<u32>,
+}
+
+impl Cache for World {
+    async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, String> {
+        match self.cache_fails.get() {
+            true => Err("broken".to_owned()),
+            false => Ok(self.cache.borrow().get(name).cloned()),
+        }
+    }
+
+    async fn set(&self, name: &str, value: &[u8]) -> Result<(), String> {
+        if self.cache_fails.get() {
+            return Err("broken".to_owned());
+        }
+        self.cache
+            .borrow_mut()
+            .insert(name.to_owned(), value.to_owned());
+        Ok(())
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), String> {
+        self.cache.borrow_mut().remove(name);
+        Ok(())
+    }
+}
+
+impl Directory for World {
+    async fn verify(&self, key_sha256: &str) -> Result<Verdict, String> {
+        self.asked.set(self.asked.get() + 1);
+        if self.away.get() {
+            return Err("connection refused".to_owned());
+        }
+        Ok(match self.keys.borrow().get(key_sha256) {
+            None => Verdict::Unknown,
+            Some(known)
+                if known
+                    .expires_at_ms
+                    .is_some_and(|end| end <= self.now_ms.get()) =>
+            {
+                Verdict::Expired
+            }
+            Some(known) => Verdict::Known(known.clone()),
+        })
+    }
+}
+
+impl World {
+    fn ask(&self, header: Option<&str>) -> Result<String, AuthError> {
+        let principal = authenticate(header, self, self, || self.now_ms.get());
+        block_on(principal).map(|principal| principal.key_id)
+    }
+
+    fn ask_key(&self, key: &Key) -> Result<String, AuthError> {
+        self.ask(Some(&format!("Bearer {}", key.reveal())))
+    }
+
+    fn add(&self, n: u8, expires_at_ms: Option<u64>) -> Key {
+        let key = key(n);
+        let principal = Principal {
+            organization_id: "org_1".into(),
+            project_id: "proj_1".into(),
+            user_id: None,
+            key_id: format!("key_{n}"),
+            roles: vec![Role::Member],
+            key_limits: Limits::default(),
+            project_limits: Limits::default(),
+        };
+        self.keys.borrow_mut().insert(
+            key.sha256(),
+            VerifiedKey {
+                principal,
+                expires_at_ms,
+            },
+        );
+        key
+    }
+
+    fn later(&self, ms: u64) {
+        self.now_ms.set(self.now_ms.get() + ms);
+    }
+}
+
+fn key(n: u8) -> Key {
+    let mut counter = 0_u8;
+    let fill = |bytes: &mut [u8]| {
+        for byte in bytes {
+            counter = counter.wrapping_mul(5).wrapping_add(n).wrapping_add(1);
+            *byte = counter;
+        }
+        Ok::<_, std::convert::Infallible>(())
+    };
+    Key::make(fill).unwrap()
+}
+
+#[test]
+fn headers_that_hold_no_key() {
+    let world = World::default();
+    assert_eq!(world.ask(None), Err(AuthError::Missing));
+    for header in [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Basic sk-abc",
+        "sk-abc",
+        "Bearer  sk-abc",
+        "Bearer sk-a b",
+    ] {
+        let error = world.ask(Some(header)).unwrap_err();
+        assert!(
+            matches!(error, AuthError::Malformed(_)),
+            "{header:?} {error:?}"
+        );
+    }
+    assert_eq!(world.asked.get(), 0);
+}
+
+#[test]
+fn a_mistyped_or_foreign_key_is_unknown_without_a_lookup() {
+    let world = World::default();
+    let text = world.add(1, None).reveal().to_owned();
+    for wrong in ["sk-wrong", "sk-proj-abcdef", &text[..text.len() - 1]] {
+        assert_eq!(
+            world.ask(Some(&format!("Bearer {wrong}"))),
+            Err(AuthError::Unknown)
+        );
+    }
+    assert_eq!(world.asked.get(), 0);
+}
+
+#[test]
+fn a_key_is_asked_for_once_in_three_seconds() {
+    let world = World::default();
+    let key = world.add(1, None);
+    assert_eq!(
+        world.ask(Some(&format!("bEaReR {}", key.reveal()))),
+        Ok("key_1".into())
+    );
+    world.later(KNOWN_TTL_MS - 1);
+    assert_eq!(world.ask_key(&key), Ok("key_1".into()));
+    assert_eq!(world.asked.get(), 1);
+    world.later(1);
+    assert_eq!(world.ask_key(&key), Ok("key_1".into()));
+    assert_eq!(world.asked.get(), 2);
+}
+
+#[test]
+fn a_revoked_key_stops_within_five_seconds() {
+    let world = World::default();
+    let key = world.add(1, None);
+    assert!(world.ask_key(&key).is_ok());
+    world.keys.borrow_mut().clear();
+    world.later(4_999);
+    assert_eq!(world.ask_key(&key), Err(AuthError::Unknown));
+    // And it is no longer in the cache.
+    assert!(
+        !world
+            .cache
+            .borrow()
+            .contains_key(&known_name(&key.sha256()))
+    );
+}
+
+#[test]
+fn a_key_ends_on_time_even_from_the_cache() {
+    let world = World::default();
+    let key = world.add(1, Some(1_000));
+    assert!(world.ask_key(&key).is_ok());
+    world.later(999);
+    assert!(world.ask_key(&key).is_ok());
+    world.later(1);
+    assert_eq!(world.ask_key(&key), Err(AuthError::Expired));
+}
+
+#[test]
+fn unknown_keys_fill_neither_the_cache_nor_the_directory() {
+    let world = World::default();
+    for n in 0..20 {
+        for _ in 0..3 {
+            assert_eq!(world.ask_key(&key(n)), Err(AuthError::Unknown));
+        }
+    }
+    assert!(world.asked.get() <= 25, "{}", world.asked.get());
+    let places = (0..=u32::MAX)
+        .step_by(9_999)
+        .map(|head| unknown_name(&format!("{head:08x}")));
+    assert!(places.collect::<std::collections::BTreeSet<_>>().len() <= 4_096);
+}
+
+#[test]
+fn a_key_made_after_it_was_asked_for_works_soon() {
+    let world = World::default();
+    assert_eq!(world.ask_key(&key(1)), Err(AuthError::Unknown));
+    let key = world.add(1, None);
+    world.later(UNKNOWN_TTL_MS);
+    assert_eq!(world.ask_key(&key), Ok("key_1".into()));
+}
+
+#[test]
+fn the_directory_away_is_unavailable_and_not_unknown() {
+    let world = World::default();
+    let key = world.add(1, None);
+    assert!(world.ask_key(&key).is_ok());
+    world.away.set(true);
+    assert!(world.ask_key(&key).is_ok(), "the cache still answers");
+    world.later(KNOWN_TTL_MS);
+    assert_eq!(
+        world.ask_key(&key),
+        Err(AuthError::Unavailable("connection refused".into()))
+    );
+}
+
+#[test]
+fn a_broken_cache_is_slow_and_not_wrong() {
+    let world = World::default();
+    let key = world.add(1, None);
+    world.cache_fails.set(true);
+    for _ in 0..2 {
+        assert_eq!(world.ask_key(&key), Ok("key_1".into()));
+    }
+    assert_eq!(world.asked.get(), 2);
+    world.cache_fails.set(false);
+    world
+        .cache
+        .borrow_mut()
+        .insert(known_name(&key.sha256()), b"{nonsense".to_vec());
+    assert_eq!(world.ask_key(&key), Ok("key_1".into()));
+}
+
+#[test]
+fn a_clock_that_went_back_does_not_lengthen_a_life() {
+    let world = World::default();
+    world.now_ms.set(1_000_000);
+    let key = world.add(1, None);
+    assert!(world.ask_key(&key).is_ok());
+    world.now_ms.set(0);
+    world.keys.borrow_mut().clear();
+    assert_eq!(world.ask_key(&key), Err(AuthError::Unknown));
+}
+
+#[test]
+fn the_cache_never_holds_a_key() {
+    let world = World::default();
+    let key = world.add(1, None);
+    assert!(world.ask_key(&key).is_ok());
+    for (name, value) in world.cache.borrow().iter() {
+        let value = String::from_utf8_lossy(value);
+        assert!(!name.contains(key.reveal()) && !value.contains(key.reveal()));
+    }
+}

@@ -1,0 +1,347 @@
+//! Simulation: many clients on one store, their steps interleaved by a seeded scheduler.
+//!
+//! After every step the store is checked against a slow reference: the list of all that was ever
+//! taken. A failure prints its seed.
+
+use super::*;
+use crate::window::{STEP_MS, WINDOW_MS};
+use futures::executor::block_on;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+/// A store whose every call lets the others go first.
+#[derive(Default)]
+struct Store {
+    values: RefCell<BTreeMap<String, Vec<u8>>>,
+    now_ms: Cell<u64>,
+    /// Calls until the store fails once.
+    fails_in: Cell<Option<u32>>,
+    swaps_lost: Cell<u32>,
+}
+
+impl Store {
+    async fn reached(&self) -> Result<(), String> {
+        yield_once().await;
+        match self.fails_in.get() {
+            Some(0) => {
+                self.fails_in.set(None);
+                Err("the store is away".to_owned())
+            }
+            Some(calls) => {
+                self.fails_in.set(Some(calls - 1));
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn window(&self, name: &str) -> Window {
+        Window::from_bytes(self.values.borrow().get(name).map(Vec::as_slice))
+    }
+}
+
+impl Counters for Store {
+    type Held = (String, Option<Vec<u8>>);
+
+    async fn hold(&self, name: &str) -> Result<(Option<Vec<u8>>, Self::Held), String> {
+        self.reached().await?;
+        let value = self.values.borrow().get(name).cloned();
+        Ok((value.clone(), (name.to_owned(), value)))
+    }
+
+    async fn swap(
+        &self,
+        (name, expected): Self::Held,
+        value: Vec<u8>,
+    ) -> Result<Swapped<Self::Held>, String> {
+        self.reached().await?;
+        let mut values = self.values.borrow_mut();
+        let current = values.get(&name).cloned();
+        if current == expected {
+            values.insert(name, value);
+            return Ok(Swapped::Done);
+        }
+        self.swaps_lost.set(self.swaps_lost.get() + 1);
+        Ok(Swapped::Lost(current.clone(), (name, current)))
+    }
+}
+
+async fn yield_once() {
+    let mut yielded = false;
+    std::future::poll_fn(|_| match std::mem::replace(&mut yielded, true) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    })
+    .await;
+}
+
+/// splitmix64: small, seeded, and good enough to choose with.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+}
+
+fn account(name: &str, requests: u32, tokens: u32) -> Account {
+    Account {
+        name: name.to_owned(),
+        ceiling: Ceiling { requests, tokens },
+    }
+}
+
+/// What the reference knows of one admission.
+struct Taken {
+    accounts: [String; 2],
+    steps: [u64; 2],
+    tokens: u64,
+}
+
+struct Client<'a> {
+    run: Pin<Box<dyn Future<Output = ()> + 'a>>,
+}
+
+async fn client(
+    store: &Store,
+    accounts: [Account; 2],
+    tokens: u32,
+    used: u32,
+    settles: u64,
+    taken: &RefCell<Vec<Taken>>,
+) {
+    let admitted = admit(store, &accounts, tokens, || store.now_ms.get()).await;
+    let Ok((reservation, _)) = admitted else {
+        return;
+    };
+    let index = taken.borrow().len();
+    taken.borrow_mut().push(Taken {
+        accounts: accounts.map(|account| account.name),
+        steps: [reservation.parts[0].1.step, reservation.parts[1].1.step],
+        tokens: u64::from(tokens),
+    });
+    for _ in 0..settles {
+        yield_once().await;
+        // The text travels through the caller.
+        let reservation = Reservation::from_text(&reservation.to_text()).unwrap();
+        // What is given back may be taken by others before `settle` is through both accounts.
+        taken.borrow_mut()[index].tokens = u64::from(used.min(tokens));
+        settle(store, &reservation, used).await.unwrap();
+    }
+}
+
+/// Of any 60 s: the sum over each window of steps is within the ceiling.
+fn check_never_over(seed: u64, accounts: &[Account], taken: &[Taken]) {
+    for account in accounts {
+        let mut by_step = BTreeMap::<u64, (u32, u64)>::new();
+        for one in taken {
+            for (name, step) in one.accounts.iter().zip(one.steps) {
+                if *name == account.name {
+                    let entry = by_step.entry(step).or_default();
+                    entry.0 += 1;
+                    entry.1 += one.tokens;
+                }
+            }
+        }
+        for first in by_step.keys() {
+            let window = by_step.range(first..=&(first + WINDOW_MS / STEP_MS));
+            let (requests, tokens) =
+                window.fold((0, 0), |sum, (_, one)| (sum.0 + one.0, sum.1 + one.1));
+            assert!(
+                requests <= account.ceiling.requests,
+                "seed {seed} {account:?} {requests}"
+            );
+            assert!(
+                tokens <= u64::from(account.ceiling.tokens),
+                "seed {seed} {account:?} {tokens}"
+            );
+        }
+    }
+}
+
+/// The store holds what the reference holds, when everybody is done and no time has passed.
+fn check_books(seed: u64, store: &Store, accounts: &[Account], taken: &[Taken]) {
+    for account in accounts {
+        let of = |one: &&Taken| one.accounts.contains(&account.name);
+        let requests = taken.iter().filter(of).count() as u64;
+        let tokens: u64 = taken.iter().filter(of).map(|one| one.tokens).sum();
+        let window = store.window(&account.name);
+        let held_requests: u64 = window
+            .steps
+            .iter()
+            .map(|step| u64::from(step.requests))
+            .sum();
+        let held_tokens: u64 = window.steps.iter().map(|step| step.tokens).sum();
+        assert_eq!(
+            (held_requests, held_tokens),
+            (requests, tokens),
+            "seed {seed} {account:?}"
+        );
+    }
+}
+
+/// One run: up to 12 clients of two keys and one project. Returns how often swaps were lost.
+fn simulate(seed: u64, time_passes: bool) -> u32 {
+    let mut dice = Dice(seed);
+    let (store, taken) = (Store::default(), RefCell::new(Vec::new()));
+    store.now_ms.set(1_000_000);
+    let project = account("p", 1 + dice.below(8) as u32, 50 + dice.below(300) as u32);
+    let keys: Vec<Account> = (0..2)
+        .map(|n| {
+            let (requests, tokens) = (1 + dice.below(6) as u32, 50 + dice.below(200) as u32);
+            account(&format!("k{n}"), requests, tokens)
+        })
+        .collect();
+    let mut clients: Vec<Client<'_>> = (0..12)
+        .map(|_| {
+            let key = keys[dice.below(2) as usize].clone();
+            let tokens = dice.below(80) as u32;
+            // Sometimes more is used than was taken, sometimes settled twice or never.
+            let (used, settles) = (dice.below(100) as u32, dice.below(3));
+            let accounts = [key, project.clone()];
+            Client {
+                run: Box::pin(client(&store, accounts, tokens, used, settles, &taken)),
+            }
+        })
+        .collect();
+    let mut all = keys;
+    all.push(project);
+    let mut context = Context::from_waker(Waker::noop());
+    while !clients.is_empty() {
+        let chosen = dice.below(clients.len() as u64) as usize;
+        if clients[chosen].run.as_mut().poll(&mut context).is_ready() {
+            clients.swap_remove(chosen);
+        }
+        if time_passes {
+            let ms = [0, 1, 300, 2_000, 9_000][dice.below(5) as usize];
+            store.now_ms.set(store.now_ms.get() + ms);
+        }
+        check_never_over(seed, &all, &taken.borrow());
+    }
+    if !time_passes {
+        check_books(seed, &store, &all, &taken.borrow());
+    }
+    store.swaps_lost.get()
+}
+
+#[test]
+fn never_over_the_ceiling_and_all_given_back_in_thousands_of_interleavings() {
+    let lost: u32 = (0..2_500).map(|seed| simulate(seed, false)).sum();
+    assert!(
+        lost > 1_000,
+        "the clients do get in each other's way: {lost}"
+    );
+}
+
+#[test]
+fn never_over_the_ceiling_while_time_passes() {
+    let _lost: u32 = (0..2_500).map(|seed| simulate(seed, true)).sum();
+}
+
+#[test]
+fn a_closed_project_takes_nothing_from_the_key() {
+    let store = Store::default();
+    let accounts = [account("k", 5, 100), account("p", 1, 100)];
+    let ask = |tokens| block_on(drive(admit(&store, &accounts, tokens, || 0)));
+    let (_, (requests, tokens)) = ask(30).unwrap();
+    assert_eq!((requests.limit, requests.remaining), (1, 0));
+    assert_eq!((tokens.limit, tokens.remaining), (100, 70));
+    let before = store.window("k");
+    let Err(AdmitError::Rejected(excess, state)) = ask(10) else {
+        panic!("admitted")
+    };
+    assert_eq!(excess.retry_after_ms, Some(62_000));
+    assert_eq!(state.0.remaining, 0);
+    assert_eq!(store.window("k"), before);
+}
+
+#[test]
+fn a_closed_key_takes_nothing_from_the_project() {
+    let store = Store::default();
+    let accounts = [account("k", 5, 20), account("p", 5, 100)];
+    let asked = block_on(drive(admit(&store, &accounts, 30, || 0)));
+    let Err(AdmitError::Rejected(excess, state)) = asked else {
+        panic!("admitted")
+    };
+    assert_eq!(excess.retry_after_ms, None);
+    assert_eq!(state.1.limit, 20);
+    assert_eq!(store.window("p"), Window::default());
+    assert_eq!(store.window("k"), Window::default());
+}
+
+#[test]
+fn a_store_that_fails_anywhere_leaves_nothing_taken_for_good() {
+    for calls in 0..5 {
+        let store = Store::default();
+        store.fails_in.set(Some(calls));
+        let accounts = [account("k", 5, 100), account("p", 5, 100)];
+        let asked = block_on(drive(admit(&store, &accounts, 30, || 0)));
+        assert_eq!(
+            asked.unwrap_err(),
+            AdmitError::Unavailable("the store is away".into())
+        );
+        let held: u64 = ["k", "p"]
+            .iter()
+            .flat_map(|name| store.window(name).steps)
+            .map(|step| step.tokens + u64::from(step.requests))
+            .sum();
+        assert_eq!(held, 0, "the store failed at call {calls}");
+    }
+}
+
+#[test]
+fn settling_again_after_a_failure_finishes_the_job() {
+    let store = Store::default();
+    let accounts = [account("k", 5, 100), account("p", 5, 100)];
+    let (reservation, _) = block_on(drive(admit(&store, &accounts, 30, || 0))).unwrap();
+    // The key's share is given back, then the store is away.
+    store.fails_in.set(Some(2));
+    assert!(block_on(drive(settle(&store, &reservation, 10))).is_err());
+    for _ in 0..2 {
+        block_on(drive(settle(&store, &reservation, 10))).unwrap();
+    }
+    for name in ["k", "p"] {
+        assert_eq!(store.window(name).steps[0].tokens, 10, "{name}");
+    }
+}
+
+#[test]
+fn a_reservation_is_opaque_text() {
+    let ticket = |step, number| Ticket { step, number };
+    let parts = [
+        ("k/a:b".to_owned(), ticket(7, 1)),
+        ("p/é".to_owned(), ticket(8, 2)),
+    ];
+    let reservation = Reservation { tokens: 9, parts };
+    assert_eq!(
+        Reservation::from_text(&reservation.to_text()),
+        Some(reservation)
+    );
+    for wrong in [
+        "",
+        "1:",
+        "2:9:7:1:8:2:1:ab",
+        "1:9:7:1:8:2:9:ab",
+        "1:9:x:1:8:2:1:ab",
+        "1:9:7:1",
+    ] {
+        assert_eq!(Reservation::from_text(wrong), None, "{wrong}");
+    }
+}
+
+/// The store's calls yield without a waker, so this polls until there is an answer.
+async fn drive<T>(future: impl Future<Output = T>) -> T {
+    let mut future = Box::pin(future);
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        if let Poll::Ready(answer) = future.as_mut().poll(&mut context) {
+            return answer;
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The exported interface on the host's atomic key-value store, clock and variables.
+//!
+//! It converts and does IO; the decision is in `admit`, the arithmetic in `window`.
+
+use crate::admit::{self, Account, AdmitError, Counters, Reservation, State, Swapped};
+use crate::bindings::exports::skerry::chat::rate_limit::{
+    Admission, Guest, RateLimitError, Rejection, State as WitState, Window as WitWindow,
+};
+use crate::bindings::skerry::chat::types::{Limits, Principal};
+use crate::bindings::wasi::keyvalue::atomics::{self, Cas, CasError};
+use crate::bindings::wasi::keyvalue::store;
+use crate::window::{Ceiling, Left, Quantity};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The key-value store that the manifest grants.
+const STORE: &str = "cache";
+
+struct Component;
+crate::bindings::export!(Component with_types_in crate::bindings);
+
+impl Guest for Component {
+    async fn admit(who: Principal, tokens: u32) -> Result<Admission, RateLimitError> {
+        let accounts = accounts(&who).await.map_err(RateLimitError::Unavailable)?;
+        let bucket = HostStore::open().map_err(RateLimitError::Unavailable)?;
+        match admit::admit(&bucket, &accounts, tokens, now_ms).await {
+            Ok((reservation, state)) => Ok(Admission {
+                reservation: reservation.to_text(),
+                state: into_wit(state),
+            }),
+            Err(AdmitError::Rejected(excess, state)) => Err(RateLimitError::Rejected(Rejection {
+                quantity: match excess.quantity {
+                    Quantity::Requests => {
+                        crate::bindings::exports::skerry::chat::rate_limit::Quantity::Requests
+                    }
+                    Quantity::Tokens => {
+                        crate::bindings::exports::skerry::chat::rate_limit::Quantity::Tokens
+                    }
+                },
+                retry_after_ms: excess.retry_after_ms,
+                state: into_wit(state),
+            })),
+            Err(AdmitError::Unavailable(reason)) => Err(RateLimitError::Unavailable(reason)),
+        }
+    }
+
+    async fn settle(reservation: String, tokens_used: u32) -> Result<(), String> {
+        let reservation = Reservation::from_text(&reservation).ok_or("not a reservation")?;
+        admit::settle(&HostStore::open()?, &reservation, tokens_used).await
+    }
+}
+
+fn now_ms() -> u64 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The key's account and the project's, with the platform's ceilings where they have none.
+async fn accounts(who: &Principal) -> Result<[Account; 2], String> {
+    let all = [&who.key_limits, &who.project_limits];
+    let requests = match all
+        .iter()
+        .all(|limits| limits.requests_per_minute.is_some())
+    {
+        true => 0,
+        false => variable("requests_per_minute").await?,
+    };
+    let tokens = match all.iter().all(|limits| limits.tokens_per_minute.is_some()) {
+        true => 0,
+        false => variable("tokens_per_minute").await?,
+    };
+    let ceiling = |limits: &Limits| Ceiling {
+        requests: limits.requests_per_minute.unwrap_or(requests),
+        tokens: limits.tokens_per_minute.unwrap_or(tokens),
+    };
+    Ok([
+        Account {
+            name: format!("rate/{}", who.key_id),
+            ceiling: ceiling(&who.key_limits),
+        },
+        Account {
+            name: format!("rate/{}", who.project_id),
+            ceiling: ceiling(&who.project_limits),
+        },
+    ])
+}
+
+async fn variable(name: &str) -> Result<u32, String> {
+    let text = spin_sdk::variables::get(name)
+        .await
+        .map_err(|error| error.to_string())?;
+    text.trim()
+        .parse()
+        .map_err(|_| format!("variable {name} is not a whole number"))
+}
+
+struct HostStore(store::Bucket);
+
+impl HostStore {
+    fn open() -> Result<Self, String> {
+        store::open(STORE).map(Self).map_err(words)
+    }
+}
+
+impl Counters for HostStore {
+    type Held = Cas;
+
+    async fn hold(&self, name: &str) -> Result<(Option<Vec<u8>>, Cas), String> {
+        let held = Cas::new(&self.0, name).map_err(words)?;
+        Ok((held.current().map_err(words)?, held))
+    }
+
+    async fn swap(&self, held: Cas, value: Vec<u8>) -> Result<Swapped<Cas>, String> {
+        match atomics::swap(held, &value) {
+            Ok(()) => Ok(Swapped::Done),
+            Err(CasError::CasFailed(again)) => {
+                Ok(Swapped::Lost(again.current().map_err(words)?, again))
+            }
+            Err(CasError::StoreError(error)) => Err(words(error)),
+        }
+    }
+}
+
+fn words(error: store::Error) -> String {
+    match error {
+        store::Error::NoSuchStore => format!("no store {STORE} is configured"),
+        store::Error::AccessDenied => format!("the manifest does not grant store {STORE}"),
+        store::Error::Other(words) => words,
+    }
+}
+
+fn into_wit((requests, tokens): State) -> WitState {
+    let window = |left: Left| WitWindow {
+        limit: left.limit,
+        remaining: left.remaining,
+        reset_ms: left.reset_ms,
+    };
+    WitState {
+        requests: window(requests),
+        tokens: window(tokens),
+    }
+}
