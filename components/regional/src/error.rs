@@ -78,6 +78,7 @@ impl ApiError {
         let mut error = Self::new(401, "authentication_error", "invalid_api_key", message);
         // RFC 9110 §11.6.1: a 401 names its scheme.
         error
+            .0
             .headers
             .push(("www-authenticate", "Bearer".to_owned()));
         error
