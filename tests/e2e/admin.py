@@ -28,8 +28,8 @@ class Admin:
         page = self._ok(self.http.get(PROJECTS))
         return page["data"][0]["id"]
 
-    def make_project(self, name: str) -> str:
-        return self._ok(self.http.post(PROJECTS, json={"name": name}))["id"]
+    def make_project(self, name: str, **fields: object) -> str:
+        return self._ok(self.http.post(PROJECTS, json={"name": name, **fields}))["id"]
 
     def make_key(self, project: str | None = None, **fields: object) -> Key:
         project = project or self.default_project()
@@ -41,7 +41,8 @@ class Admin:
         return self._ok(self.http.get(f"{PROJECTS}/{project}/api_keys"))["data"]
 
     def revoke(self, key: Key) -> None:
-        self._ok(self.http.delete(f"{PROJECTS}/{key.project}/api_keys/{key.id}"))
+        gone = self._ok(self.http.delete(f"{PROJECTS}/{key.project}/api_keys/{key.id}"))
+        assert gone["deleted"] and gone["id"] == key.id
 
     def usage(self, **query: object) -> dict[str, int]:
         """Sums over all buckets of the last hour."""

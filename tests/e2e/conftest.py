@@ -26,9 +26,14 @@ def admin(edge: Edge) -> Iterator[Admin]:
         yield Admin(http)
 
 
+# For tests that measure something other than limits.
+UNLIMITED = {"requests_per_minute": 100_000, "tokens_per_minute": 1_000_000_000}
+
+
 @pytest.fixture(scope="session")
 def key(admin: Admin) -> Key:
-    return admin.make_key(name="the tests")
+    project = admin.make_project("tests", rate_limits=UNLIMITED)
+    return admin.make_key(project=project, name="the tests", rate_limits=UNLIMITED)
 
 
 @pytest.fixture(scope="session")

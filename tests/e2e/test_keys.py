@@ -50,7 +50,7 @@ def test_a_revoked_key_stops_within_five_seconds(edge, admin, model):
 
 
 def test_a_member_may_not_make_keys(edge, admin):
-    member = admin.make_key(name="member", roles=["member"])
+    member = admin.make_key(name="member", role="member")
     with edge.http(member.secret) as http:
         path = f"/v1/organization/projects/{member.project}/api_keys"
         answer = http.post(path, json={"name": "more"})

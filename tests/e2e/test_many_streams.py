@@ -4,8 +4,6 @@ import asyncio
 import time
 from collections import Counter
 
-import pytest
-
 from crowd import Client, all_at_once
 from harness import eventually, metrics, rss_bytes
 
@@ -13,13 +11,6 @@ STREAMS = 200
 VANISHING = 100
 # Of the edge and of the engine, for all streams together.
 MEMORY_GROWTH_BYTES_MAX = 512 << 20
-
-
-@pytest.fixture(scope="module")
-def crowd_key(admin):
-    """A key whose limits are not what is measured here."""
-    limits = {"requests_per_minute": 100_000, "tokens_per_minute": 50_000_000}
-    return admin.make_key(name="crowd", rate_limits=limits).secret
 
 
 def question(model, number=0, **options):
@@ -42,10 +33,10 @@ def idle(edge):
     )
 
 
-def test_two_hundred_streams_all_end_exactly_once(edge, crowd_key, model):
+def test_two_hundred_streams_all_end_exactly_once(edge, key, model):
     before = {pid: rss_bytes(pid) for pid in (edge.pid, edge.engine_pid())}
     clients = [
-        Client(edge, crowd_key, question(model, n, max_tokens=32, ignore_eos=True))
+        Client(edge, key.secret, question(model, n, max_tokens=32, ignore_eos=True))
         for n in range(STREAMS)
     ]
     streams = asyncio.run(all_at_once(clients))
@@ -60,9 +51,9 @@ def test_two_hundred_streams_all_end_exactly_once(edge, crowd_key, model):
     eventually(lambda: idle(edge), 5, "the engine is idle")
 
 
-def test_memory_does_not_grow_with_the_streams_that_have_been(edge, crowd_key, model):
+def test_memory_does_not_grow_with_the_streams_that_have_been(edge, key, model):
     def wave():
-        clients = [Client(edge, crowd_key, question(model, n, max_tokens=8)) for n in range(100)]
+        clients = [Client(edge, key.secret, question(model, n, max_tokens=8)) for n in range(100)]
         streams = asyncio.run(all_at_once(clients))
         assert all(stream.is_whole() for stream in streams)
         return rss_bytes(edge.pid) + rss_bytes(edge.engine_pid())
@@ -72,14 +63,14 @@ def test_memory_does_not_grow_with_the_streams_that_have_been(edge, crowd_key, m
     assert last < first + (64 << 20), f"{first >> 20} MiB became {last >> 20} MiB"
 
 
-def test_a_hundred_that_vanish_free_their_sequences(edge, crowd_key, model):
+def test_a_hundred_that_vanish_free_their_sequences(edge, key, model):
     eventually(lambda: idle(edge), 5, "the engine is idle")
     before = totals(edge)
 
     async def vanish():
         # Too long to end by itself before the client goes.
         body = [question(model, n, max_tokens=400, ignore_eos=True) for n in range(VANISHING)]
-        clients = [Client(edge, crowd_key, one) for one in body]
+        clients = [Client(edge, key.secret, one) for one in body]
         await asyncio.gather(*(client.send() for client in clients))
         # Some are being answered, the others wait for their turn.
         first = [asyncio.create_task(client.read(contents_max=1)) for client in clients]
@@ -97,7 +88,7 @@ def test_a_hundred_that_vanish_free_their_sequences(edge, crowd_key, model):
     seen = totals(edge) - before
     assert seen["cancelled"] == VANISHING, seen
     # The engine is as good as before.
-    streams = asyncio.run(all_at_once([Client(edge, crowd_key, question(model))]))
+    streams = asyncio.run(all_at_once([Client(edge, key.secret, question(model))]))
     assert streams[0].is_whole()
 
 

@@ -1,11 +1,11 @@
 //! The README's tree is the repository's tree: what it draws exists, and every
 //! folder at the top is drawn.
 //!
-//! A tree is a fenced block in which most lines name a file or folder first, with
-//! or without box-drawing, and a folder ends in `/`:
+//! A tree is a fenced block whose lines name a file or folder first, with or without
+//! box-drawing; or a table whose first cells do. A folder ends in `/`:
 //!
 //! ```text
-//! edge/            the host
+//! edge/            the host              | `edge/` | the host |
 //! └── bindings/    generated
 //! ```
 
@@ -15,6 +15,7 @@ use crate::problem::Problem;
 use crate::repository::Repository;
 
 const README: &str = "README.md";
+const NO_TREE: &str = "has no tree: a fenced block or a table with a line per folder, `edge/`";
 /// Fewer folders than this make no tree.
 const TREE_FOLDERS_MIN: usize = 4;
 
@@ -22,6 +23,11 @@ const TREE_FOLDERS_MIN: usize = 4;
 struct Entry {
     line: usize,
     path: String,
+    is_folder: bool,
+}
+
+fn is_tree(entries: &[Entry]) -> bool {
+    entries.iter().filter(|entry| entry.is_folder).count() >= TREE_FOLDERS_MIN
 }
 
 pub(super) fn check(repository: &Repository) -> Vec<Problem> {
@@ -87,22 +93,48 @@ fn blocks(text: &str) -> Vec<Vec<(usize, &str)>> {
     blocks
 }
 
-/// The entries of a block, if it is a tree.
-fn tree(block: &[(usize, &str)]) -> Option<Vec<Entry>> {
+/// The first cells of each table, where they name a path: `` `edge/` `` or a link.
+fn tables(text: &str) -> Vec<Vec<Entry>> {
+    let mut tables = vec![Vec::new()];
+    for (at, line) in text.lines().enumerate() {
+        let Some(cell) = line
+            .strip_prefix('|')
+            .and_then(|rest| rest.split('|').next())
+        else {
+            tables.push(Vec::new());
+            continue;
+        };
+        let cell = cell.trim();
+        let code = cell
+            .strip_prefix('`')
+            .and_then(|rest| rest.strip_suffix('`'));
+        let link = cell
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(')'))
+            .and_then(|rest| rest.split_once("]("))
+            .map(|(_, path)| path);
+        if let (Some(path), Some(table)) = (code.or(link), tables.last_mut()) {
+            let is_folder = path.ends_with('/');
+            let path = path.trim_end_matches('/').to_owned();
+            table.push(Entry {
+                line: at + 1,
+                path,
+                is_folder,
+            });
+        }
+    }
+    tables
+}
+
+/// The entries of a block, taken as a tree.
+fn tree(block: &[(usize, &str)]) -> Vec<Entry> {
     let mut entries = Vec::new();
-    let mut folders = 0;
     // Where we are: the column of each folder that is open, and its path.
     let mut open: Vec<(usize, String)> = Vec::new();
     for &(line, text) in block {
-        let is_drawing = |c: char| c == ' ' || ('\u{2500}'..='\u{257f}').contains(&c);
-        let Some((column, start)) = text
-            .char_indices()
-            .enumerate()
-            .find_map(|(column, (at, c))| (!is_drawing(c)).then_some((column, at)))
-        else {
+        let Some((column, word)) = first_word(text) else {
             continue;
         };
-        let word = text.get(start..)?.split_whitespace().next()?;
         let is_folder = word.ends_with('/');
         // A line of prose that goes on from the one above.
         if !is_folder && !word.contains('.') {
@@ -115,12 +147,25 @@ fn tree(block: &[(usize, &str)]) -> Option<Vec<Entry>> {
             None => name.to_owned(),
         };
         if is_folder {
-            folders += 1;
             open.push((column, path.clone()));
         }
-        entries.push(Entry { line, path });
+        entries.push(Entry {
+            line,
+            path,
+            is_folder,
+        });
     }
-    (folders >= TREE_FOLDERS_MIN).then_some(entries)
+    entries
+}
+
+/// The first word after the drawing, and the column in which it starts.
+fn first_word(text: &str) -> Option<(usize, &str)> {
+    let is_drawing = |c: char| c == ' ' || ('\u{2500}'..='\u{257f}').contains(&c);
+    let (column, (at, _)) = text
+        .char_indices()
+        .enumerate()
+        .find(|(_, (_, c))| !is_drawing(*c))?;
+    Some((column, text.get(at..)?.split_whitespace().next()?))
 }
 
 /// Some trees begin with the name of the clone; then all else lies below it.
@@ -176,6 +221,22 @@ mod tests {
     }
 
     #[test]
+    fn a_table_is_a_tree_too() {
+        let rows = "| folder | what |\n|---|---|\n| `edge/` | host |\n| `components/` | wasm |\n\
+            | `edge/bindings/` | generated |\n| [spin.toml](spin.toml) | the diagram |\n";
+        check_readme(&format!("{rows}| `components/auth/` | who |\n"), &[]);
+        check_readme(
+            &format!("{rows}| `gone/` | gone |\n"),
+            &["README.md:7: draws `gone`, which is not there"],
+        );
+        // Another table is none.
+        check_readme(
+            &format!("| `x` | y |\n\nWords.\n\n{rows}| `edge/src/` | s |\n"),
+            &[],
+        );
+    }
+
+    #[test]
     fn what_is_drawn_must_be_there() {
         check_readme(
             "```\nedge/\n  bindings/\ncomponents/\n  auth/\n  gone/\n```\n",
@@ -195,7 +256,7 @@ mod tests {
     fn other_blocks_are_no_tree() {
         check_readme(
             "```sh\ncargo run --release -p edge -- up\n```\n",
-            &["README.md: has no tree: a fenced block with a line per folder, `edge/  the host`"],
+            &[&format!("README.md: {NO_TREE}")],
         );
     }
 }
