@@ -60,7 +60,8 @@ describe("a conversation", () => {
     const answer = await user.answered();
     assert.ok(answer.length > 3, answer);
     const lengths = await user.page.evaluate(() => window.lengths.size);
-    assert.ok(lengths > 3, `the answer came in pieces, not at once: ${lengths}`);
+    // Nothing, a part, the whole: a busy machine may paint no more often than that.
+    assert.ok(lengths > 2, `the answer came in pieces, not at once: ${lengths}`);
     assert.equal(await user.answer.getAttribute("data-ending"), "complete");
     await user.checkAccessible();
 
@@ -97,19 +98,18 @@ describe("a conversation", () => {
   it("is written with Enter, broken into lines with Shift+Enter, and the field grows", async () => {
     const user = await openPage(browser, url);
     await user.signIn(key);
-    const height = async () => (await user.composer.boundingBox()).height;
-    const small = await height();
+    const small = (await user.composer.boundingBox()).height;
     await user.composer.pressSequentially("one");
     for (const line of ["two", "three", "four"]) {
       await user.composer.press("Shift+Enter");
       await user.composer.pressSequentially(line);
     }
-    assert.ok((await height()) > small * 2);
+    await user.page.waitForFunction((small) => document.getElementById("composer").offsetHeight > small * 2, small);
     assert.equal(await user.page.locator(".said").count(), 0);
     await user.composer.press("Enter");
     assert.equal(await user.page.locator(".said-text").innerText(), "one\ntwo\nthree\nfour");
     await user.page.waitForFunction(() => document.getElementById("composer").value === "");
-    assert.equal(await height(), small);
+    await user.page.waitForFunction((small) => document.getElementById("composer").offsetHeight < small + 1, small);
     await user.answered();
     await user.leave();
   });
@@ -164,13 +164,15 @@ describe("by keyboard and in the dark", () => {
     await user.page.keyboard.type(key);
     await user.page.keyboard.press("Enter");
     await user.dialog.waitFor({ state: "detached" });
-    assert.equal(await user.page.evaluate(() => document.activeElement.id), "composer", "one can write at once");
+    // The caret, and not only the focus: without one, typing does nothing.
+    await user.page.waitForFunction(() => document.activeElement.id === "composer");
     await user.page.keyboard.type("Hello");
     await user.page.keyboard.press("Enter");
     await user.answered();
     await user.page.keyboard.press("Control+Shift+O");
     await user.page.getByRole("heading", { name: "What can I help with?" }).waitFor();
-    assert.equal(await user.page.evaluate(() => document.activeElement.id), "composer");
+    await user.page.keyboard.type("again");
+    assert.equal(await user.composer.inputValue(), "again");
     await user.leave();
   });
 

@@ -183,7 +183,7 @@ const scripts = {
     wire.finish();
   },
   async "What is Skerry"(wire) {
-    await wire.words(prose, 12);
+    await wire.words(prose, 30);
     wire.finish();
   },
   async "Show me code"(wire) {

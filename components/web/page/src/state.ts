@@ -19,7 +19,7 @@ export const models = signal<readonly string[]>([]);
 export const summaries = signal<readonly Summary[]>([]);
 export const current = signal(newConversation());
 export const draft = signal("");
-export const openDialog = signal<"key" | "settings" | null>(null);
+export const openDialog = signal<"key" | "settings" | null>(apiKey.value === "" ? "key" : null);
 /** Why the key dialog is open, if the platform refused a key. */
 export const keyFailure = signal<Failure | null>(null);
 export const drawerOpen = signal(false);
@@ -40,8 +40,7 @@ export async function start(): Promise<void> {
   window.addEventListener("hashchange", () => void openFromAddress());
   document.addEventListener("visibilitychange", () => void refreshSummaries());
   await Promise.all([openFromAddress(), refreshSummaries()]);
-  if (apiKey.value === "") openDialog.value = "key";
-  else await loadModels();
+  if (apiKey.value !== "") await loadModels();
 }
 
 export async function send(text: string): Promise<void> {

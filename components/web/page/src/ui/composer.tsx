@@ -13,8 +13,9 @@ export function Composer(): JSX.Element {
   const field = useRef<HTMLTextAreaElement>(null);
   const busy = current.value.busy.value;
   const text = draft.value;
+  // Asks the signals and not the last rendering, which quick typing runs ahead of.
   const submit = (): void => {
-    if (!busy && text.trim() !== "") void send(text);
+    if (!current.value.busy.value && draft.value.trim() !== "") void send(draft.value);
   };
   useLayoutEffect(() => fitHeight(field.current), [text]);
   // A conversation that is opened, or a draft that is put back, is written in next.
@@ -26,7 +27,7 @@ export function Composer(): JSX.Element {
     if (plainEnter && !touch.matches) {
       event.preventDefault();
       submit();
-    } else if (event.key === "Escape" && busy) {
+    } else if (event.key === "Escape") {
       stop();
     }
   };

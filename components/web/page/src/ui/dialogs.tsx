@@ -5,7 +5,7 @@ import type { ComponentChildren, JSX } from "preact";
 import { isPlausibleKey } from "../api/client";
 import { forgetKey, keyFailure, openDialog, removeAll, summaries, takeKey } from "../state";
 import { apiKey, theme, type Theme } from "../store/settings";
-import { readyToWrite } from "./focus";
+import { readyToWriteSoon } from "./focus";
 import { Icon, type IconName } from "./icons";
 import { themes } from "./theme";
 
@@ -52,11 +52,11 @@ function Dialog({ title, onGone, children }: DialogProps): JSX.Element {
 }
 
 function KeyDialog(): JSX.Element {
-  const [text, setText] = useState("");
+  const field = useRef<HTMLInputElement>(null);
   const [trying, setTrying] = useState(false);
   const [problem, setProblem] = useState(keyFailure.value?.message ?? "");
   const submit = async (): Promise<void> => {
-    const key = text.trim();
+    const key = field.current?.value.trim() ?? "";
     if (trying) return;
     if (!isPlausibleKey(key)) {
       setProblem(key === "" ? "Enter a key." : "A key is one word of letters, digits and signs, such as sk-…");
@@ -68,15 +68,15 @@ function KeyDialog(): JSX.Element {
     if (failure) setProblem(failure.message);
   };
   return (
-    <Dialog title="Enter your API key" onGone={readyToWrite}>
+    <Dialog title="Enter your API key" onGone={readyToWriteSoon}>
       <p class="dialog-text">
         The key was printed when Skerry was first started, or an administrator gave it to you. It stays in this
         browser and is sent only to this server.
       </p>
       <form onSubmit={(event) => { event.preventDefault(); void submit(); }}>
         <label for="key">API key</label>
-        <input id="key" type="password" autocomplete="off" autocapitalize="none" spellcheck={false} placeholder="sk-…" autofocus
-          value={text} aria-invalid={problem !== ""} aria-describedby="key-problem" onInput={(event) => { setText(event.currentTarget.value); setProblem(""); }} />
+        <input id="key" ref={field} type="password" autocomplete="off" autocapitalize="none" spellcheck={false} placeholder="sk-…" autofocus
+          aria-invalid={problem !== ""} aria-describedby="key-problem" onInput={() => setProblem("")} />
         <p id="key-problem" class="problem" role="alert">{problem}</p>
         <button type="submit" class="button primary wide" aria-disabled={trying}>{trying ? "Checking…" : "Continue"}</button>
       </form>

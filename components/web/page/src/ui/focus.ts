@@ -12,3 +12,12 @@ export function focusComposer(event?: Event): void {
 export function readyToWrite(): void {
   if (!touch.matches) focusComposer();
 }
+
+/** After a dialog: Chromium gives the focus back while the field still counts as inert, and the
+ * field then has the focus but no caret. It is taken again when the dialog is out of the page. */
+export function readyToWriteSoon(): void {
+  setTimeout(() => {
+    document.getElementById("composer")?.blur();
+    readyToWrite();
+  });
+}
