@@ -34,14 +34,10 @@ pub(super) fn check(repository: &Repository) -> Vec<Problem> {
     let Some(readme) = repository.file(README) else {
         return vec![Problem::of(README, "is missing")];
     };
-    let Some(entries) = blocks(&readme.text)
-        .into_iter()
-        .find_map(|block| tree(&block))
-    else {
-        return vec![Problem::of(
-            README,
-            "has no tree: a fenced block with a line per folder, `edge/  the host`",
-        )];
+    let drawn = blocks(&readme.text).into_iter().map(|block| tree(&block));
+    let listed = tables(&readme.text).into_iter();
+    let Some(entries) = drawn.chain(listed).find(|entries| is_tree(entries)) else {
+        return vec![Problem::of(README, NO_TREE)];
     };
     let entries = without_root(entries, repository);
     let mut problems: Vec<Problem> = entries
@@ -182,8 +178,8 @@ fn without_root(entries: Vec<Entry>, repository: &Repository) -> Vec<Entry> {
         .into_iter()
         .skip(1)
         .map(|e| Entry {
-            line: e.line,
             path: e.path.replacen(&prefix, "", 1),
+            ..e
         })
         .collect()
 }
