@@ -1,0 +1,262 @@
+//! The application, loaded: composed, compiled, linked, its capabilities opened.
+//!
+//! It stands between the manifest and the dispatch of requests. Loading happens before a
+//! port is bound; nothing is compiled later. It does NOT know sockets or clients.
+
+pub(crate) mod code;
+
+use crate::capability::files;
+use crate::capability::key_value::Providers;
+use crate::capability::outbound::{Clients, ComponentOutbound};
+use crate::capability::sqlite::Databases;
+use crate::capability::stdio::{Channel, LogLines};
+use crate::capability::variables::Values;
+use crate::chain::Link;
+use crate::dispatch::answer::Answer;
+use crate::dispatch::{Dispatch, Origin, Served};
+use crate::instance::{Pool, Recipe};
+use crate::manifest::allowed_hosts::AllowedHost;
+use crate::manifest::{Component, Manifest};
+use crate::metrics::Metrics;
+use crate::runtime_config::RuntimeConfig;
+use crate::{compose, denial};
+use edge_bindings::port::{BoxFuture, CallContext};
+use edge_bindings::{Grants, State};
+use http::{Request, Response};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use wasmtime::Engine;
+use wasmtime::component::{InstancePre, Linker};
+use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime_wasi_http::handler::{ProxyHandler, ProxyPre};
+use wasmtime_wasi_http::{WasiBody, p2, p3};
+
+/// What loading needs besides the manifest.
+pub(crate) struct Settings {
+    pub(crate) state: PathBuf,
+    pub(crate) runtime_config: RuntimeConfig,
+    pub(crate) variables: BTreeMap<String, String>,
+    pub(crate) requests_max: usize,
+    /// Components that could not be built and may be missing.
+    pub(crate) missing: BTreeSet<String>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// The application.
+pub(crate) struct App {
+    dispatch: Dispatch,
+}
+
+/// Why an application does not load: which component, and what is wrong.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    #[error("component {component:?}: {reason}")]
+    Component { component: String, reason: String },
+    #[error("{0}")]
+    Application(String),
+}
+
+impl App {
+    /// Loads `manifest`.
+    pub(crate) fn load(
+        engine: &Engine,
+        manifest: &Manifest,
+        settings: &Settings,
+    ) -> Result<Arc<Self>, LoadError> {
+        let application = LoadError::Application;
+        let metrics = &settings.metrics;
+        let values = Values::resolve(manifest, &settings.variables, |name| {
+            std::env::var(name).ok()
+        })
+        .map_err(application)?;
+        let served = manifest.served();
+        let labels = |of: fn(&Component) -> &BTreeSet<String>| -> BTreeSet<String> {
+            served
+                .iter()
+                .flat_map(|id| of(&manifest.components[*id]).iter().cloned())
+                .collect()
+        };
+        let config = &settings.runtime_config;
+        let loader = Loader {
+            linker: edge_bindings::linker(engine).map_err(|e| application(e.to_string()))?,
+            key_value: Providers::open(config, &labels(|c| &c.key_value_stores), metrics)
+                .map_err(application)?,
+            sqlite: Databases::open(config, &labels(|c| &c.sqlite_databases), metrics)
+                .map_err(application)?,
+            clients: Arc::new(Clients::new(metrics).map_err(application)?),
+            link: Arc::default(),
+            values,
+            engine,
+            manifest,
+            settings,
+        };
+        let mut components = BTreeMap::new();
+        for id in served {
+            let one = if settings.missing.contains(id) {
+                Served::Unavailable
+            } else {
+                let recipe = loader.recipe(&manifest.components[id]).map_err(|reason| {
+                    LoadError::Component {
+                        component: id.to_owned(),
+                        reason,
+                    }
+                })?;
+                Served::Ready(ProxyHandler::new(Pool(Arc::new(recipe))))
+            };
+            components.insert(id.to_owned(), one);
+        }
+        let routes = manifest
+            .routes
+            .iter()
+            .filter_map(|route| Some((route.pattern.clone()?, route.component.clone())))
+            .collect();
+        let dispatch = Dispatch::new(
+            routes,
+            components,
+            settings.requests_max,
+            Arc::clone(metrics),
+        );
+        let app = Arc::new(Self { dispatch });
+        loader.link.tie(&app);
+        Ok(app)
+    }
+
+    /// Answers a client's request.
+    pub(crate) async fn call_outside(
+        &self,
+        request: Request<WasiBody>,
+        origin: Origin,
+        context: CallContext,
+    ) -> Response<Answer> {
+        self.dispatch.answer_client(request, origin, context).await
+    }
+
+    /// Answers a request from within. Boxed, since components call each other.
+    pub(crate) fn call_inside(
+        self: &Arc<Self>,
+        id: Option<&str>,
+        request: Request<WasiBody>,
+        origin: Origin,
+        context: CallContext,
+    ) -> BoxFuture<Response<Answer>> {
+        let app = Arc::clone(self);
+        let id = id.map(str::to_owned);
+        Box::pin(async move {
+            app.dispatch
+                .answer_inside(id.as_deref(), request, origin, context)
+                .await
+        })
+    }
+}
+
+struct Loader<'a> {
+    engine: &'a Engine,
+    manifest: &'a Manifest,
+    settings: &'a Settings,
+    linker: Linker<State>,
+    key_value: Providers,
+    sqlite: Databases,
+    clients: Arc<Clients>,
+    link: Arc<Link>,
+    values: Values,
+}
+
+impl Loader<'_> {
+    fn recipe(&self, component: &Component) -> Result<Recipe, String> {
+        let pre = prepare(self.engine, &self.linker, component, &self.settings.state)?;
+        let staging = self.settings.state.join("files");
+        let mounts = files::mounts(component, &self.manifest.folder, &staging)?;
+        let variables = self.values.of_component(component)?;
+        let grants = Grants {
+            key_value: self.key_value.granted(&component.key_value_stores),
+            sqlite: self.sqlite.granted(&component.sqlite_databases),
+            variables: Arc::new(variables),
+        };
+        let outbound = ComponentOutbound {
+            component: component.id.clone(),
+            hosts: self.allowed_hosts(component)?,
+            clients: Arc::clone(&self.clients),
+            link: Arc::clone(&self.link),
+        };
+        let environment = component.environment.clone();
+        let output = LogLines::new(&component.id, Channel::Output);
+        let error = LogLines::new(&component.id, Channel::Error);
+        Ok(Recipe {
+            component: component.id.clone(),
+            pre,
+            engine: self.engine.clone(),
+            wasi: Box::new(move || {
+                let mut builder = WasiCtxBuilder::new();
+                builder
+                    .envs(&environment)
+                    .stdout(output.clone())
+                    .stderr(error.clone());
+                files::preopen(&mut builder, &mounts)?;
+                Ok(builder.build())
+            }),
+            grants: Arc::new(grants),
+            outbound: Arc::new(outbound),
+            metrics: Arc::clone(&self.settings.metrics),
+        })
+    }
+
+    fn allowed_hosts(&self, component: &Component) -> Result<Vec<AllowedHost>, String> {
+        let mut hosts = Vec::new();
+        for template in &component.allowed_outbound_hosts {
+            let text = self.values.fill(template)?;
+            // An optional endpoint is a variable that is empty, as under Spin.
+            if text.is_empty() || text == "http://" || text == "https://" {
+                continue;
+            }
+            // A variable may hold a base URL; only its origin is granted.
+            let is_template = template.variables().next().is_some();
+            let origin = if is_template { origin_of(&text) } else { text };
+            hosts.push(
+                AllowedHost::parse(&origin).map_err(|e| format!("allowed_outbound_hosts: {e}"))?,
+            );
+        }
+        Ok(hosts)
+    }
+}
+
+/// `http://host:1/path` without its path.
+fn origin_of(text: &str) -> String {
+    match text.split_once("://") {
+        Some((scheme, rest)) => {
+            let host = rest.split('/').next().unwrap_or(rest);
+            format!("{scheme}://{host}")
+        }
+        None => text.to_owned(),
+    }
+}
+
+/// Composes, compiles (or loads machine code) and links one component.
+pub(crate) fn prepare(
+    engine: &Engine,
+    linker: &Linker<State>,
+    component: &Component,
+    state: &std::path::Path,
+) -> Result<ProxyPre<State>, String> {
+    let wasm = compose::compose(component).map_err(|error| error.to_string())?;
+    let compiled = code::compile(engine, &wasm, &state.join("cache"), &component.id)?;
+    let mut linker = linker.clone();
+    let instance = denial::link(&mut linker, &compiled)
+        .and_then(|()| linker.instantiate_pre(&compiled))
+        .map_err(|error| format!("an import is not served: {error:#}"))?;
+    proxy(instance)
+}
+
+fn proxy(instance: InstancePre<State>) -> Result<ProxyPre<State>, String> {
+    let p3_error = match p3::bindings::ServicePre::new(instance.clone()) {
+        Ok(pre) => return Ok(ProxyPre::P3(pre)),
+        Err(error) => error,
+    };
+    match p2::bindings::ProxyPre::new(instance) {
+        Ok(pre) => Ok(ProxyPre::P2(pre)),
+        Err(p2_error) => Err(format!(
+            "exports neither wasi:http/handler@0.3.0 ({p3_error:#}) nor \
+             wasi:http/incoming-handler@0.2 ({p2_error:#})"
+        )),
+    }
+}

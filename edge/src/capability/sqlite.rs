@@ -1,0 +1,255 @@
+//! SQLite databases: the files by label, and connections that components share.
+//!
+//! A component's handle takes a connection from the pool for one statement, or from BEGIN to
+//! COMMIT; it goes back by `Drop`, rolled back if need be. Statements run on blocking
+//! threads. It does NOT know what is in a table.
+
+mod statement;
+
+use crate::metrics::Metrics;
+use crate::runtime_config::RuntimeConfig;
+use async_trait::async_trait;
+use edge_bindings::port::{
+    SqliteConnection, SqliteDatabases, SqliteError, SqliteRows, SqliteValue,
+};
+use rusqlite::Connection;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Connections to one database at once; a writer waits for another anyway.
+const CONNECTIONS_MAX: usize = 32;
+/// How long a statement waits for a connection, and then for another writer.
+const WAIT: Duration = Duration::from_secs(5);
+/// Prepared statements that a connection keeps.
+const STATEMENTS_KEPT: usize = 128;
+
+/// Opens a database file with this host's settings: write-ahead log, and a sync before a
+/// commit is acknowledged.
+pub(crate) fn open_file(path: &Path) -> Result<Connection, String> {
+    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(|error| failed(&error))?;
+    }
+    let connection = Connection::open(path).map_err(|error| failed(&error))?;
+    connection
+        .busy_timeout(WAIT)
+        .map_err(|error| failed(&error))?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    connection
+        .execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
+        )
+        .map_err(|error| failed(&error))?;
+    Ok(connection)
+}
+
+type Pools = BTreeMap<String, Arc<Pool>>;
+
+/// All databases that the application uses.
+pub(crate) struct Databases(Arc<Pools>);
+
+impl Databases {
+    /// Opens the database behind every label of `labels`.
+    pub(crate) fn open(
+        config: &RuntimeConfig,
+        labels: &BTreeSet<String>,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, String> {
+        let mut pools: Pools = BTreeMap::new();
+        for label in labels {
+            let path = config.sqlite_databases.get(label).ok_or_else(|| {
+                format!(
+                    "SQLite database {label:?} has no provider: add [sqlite_database.{label}] \
+                     to the runtime config"
+                )
+            })?;
+            let pool = Pool::open(label, path, metrics)
+                .map_err(|error| format!("SQLite database {label:?}: {error}"))?;
+            pools.insert(label.clone(), Arc::new(pool));
+        }
+        Ok(Self(Arc::new(pools)))
+    }
+
+    /// The databases that a component with these labels may open.
+    pub(crate) fn granted(&self, labels: &BTreeSet<String>) -> Arc<dyn SqliteDatabases> {
+        Arc::new(Granted {
+            labels: labels.clone(),
+            pools: Arc::clone(&self.0),
+        })
+    }
+}
+
+struct Granted {
+    labels: BTreeSet<String>,
+    pools: Arc<Pools>,
+}
+
+#[async_trait]
+impl SqliteDatabases for Granted {
+    async fn open(&self, label: &str) -> Result<Arc<dyn SqliteConnection>, SqliteError> {
+        if !self.labels.contains(label) {
+            return Err(SqliteError::AccessDenied);
+        }
+        let pool = self.pools.get(label).ok_or(SqliteError::NoSuchDatabase)?;
+        Ok(Arc::new(Handle {
+            pool: Arc::clone(pool),
+            held: Arc::default(),
+        }))
+    }
+}
+
+struct Pool {
+    label: String,
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    permits: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
+}
+
+impl Pool {
+    fn open(label: &str, path: &Path, metrics: &Arc<Metrics>) -> Result<Self, String> {
+        // Fails at start, not at the first request.
+        let first = Self::connect(path)?;
+        Ok(Self {
+            label: label.to_owned(),
+            path: path.to_owned(),
+            idle: Mutex::new(vec![first]),
+            permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            metrics: Arc::clone(metrics),
+        })
+    }
+
+    fn connect(path: &Path) -> Result<Connection, String> {
+        let connection = open_file(path)?;
+        statement::guard(&connection);
+        Ok(connection)
+    }
+
+    fn take(&self) -> Result<Connection, SqliteError> {
+        let idle = self
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
+        match idle {
+            Some(connection) => Ok(connection),
+            None => Self::connect(&self.path).map_err(SqliteError::Io),
+        }
+    }
+
+    fn put_back(&self, connection: Connection) {
+        if !connection.is_autocommit() && connection.execute_batch("ROLLBACK").is_err() {
+            return;
+        }
+        self.idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(connection);
+    }
+}
+
+/// A connection within a transaction, and its place among [`CONNECTIONS_MAX`].
+struct Taken {
+    connection: Option<Connection>,
+    pool: Arc<Pool>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.pool.put_back(connection);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Held {
+    transaction: Option<Taken>,
+    last_insert_rowid: i64,
+    changes: u64,
+}
+
+/// What a component holds after `open`.
+struct Handle {
+    pool: Arc<Pool>,
+    held: Arc<Mutex<Held>>,
+}
+
+impl Handle {
+    async fn taken(&self) -> Result<Taken, SqliteError> {
+        let open = self
+            .held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .transaction
+            .take();
+        if let Some(taken) = open {
+            return Ok(taken);
+        }
+        let permit = Arc::clone(&self.pool.permits).acquire_owned();
+        let permit = tokio::time::timeout(WAIT, permit)
+            .await
+            .map_err(|_| SqliteError::Io("all connections are in use".to_owned()))?
+            .map_err(|_| SqliteError::InvalidConnection)?;
+        Ok(Taken {
+            connection: None,
+            pool: Arc::clone(&self.pool),
+            _permit: permit,
+        })
+    }
+}
+
+#[async_trait]
+impl SqliteConnection for Handle {
+    async fn execute(
+        &self,
+        statement: String,
+        parameters: Vec<SqliteValue>,
+    ) -> Result<SqliteRows, SqliteError> {
+        let mut taken = self.taken().await?;
+        let held = Arc::clone(&self.held);
+        let done = tokio::task::spawn_blocking(move || {
+            let connection = match taken.connection.take() {
+                Some(connection) => connection,
+                None => taken.pool.take()?,
+            };
+            let result = statement::run(&connection, &statement, parameters);
+            let outcome = if result.is_ok() { "ok" } else { "error" };
+            taken.pool.metrics.sqlite(&taken.pool.label, outcome);
+            let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+            held.last_insert_rowid = connection.last_insert_rowid();
+            held.changes = connection.changes();
+            let in_transaction = !connection.is_autocommit();
+            taken.connection = Some(connection);
+            if in_transaction {
+                held.transaction = Some(taken);
+            }
+            result
+        });
+        done.await
+            .map_err(|_| SqliteError::Io("the statement was abandoned".to_owned()))?
+    }
+
+    async fn last_insert_rowid(&self) -> Result<i64, SqliteError> {
+        Ok(self
+            .held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .last_insert_rowid)
+    }
+
+    async fn changes(&self) -> Result<u64, SqliteError> {
+        Ok(self
+            .held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .changes)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,57 @@
+//! Service chaining: a request from one component to another, within this process.
+//!
+//! No socket is involved: the request goes straight to the other's instances. It does NOT
+//! check grants, which `capability/outbound.rs` has done.
+
+use crate::app::App;
+use crate::dispatch::Origin;
+use edge_bindings::port::{BoxFuture, CallContext};
+use http_body_util::BodyExt as _;
+use std::sync::{Arc, OnceLock, Weak};
+use tokio_util::sync::CancellationToken;
+use wasmtime_wasi_http::{Error as HttpError, WasiBody};
+
+/// Leads from a component back to the application that it is part of.
+#[derive(Default)]
+pub(crate) struct Link(OnceLock<Weak<App>>);
+
+impl Link {
+    /// Called once, when the application is complete.
+    pub(crate) fn tie(&self, app: &Arc<App>) {
+        let _ = self.0.set(Arc::downgrade(app));
+    }
+
+    /// Calls component `id`, or without one whatever the path's route leads to.
+    pub(crate) fn call(
+        &self,
+        id: Option<&str>,
+        request: http::Request<WasiBody>,
+        caller: Option<Arc<CallContext>>,
+    ) -> BoxFuture<Result<http::Response<WasiBody>, HttpError>> {
+        let app = self.0.get().and_then(Weak::upgrade);
+        let id = id.map(str::to_owned);
+        Box::pin(async move {
+            let app = app.ok_or(HttpError::DestinationUnavailable)?;
+            let context = CallContext {
+                depth: caller.as_ref().map_or(0, |caller| caller.depth) + 1,
+                traceparent: caller
+                    .as_ref()
+                    .and_then(|caller| caller.traceparent.clone()),
+                gone: CancellationToken::new(),
+            };
+            let answer = app.call_inside(id.as_deref(), request, Origin::inside(), context);
+            let gone = async {
+                match &caller {
+                    Some(caller) => caller.gone.cancelled().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let response = tokio::select! {
+                biased;
+                () = gone => return Err(HttpError::ConnectionTerminated),
+                response = answer => response,
+            };
+            Ok(response.map(|body| body.boxed_unsync()))
+        })
+    }
+}

@@ -1,0 +1,195 @@
+//! The command line: what an operator may say, checked before anything happens.
+//!
+//! It maps errors to exit codes: 64 for a wrong command line, manifest or configuration,
+//! 1 for everything else. It does NOT do the work.
+
+use crate::log::LogFormat;
+use crate::{build_step, log, up};
+use clap::{Args, Parser, Subcommand};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// A wasmtime host for Spin applications.
+#[derive(Debug, Parser)]
+#[command(name = "edge", version, about)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build the application, start its backend and serve it.
+    Up(Box<UpOptions>),
+    /// Build the application's components.
+    Build(Source),
+    /// Check manifest and components without serving them.
+    Validate(ValidateOptions),
+}
+
+/// Where the application is.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Source {
+    /// The manifest, or the folder that has a spin.toml.
+    #[arg(short = 'f', long, default_value = "spin.toml", value_name = "PATH")]
+    pub(crate) from: PathBuf,
+    /// How to write the log, which goes to stderr.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ValidateOptions {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// Providers of stores and databases, in Spin's format.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) runtime_config_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct UpOptions {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// Where to serve HTTPS.
+    #[arg(long, default_value = "127.0.0.1:8443", value_name = "ADDR", value_parser = address)]
+    pub(crate) listen: SocketAddr,
+    /// Serve plain HTTP too: a port of this machine, or ADDR:PORT.
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    pub(crate) http: Option<SocketAddr>,
+    /// Do not serve HTTPS.
+    #[arg(long, requires = "http")]
+    pub(crate) no_https: bool,
+    /// A certificate chain in PEM, in place of the self-signed one.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The key of --tls-cert.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Where to serve /healthz, /readyz and /metrics, for the operator only.
+    #[arg(long, default_value = "127.0.0.1:9443", value_name = "ADDR", value_parser = address)]
+    pub(crate) operator: SocketAddr,
+    /// Do not serve the operator's pages.
+    #[arg(long)]
+    pub(crate) no_operator: bool,
+    /// Use the backend at this URL and start none.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["model", "backend_bin"])]
+    pub(crate) backend: Option<String>,
+    /// The model for the backend that is started: a folder in Hugging Face layout.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) model: Option<PathBuf>,
+    /// The backend's program, in place of the one built from gpu-backend/.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) backend_bin: Option<PathBuf>,
+    /// Where data, caches and certificates are kept. [default: .skerry beside the manifest]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+    /// Providers of stores and databases, in Spin's format.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) runtime_config_file: Option<PathBuf>,
+    /// The value of an application variable.
+    #[arg(long = "variable", value_name = "NAME=VALUE", value_parser = assignment)]
+    pub(crate) variables: Vec<(String, String)>,
+    /// Serve what is built already.
+    #[arg(long)]
+    pub(crate) no_build: bool,
+    /// How long open streams may take to end after a first Ctrl-C or SIGTERM.
+    #[arg(long, default_value_t = 30, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=3600))]
+    pub(crate) drain_seconds: u64,
+    /// Requests at once; more are answered 503.
+    #[arg(long, default_value_t = crate::dispatch::REQUESTS_MAX as u64, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) max_requests: u64,
+    /// Bytes of a request's body; more are answered 413.
+    #[arg(long, default_value_t = crate::front::limits::Limits::default().body_bytes_max, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
+    pub(crate) max_body_bytes: u64,
+}
+
+/// `8080`, `:8080` or `ADDR:PORT`.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let port = text.strip_prefix(':').unwrap_or(text);
+    if let Ok(port) = port.parse::<u16>() {
+        return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
+    }
+    let text = text.replace("localhost:", "127.0.0.1:");
+    text.parse()
+        .map_err(|_| "expected a port or ADDR:PORT".to_owned())
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE".to_owned()),
+    }
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// What was asked for is wrong.
+    #[error("{0}")]
+    Config(String),
+    /// It was right and did not work.
+    #[error("{0}")]
+    Run(String),
+}
+
+/// The exit code for a wrong configuration, as in sysexits.h.
+const EXIT_CONFIG: u8 = 64;
+
+/// Runs the command.
+pub(crate) fn run(cli: Cli) -> ExitCode {
+    let result = match &cli.command {
+        Command::Up(options) => {
+            log::start(options.source.log_format);
+            up::up(options)
+        }
+        Command::Build(source) => {
+            log::start(source.log_format);
+            build_step::build_command(source)
+        }
+        Command::Validate(options) => {
+            log::start(options.source.log_format);
+            up::validate(options)
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            log::say_error(&failure.to_string());
+            match failure {
+                Failure::Config(_) => ExitCode::from(EXIT_CONFIG),
+                Failure::Run(_) => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_ports_or_addresses() {
+        assert_eq!(address("8080").unwrap(), "127.0.0.1:8080".parse().unwrap());
+        assert_eq!(address(":8080").unwrap(), "127.0.0.1:8080".parse().unwrap());
+        assert_eq!(address("0.0.0.0:1").unwrap(), "0.0.0.0:1".parse().unwrap());
+        assert_eq!(
+            address("localhost:1").unwrap(),
+            "127.0.0.1:1".parse().unwrap()
+        );
+        assert!(address("99999").is_err() && address("here").is_err());
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+        let refused = |line: &str| Cli::try_parse_from(line.split(' ')).is_err();
+        assert!(refused("edge up --no-https"));
+        assert!(refused("edge up --tls-cert a.pem"));
+        assert!(refused("edge up --backend http://x --model m"));
+        assert!(refused("edge up --variable novalue"));
+        assert!(!refused("edge up --http 8080 --no-https --variable a=b=c"));
+    }
+}

@@ -1,0 +1,286 @@
+//! From a request to the component that answers it: the route, Spin's headers, the permit,
+//! the answer.
+//!
+//! It knows routes and components by id; it does NOT know sockets, TLS or how an instance
+//! is made.
+
+pub(crate) mod answer;
+pub(crate) mod headers;
+pub(crate) mod route;
+
+use crate::error::Refusal;
+use crate::instance::{Pool, Ticket};
+use crate::metrics::Metrics;
+use answer::{Answer, LogLine};
+use edge_bindings::port::CallContext;
+use headers::Matched;
+use http::uri::{Authority, Scheme};
+use http::{Request, Response, Uri, header};
+use route::{RouteMatch, RoutePattern};
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wasmtime_wasi_http::WasiBody;
+use wasmtime_wasi_http::handler::{ExpirationError, InstantiationError, ProxyHandler};
+
+/// Requests of clients at once, counted until their bodies end: 1,000 streams use some
+/// 500 MB.
+pub(crate) const REQUESTS_MAX: usize = 4_096;
+/// Requests of components to components at once: every client's request may make one or two.
+const INSIDE_REQUESTS_MAX: usize = 4 * REQUESTS_MAX;
+
+/// Where a request came from.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    pub(crate) client: SocketAddr,
+    pub(crate) scheme: Scheme,
+    /// Set when the body turned out larger than is taken.
+    pub(crate) too_large: Arc<AtomicBool>,
+    pub(crate) body_bytes_max: u64,
+}
+
+impl Origin {
+    /// The origin of requests that no client sent.
+    pub(crate) fn inside() -> Self {
+        Self {
+            client: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            scheme: Scheme::HTTP,
+            too_large: Arc::default(),
+            body_bytes_max: u64::MAX,
+        }
+    }
+}
+
+/// One component, ready to answer; or the reason why it is not.
+pub(crate) enum Served {
+    Ready(ProxyHandler<Pool>),
+    Unavailable,
+}
+
+/// Routes and components.
+pub(crate) struct Dispatch {
+    routes: Vec<(RoutePattern, String)>,
+    components: BTreeMap<String, Served>,
+    permits: Arc<Semaphore>,
+    inside_permits: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
+}
+
+impl Dispatch {
+    pub(crate) fn new(
+        mut routes: Vec<(RoutePattern, String)>,
+        components: BTreeMap<String, Served>,
+        requests_max: usize,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        routes.sort_by(|(a, _), (b, _)| b.specificity(a));
+        Self {
+            routes,
+            components,
+            permits: Arc::new(Semaphore::new(requests_max)),
+            inside_permits: Arc::new(Semaphore::new(INSIDE_REQUESTS_MAX)),
+            metrics,
+        }
+    }
+
+    /// The route that `path` takes.
+    fn route(&self, path: &str) -> Option<(&RoutePattern, &str, RouteMatch)> {
+        self.routes.iter().find_map(|(pattern, component)| {
+            pattern
+                .matches(path)
+                .map(|matched| (pattern, component.as_str(), matched))
+        })
+    }
+
+    /// Answers a client's request.
+    pub(crate) async fn answer_client(
+        &self,
+        mut request: Request<WasiBody>,
+        origin: Origin,
+        context: CallContext,
+    ) -> Response<Answer> {
+        let mut line = LogLine::new(&request, &origin, &context);
+        headers::strip_foreign(request.headers_mut());
+        let Ok(uri) = absolute(&request, &origin.scheme) else {
+            return self.refuse(Refusal::BadHost, line);
+        };
+        *request.uri_mut() = uri;
+        let Some((pattern, component, matched)) = self.route(request.uri().path()) else {
+            return self.refuse(Refusal::NoRoute, line);
+        };
+        let matched = Matched {
+            raw_route: pattern.raw().to_owned(),
+            prefix: pattern.prefix().to_owned(),
+            taken: matched,
+        };
+        line.component = component.to_owned();
+        line.route = matched.raw_route.clone();
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            self.metrics.refused("requests");
+            return self.refuse(Refusal::Busy, line);
+        };
+        match self
+            .call(component, request, &matched, &origin, context, permit)
+            .await
+        {
+            Ok((response, ticket, permit)) => {
+                line.status = response.status().as_u16();
+                line.request_id = headers::request_id(response.headers());
+                response.map(|body| {
+                    Answer::new(body, Some(ticket), Some(permit), Some(line), &self.metrics)
+                })
+            }
+            Err(refusal) => self.refuse(refusal, line),
+        }
+    }
+
+    /// Answers a component's request, or the host's own, to component `id` or, without one,
+    /// to the path's route.
+    pub(crate) async fn answer_inside(
+        &self,
+        id: Option<&str>,
+        mut request: Request<WasiBody>,
+        origin: Origin,
+        context: CallContext,
+    ) -> Response<Answer> {
+        headers::strip_foreign(request.headers_mut());
+        let (component, matched) = match id {
+            Some(id) => {
+                let path_info = request.uri().path().to_owned();
+                let taken = RouteMatch {
+                    path_info,
+                    parameters: Vec::new(),
+                };
+                (
+                    id,
+                    Matched {
+                        raw_route: "/...".to_owned(),
+                        prefix: String::new(),
+                        taken,
+                    },
+                )
+            }
+            None => match self.route(request.uri().path()) {
+                Some((pattern, component, taken)) => {
+                    let raw_route = pattern.raw().to_owned();
+                    let prefix = pattern.prefix().to_owned();
+                    (
+                        component,
+                        Matched {
+                            raw_route,
+                            prefix,
+                            taken,
+                        },
+                    )
+                }
+                None => return self.refuse_inside(Refusal::NoRoute),
+            },
+        };
+        if let Ok(uri) = absolute(&request, &origin.scheme) {
+            *request.uri_mut() = uri;
+        }
+        let Ok(permit) = Arc::clone(&self.inside_permits).try_acquire_owned() else {
+            return self.refuse_inside(Refusal::Busy);
+        };
+        match self
+            .call(component, request, &matched, &origin, context, permit)
+            .await
+        {
+            Ok((response, ticket, permit)) => response
+                .map(|body| Answer::new(body, Some(ticket), Some(permit), None, &self.metrics)),
+            Err(refusal) => self.refuse_inside(refusal),
+        }
+    }
+
+    async fn call(
+        &self,
+        component: &str,
+        mut request: Request<WasiBody>,
+        matched: &Matched,
+        origin: &Origin,
+        context: CallContext,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<(Response<WasiBody>, Arc<Ticket>, OwnedSemaphorePermit), Refusal> {
+        let handler = match self.components.get(component) {
+            Some(Served::Ready(handler)) => handler,
+            Some(Served::Unavailable) => {
+                return Err(Refusal::Unavailable {
+                    component: component.to_owned(),
+                });
+            }
+            None => return Err(Refusal::NoRoute),
+        };
+        headers::add_spin(&mut request, matched, origin.client);
+        let ticket = Ticket::new(context);
+        let answered = handler.handle(Arc::clone(&ticket), request).await;
+        if origin.too_large.load(Relaxed) {
+            self.metrics.refused("body");
+            return Err(Refusal::BodyTooLarge {
+                bytes_max: origin.body_bytes_max,
+            });
+        }
+        match answered {
+            Ok(response) => Ok((response, ticket, permit)),
+            Err(error) => Err(self.explain(component, &error)),
+        }
+    }
+
+    fn explain(&self, component: &str, error: &wasmtime::Error) -> Refusal {
+        if let Some(error) = error.downcast_ref::<InstantiationError<Arc<Ticket>>>() {
+            self.metrics.refused("instances");
+            tracing::warn!(component, error = %error.error, "no instance could be made");
+            return Refusal::Busy;
+        }
+        if error.is::<ExpirationError>() {
+            tracing::error!(component, "no answer in time");
+            return Refusal::TooSlow;
+        }
+        tracing::error!(component, %error, "request failed");
+        Refusal::Failed
+    }
+
+    fn refuse(&self, refusal: Refusal, mut line: LogLine) -> Response<Answer> {
+        let response = refusal.response();
+        line.status = response.status().as_u16();
+        response.map(|body| Answer::new(body, None, None, Some(line), &self.metrics))
+    }
+
+    fn refuse_inside(&self, refusal: Refusal) -> Response<Answer> {
+        refusal
+            .response()
+            .map(|body| Answer::new(body, None, None, None, &self.metrics))
+    }
+}
+
+/// The request's URI with scheme and authority, from its `Host` header or its target. Two
+/// that differ are an attack on whoever trusts either (RFC 9112 §3.2.2).
+fn absolute(request: &Request<WasiBody>, scheme: &Scheme) -> Result<Uri, ()> {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let from_header = match (hosts.next(), hosts.next()) {
+        (_, Some(_)) => return Err(()),
+        (None, _) => None,
+        (Some(host), None) => Some(
+            host.to_str()
+                .map_err(|_| ())?
+                .parse::<Authority>()
+                .map_err(|_| ())?,
+        ),
+    };
+    let mut parts = request.uri().clone().into_parts();
+    let authority = match (from_header, parts.authority.take()) {
+        (Some(a), Some(b)) if a != b => return Err(()),
+        (Some(authority), _) | (None, Some(authority)) => authority,
+        (None, None) => return Err(()),
+    };
+    if authority.as_str().contains('@') {
+        return Err(());
+    }
+    parts.scheme = Some(scheme.clone());
+    parts.authority = Some(authority);
+    if parts.path_and_query.is_none() {
+        parts.path_and_query = Some(http::uri::PathAndQuery::from_static("/"));
+    }
+    Uri::from_parts(parts).map_err(|_| ())
+}

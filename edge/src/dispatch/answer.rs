@@ -1,0 +1,179 @@
+//! The body of an answer on its way out: it holds the request's place until its last byte,
+//! reports progress, and writes the request's one line in the log.
+//!
+//! Dropping it tells everybody behind it that the client is gone. It does NOT look into the
+//! bytes.
+
+use super::Origin;
+use crate::instance::Ticket;
+use crate::metrics::Metrics;
+use bytes::Bytes;
+use edge_bindings::port::CallContext;
+use http::Request;
+use http_body::{Body, Frame, SizeHint};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+use std::time::Instant;
+use tokio::sync::OwnedSemaphorePermit;
+use wasmtime_wasi_http::{Error as HttpError, WasiBody};
+
+/// The longest path that is logged.
+const PATH_CHARS_MAX: usize = 256;
+
+/// What the log says of one request: no query, no body, no secret.
+#[derive(Debug)]
+pub(crate) struct LogLine {
+    method: http::Method,
+    path: String,
+    version: http::Version,
+    client: std::net::SocketAddr,
+    trace: Option<http::HeaderValue>,
+    start: Instant,
+    pub(crate) component: String,
+    pub(crate) route: String,
+    pub(crate) status: u16,
+    pub(crate) request_id: Option<String>,
+}
+
+impl LogLine {
+    pub(crate) fn new<B>(request: &Request<B>, origin: &Origin, context: &CallContext) -> Self {
+        Self {
+            method: request.method().clone(),
+            path: request.uri().path().chars().take(PATH_CHARS_MAX).collect(),
+            version: request.version(),
+            client: origin.client,
+            trace: context.traceparent.clone(),
+            start: Instant::now(),
+            component: "host".to_owned(),
+            route: String::new(),
+            status: 0,
+            request_id: None,
+        }
+    }
+
+    fn write(&self, bytes: u64, end: End) {
+        let trace = self
+            .trace
+            .as_ref()
+            .and_then(|trace| trace.to_str().ok())
+            .unwrap_or("");
+        tracing::info!(
+            target: "access",
+            client = %self.client,
+            method = %self.method,
+            path = self.path,
+            version = ?self.version,
+            component = self.component,
+            route = self.route,
+            status = self.status,
+            bytes,
+            ms = self.start.elapsed().as_secs_f64() * 1e3,
+            end = ?end,
+            request_id = self.request_id.as_deref().unwrap_or(""),
+            trace,
+            "request"
+        );
+    }
+}
+
+/// How a body ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// At its last byte.
+    Whole,
+    /// The component failed in mid-stream.
+    Broken,
+    /// The client went away.
+    Left,
+}
+
+/// An answer's body.
+pub(crate) struct Answer {
+    inner: WasiBody,
+    ticket: Option<Arc<Ticket>>,
+    permit: Option<OwnedSemaphorePermit>,
+    line: Option<LogLine>,
+    metrics: Arc<Metrics>,
+    bytes: u64,
+    end: End,
+}
+
+impl Answer {
+    pub(crate) fn new(
+        inner: WasiBody,
+        ticket: Option<Arc<Ticket>>,
+        permit: Option<OwnedSemaphorePermit>,
+        line: Option<LogLine>,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
+        metrics.in_flight.fetch_add(1, Relaxed);
+        let end = if inner.is_end_stream() {
+            End::Whole
+        } else {
+            End::Left
+        };
+        Self {
+            inner,
+            ticket,
+            permit,
+            line,
+            metrics: Arc::clone(metrics),
+            bytes: 0,
+            end,
+        }
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                if let Some(ticket) = &self.ticket {
+                    ticket.progressed();
+                }
+                if self.inner.is_end_stream() {
+                    self.end = End::Whole;
+                }
+            }
+            Poll::Ready(Some(Err(_))) => self.end = End::Broken,
+            Poll::Ready(None) => self.end = End::Whole,
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        drop(self.ticket.take());
+        drop(self.permit.take());
+        self.metrics.in_flight.fetch_sub(1, Relaxed);
+        self.metrics.body_bytes_sent.fetch_add(self.bytes, Relaxed);
+        // A body whose length is known is not polled again after its last byte.
+        if self.end == End::Left && self.inner.size_hint().exact() == Some(0) {
+            self.end = End::Whole;
+        }
+        if let Some(line) = self.line.take() {
+            self.metrics.request(&line.component, line.status);
+            line.write(self.bytes, self.end);
+        }
+    }
+}

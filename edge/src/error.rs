@@ -1,0 +1,132 @@
+//! Answers that the host gives by itself: the one place that maps a failure to a status and
+//! to OpenAI's error object.
+//!
+//! It does NOT log; the operator's words go to the log where the failure is seen.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use wasmtime_wasi_http::WasiBody;
+
+/// Why the host answers instead of a component.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// No route takes the path.
+    NoRoute,
+    /// The request names no host, or two.
+    BadHost,
+    /// The body is larger than is taken.
+    BodyTooLarge { bytes_max: u64 },
+    /// There is no room for the request now.
+    Busy,
+    /// The component could not be built or loaded.
+    Unavailable { component: String },
+    /// The component failed: a trap, a spent budget, no answer.
+    Failed,
+    /// The component took too long to begin its answer.
+    TooSlow,
+}
+
+/// How long a client is asked to wait when there is no room.
+const RETRY_AFTER_S: u32 = 1;
+
+impl Refusal {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::BadHost => StatusCode::BAD_REQUEST,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Busy | Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::TooSlow => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    fn words(&self) -> (String, &'static str) {
+        match self {
+            Self::NoRoute => ("There is nothing at this path.".to_owned(), "not_found"),
+            Self::BadHost => (
+                "The request must name exactly one valid host.".to_owned(),
+                "invalid_host",
+            ),
+            Self::BodyTooLarge { bytes_max } => (
+                format!("The body may have at most {bytes_max} bytes."),
+                "body_too_large",
+            ),
+            Self::Busy => (
+                "The server is busy; try again shortly.".to_owned(),
+                "server_busy",
+            ),
+            Self::Unavailable { component } => (
+                format!("The component {component:?} is not available."),
+                "component_unavailable",
+            ),
+            Self::Failed => (
+                "The server failed to answer.".to_owned(),
+                "component_failed",
+            ),
+            Self::TooSlow => ("The server took too long to answer.".to_owned(), "timeout"),
+        }
+    }
+
+    /// The answer itself.
+    pub(crate) fn response(&self) -> Response<WasiBody> {
+        let status = self.status();
+        let (message, code) = self.words();
+        let kind = if status.is_client_error() {
+            "invalid_request_error"
+        } else {
+            "server_error"
+        };
+        let object = serde_json::json!({
+            "error": { "message": message, "type": kind, "param": null, "code": code }
+        });
+        let body = Full::new(Bytes::from(object.to_string())).map_err(|never| match never {});
+        let mut response = Response::new(body.boxed_unsync());
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        if *self == Self::Busy {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_error_object_has_all_four_keys() {
+        for (refusal, status) in [
+            (Refusal::NoRoute, 404),
+            (Refusal::BadHost, 400),
+            (Refusal::BodyTooLarge { bytes_max: 3 }, 413),
+            (Refusal::Busy, 503),
+            (
+                Refusal::Unavailable {
+                    component: "web".to_owned(),
+                },
+                503,
+            ),
+            (Refusal::Failed, 500),
+            (Refusal::TooSlow, 504),
+        ] {
+            let response = refusal.response();
+            assert_eq!(response.status().as_u16(), status);
+            assert_eq!(
+                response.headers().contains_key("retry-after"),
+                refusal == Refusal::Busy
+            );
+            let bytes = response.into_body().collect().await.unwrap().to_bytes();
+            let object: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+            let error = object["error"].as_object().unwrap();
+            let keys: Vec<&str> = error.keys().map(String::as_str).collect();
+            assert_eq!(keys, ["code", "message", "param", "type"]);
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! The instances of one component: how one is made, when it takes another request, and
+//! when it is given up.
+//!
+//! A request goes in, a response whose body streams comes out. Many requests share an
+//! instance; a trap or a spent CPU budget ends all of them. It does NOT know routes,
+//! clients or how a capability works.
+
+use crate::engine;
+use crate::metrics::Metrics;
+use edge_bindings::port::{CallContext, Outbound};
+use edge_bindings::{Grants, Progress, State, StateParts};
+use pin_project_lite::pin_project;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use wasmtime::component::GuestTaskId;
+use wasmtime::{Store, StoreContextMut, StoreLimitsBuilder, UpdateDeadline};
+use wasmtime_wasi::WasiCtx;
+use wasmtime_wasi_http::WasiHttpView;
+use wasmtime_wasi_http::handler::{
+    HandlerState, Instance, ProxyPre, ShouldAccept, WorkerExpiration, WorkerState, WorkerStatus,
+};
+
+/// Requests that one instance serves in its life. Spin's default.
+pub(crate) const REUSE_MAX: usize = 128;
+/// Requests in one instance at once, counted until their bodies end. Spin's default.
+pub(crate) const CONCURRENT_MAX: usize = 16;
+/// How long an instance without work is kept. Spin's default.
+pub(crate) const IDLE: Duration = Duration::from_secs(1);
+/// How long a component may take to begin its answer: a long generation that is not
+/// streamed, behind a full queue.
+pub(crate) const HEAD_WAIT: Duration = Duration::from_secs(600);
+/// Handles (streams, requests, stores) that one instance may hold at once.
+const RESOURCES_MAX: usize = 10_000;
+/// Memory for the header fields of one message.
+const FIELD_BYTES_MAX: usize = 128 << 10;
+
+/// Raised in a component whose CPU budget is spent.
+#[derive(Debug, thiserror::Error)]
+#[error("the component was busy for {0} ms without progress")]
+pub(crate) struct BudgetSpent(u128);
+
+/// One request's stay in an instance. While it lives, the instance counts the request.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    pub(crate) context: Arc<CallContext>,
+    worker: OnceLock<Arc<Load>>,
+}
+
+impl Ticket {
+    pub(crate) fn new(context: CallContext) -> Arc<Self> {
+        Arc::new(Self {
+            context: Arc::new(context),
+            worker: OnceLock::new(),
+        })
+    }
+
+    /// A chunk of the answer went out.
+    pub(crate) fn progressed(&self) {
+        if let Some(load) = self.worker.get() {
+            load.progress.made();
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        // Whoever asked is served or gone; what was called on its behalf ends too.
+        self.context.gone.cancel();
+        if let Some(load) = self.worker.get() {
+            load.open.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+/// What an instance has to do at the moment.
+#[derive(Debug)]
+struct Load {
+    open: AtomicUsize,
+    progress: Arc<Progress>,
+}
+
+/// How instances of one component are made.
+pub(crate) struct Recipe {
+    pub(crate) component: String,
+    pub(crate) pre: ProxyPre<State>,
+    pub(crate) engine: wasmtime::Engine,
+    pub(crate) wasi: Box<dyn Fn() -> wasmtime::Result<WasiCtx> + Send + Sync>,
+    pub(crate) grants: Arc<Grants>,
+    pub(crate) outbound: Arc<dyn Outbound>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Recipe {
+    fn store(&self) -> wasmtime::Result<(Store<State>, Arc<Progress>)> {
+        let progress = Arc::new(Progress::default());
+        let limits = StoreLimitsBuilder::new()
+            .memory_size(engine::MEMORY_BYTES_MAX)
+            .memories(engine::MEMORIES_PER_COMPONENT_MAX as usize)
+            .tables(engine::TABLES_PER_COMPONENT_MAX as usize)
+            .table_elements(engine::TABLE_ELEMENTS_MAX)
+            .build();
+        let state = State::new(StateParts {
+            wasi: (self.wasi)()?,
+            grants: Arc::clone(&self.grants),
+            outbound: Arc::clone(&self.outbound),
+            limits,
+            progress: Arc::clone(&progress),
+            resources_max: RESOURCES_MAX,
+            field_bytes_max: FIELD_BYTES_MAX,
+        });
+        let mut store = Store::new(&self.engine, state);
+        store.limiter(|state| state.limits());
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|store| {
+            let ticks = store.data().progress().tick();
+            if ticks > engine::BUSY_TICKS_MAX {
+                let spent = engine::TICK * ticks;
+                return Err(BudgetSpent(spent.as_millis()).into());
+            }
+            Ok(UpdateDeadline::Yield(1))
+        });
+        Ok((store, progress))
+    }
+}
+
+/// The state of wasmtime's request handler for one component.
+pub(crate) struct Pool(pub(crate) Arc<Recipe>);
+
+impl HandlerState for Pool {
+    type StoreData = State;
+    type WorkerExpiration = Expiration;
+    type WorkerState = Worker;
+
+    async fn instantiate(&self) -> wasmtime::Result<Instance<State, Expiration, Worker>> {
+        let (mut store, progress) = self.0.store()?;
+        let proxy = self.0.pre.instantiate_async(&mut store).await?;
+        self.0.metrics.instantiation(&self.0.component);
+        self.0.metrics.instances.fetch_add(1, Relaxed);
+        Ok(Instance {
+            store,
+            proxy,
+            view: State::http,
+            expiration: Expiration {
+                sleep: tokio::time::sleep(IDLE),
+            },
+            state: Worker {
+                reuse_max: match self.0.pre {
+                    ProxyPre::P3(_) => REUSE_MAX,
+                    // An instance of WASI 0.2 serves one request.
+                    ProxyPre::P2(_) => 1,
+                },
+                load: Arc::new(Load {
+                    open: AtomicUsize::new(0),
+                    progress,
+                }),
+                recipe: Arc::clone(&self.0),
+            },
+        })
+    }
+}
+
+pin_project! {
+    /// Ends an instance that has had nothing to do for [`IDLE`].
+    pub(crate) struct Expiration {
+        #[pin]
+        sleep: tokio::time::Sleep,
+    }
+}
+
+impl WorkerExpiration for Expiration {
+    fn poll(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        status: WorkerStatus,
+        start: Instant,
+    ) -> Poll<()> {
+        // A busy instance is ended by its requests' own deadlines or by its CPU budget.
+        if status != WorkerStatus::Idle {
+            return Poll::Pending;
+        }
+        let mut sleep = self.project().sleep;
+        let deadline = tokio::time::Instant::from_std(start + IDLE);
+        if sleep.deadline() != deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        sleep.poll(cx)
+    }
+}
+
+/// One instance at work.
+pub(crate) struct Worker {
+    reuse_max: usize,
+    load: Arc<Load>,
+    recipe: Arc<Recipe>,
+}
+
+impl WorkerState for Worker {
+    type StoreData = State;
+    type RequestData = Arc<Ticket>;
+
+    fn should_accept_request(&self, _: usize, served: usize) -> ShouldAccept {
+        if served >= self.reuse_max {
+            ShouldAccept::Never
+        } else if self.load.open.load(Relaxed) >= CONCURRENT_MAX {
+            ShouldAccept::No
+        } else {
+            ShouldAccept::Yes
+        }
+    }
+
+    fn on_request_start(
+        &self,
+        mut store: StoreContextMut<'_, State>,
+        ticket: Arc<Ticket>,
+        task: GuestTaskId,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>> {
+        store.data_mut().call_started(task, &ticket.context);
+        self.load.open.fetch_add(1, Relaxed);
+        if ticket.worker.set(Arc::clone(&self.load)).is_err() {
+            self.load.open.fetch_sub(1, Relaxed);
+        }
+        Box::pin(tokio::time::sleep(HEAD_WAIT))
+    }
+
+    fn drop(&self, store: Store<State>, result: Result<(), wasmtime::Error>) {
+        self.recipe.metrics.instances.fetch_sub(1, Relaxed);
+        if let Err(error) = result {
+            let component = self.recipe.component.as_str();
+            if error.downcast_ref::<BudgetSpent>().is_some() {
+                self.recipe.metrics.cpu_stop(component);
+                tracing::error!(component, %error, "instance stopped");
+            } else {
+                self.recipe.metrics.trap(component);
+                let error = format!("{error:?}");
+                let error: String = error.chars().take(2_000).collect();
+                tracing::error!(component, error, "instance lost");
+            }
+        }
+        drop(store);
+    }
+}

@@ -1,0 +1,176 @@
+//! Which provider stands behind each label: Spin's `runtime-config.toml`, over defaults that
+//! need no server.
+//!
+//! Parsed and checked whole before anything is opened. It does NOT open a store.
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What is used where the operator says nothing. Paths are below the state folder.
+const DEFAULTS: &str = include_str!("../runtime-config.toml");
+
+/// The providers by label, their paths resolved.
+#[derive(Debug, Default)]
+pub(crate) struct RuntimeConfig {
+    pub(crate) key_value_stores: BTreeMap<String, KeyValueProvider>,
+    pub(crate) sqlite_databases: BTreeMap<String, PathBuf>,
+}
+
+/// The provider of a key-value store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum KeyValueProvider {
+    /// A sled folder: for what can be rebuilt.
+    Sled(PathBuf),
+    /// A SQLite file: durable.
+    Sqlite(PathBuf),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    #[serde(default)]
+    key_value_store: BTreeMap<String, KeyValueWritten>,
+    #[serde(default)]
+    sqlite_database: BTreeMap<String, SqliteWritten>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyValueWritten {
+    #[serde(rename = "type")]
+    kind: KeyValueKind,
+    path: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum KeyValueKind {
+    Sled,
+    Spin,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SqliteWritten {
+    #[serde(rename = "type")]
+    _kind: SqliteKind,
+    path: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum SqliteKind {
+    Spin,
+}
+
+impl RuntimeConfig {
+    /// The defaults below `state`, overlaid with the file at `path`.
+    pub(crate) fn load(path: Option<&Path>, state: &Path) -> Result<Self, String> {
+        let mut config = Self::default();
+        config
+            .overlay(DEFAULTS, state, state)
+            .map_err(|e| format!("built-in defaults: {e}"))?;
+        if let Some(path) = path {
+            let named = |error: String| format!("{}: {error}", path.display());
+            let text = std::fs::read_to_string(path).map_err(|e| named(e.to_string()))?;
+            let folder = path.parent().unwrap_or(Path::new("."));
+            config.overlay(&text, folder, state).map_err(named)?;
+        }
+        Ok(config)
+    }
+
+    /// Takes over what `text` says; its relative paths start from `folder`.
+    fn overlay(&mut self, text: &str, folder: &Path, state: &Path) -> Result<(), String> {
+        let written: Written =
+            toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+        for (label, store) in written.key_value_store {
+            let provider = match store.kind {
+                KeyValueKind::Sled => KeyValueProvider::Sled(
+                    store
+                        .path
+                        .map_or_else(|| state.join("sled").join(&label), |p| folder.join(p)),
+                ),
+                KeyValueKind::Spin => KeyValueProvider::Sqlite(store.path.map_or_else(
+                    || state.join("sqlite").join("key_value.db"),
+                    |p| folder.join(p),
+                )),
+            };
+            self.key_value_stores.insert(label, provider);
+        }
+        for (label, database) in written.sqlite_database {
+            let path = database.path.map_or_else(
+                || state.join("sqlite").join(format!("{label}.db")),
+                |p| folder.join(p),
+            );
+            self.sqlite_databases.insert(label, path);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_below_the_state_folder() {
+        let config = RuntimeConfig::load(None, Path::new("/state")).unwrap();
+        assert_eq!(
+            config.key_value_stores["cache"],
+            KeyValueProvider::Sled("/state/sled/cache".into())
+        );
+        assert!(matches!(
+            config.key_value_stores["default"],
+            KeyValueProvider::Sqlite(_)
+        ));
+        for label in ["directory", "ledger", "conversations", "outbox"] {
+            let expect = PathBuf::from(format!("/state/sqlite/{label}.db"));
+            assert_eq!(config.sqlite_databases[label], expect);
+        }
+    }
+
+    #[test]
+    fn a_file_overlays_the_defaults() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("runtime-config.toml");
+        let text = "[sqlite_database.extra]\ntype = \"spin\"\npath = \"extra.db\"\n\
+                    [key_value_store.cache]\ntype = \"spin\"\n";
+        std::fs::write(&path, text).unwrap();
+        let config = RuntimeConfig::load(Some(&path), Path::new("/state")).unwrap();
+        assert_eq!(
+            config.sqlite_databases["extra"],
+            folder.path().join("extra.db")
+        );
+        assert!(matches!(
+            config.key_value_stores["cache"],
+            KeyValueProvider::Sqlite(_)
+        ));
+        assert!(config.sqlite_databases.contains_key("ledger"));
+    }
+
+    #[test]
+    fn an_unknown_key_or_provider_is_named() {
+        let mut config = RuntimeConfig::default();
+        let mut check = |text: &str, words: &[&str]| {
+            let error = config
+                .overlay(text, Path::new("."), Path::new("."))
+                .unwrap_err();
+            for word in words {
+                assert!(error.contains(word), "{word} is not in {error}");
+            }
+        };
+        check(
+            "[key_value_store.a]\ntype = \"redis\"\n",
+            &["redis", "sled", "line 2"],
+        );
+        check(
+            "[llm_compute]\ntype = \"spin\"\n",
+            &["llm_compute", "key_value_store"],
+        );
+        check(
+            "[sqlite_database.a]\ntype = \"spin\"\nurl = \"x\"\n",
+            &["url", "path", "line 3"],
+        );
+    }
+}

@@ -1,0 +1,331 @@
+//! `edge up`: everything in its order, from the manifest to the last drained stream.
+//!
+//! Validated whole before a port is bound. It does NOT know how any step works.
+
+mod banner;
+
+use crate::app::{App, LoadError, Settings};
+use crate::backend_child::{Backend, BackendCommand};
+use crate::cli::{Failure, UpOptions, ValidateOptions};
+use crate::front::Front;
+use crate::front::limits::Limits;
+use crate::front::tls::{self, CertificateFiles};
+use crate::log::say;
+use crate::manifest::Manifest;
+use crate::metrics::Metrics;
+use crate::operator::{self, Operator};
+use crate::runtime_config::RuntimeConfig;
+use crate::{app, build_step, engine, ticks};
+use banner::Banner;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_rustls::TlsAcceptor;
+
+/// The application variable that is set to the backend's address.
+const BACKEND_VARIABLE: &str = "backend_url";
+/// The model that is served when none is named, in the manifest's folder.
+const BUNDLED_MODEL: &str = "gpu-backend/models/skerry-demo";
+/// The folder of data, beside the manifest.
+const STATE_FOLDER: &str = ".skerry";
+
+/// `edge validate`.
+pub(crate) fn validate(options: &ValidateOptions) -> Result<(), Failure> {
+    let manifest = Manifest::load(&options.source.from).map_err(|e| config(&e))?;
+    let scratch = tempfile::tempdir().map_err(|e| Failure::Run(e.to_string()))?;
+    let runtime = RuntimeConfig::load(options.runtime_config_file.as_deref(), scratch.path())
+        .map_err(Failure::Config)?;
+    let engine = engine::engine().map_err(|e| Failure::Run(e.to_string()))?;
+    let linker = edge_bindings::linker(&engine).map_err(|e| Failure::Run(e.to_string()))?;
+    let mut wrong = Vec::new();
+    for id in manifest.served() {
+        let component = &manifest.components[id];
+        for label in &component.key_value_stores {
+            if !runtime.key_value_stores.contains_key(label) {
+                wrong.push(format!(
+                    "component {id:?}: key-value store {label:?} has no provider"
+                ));
+            }
+        }
+        for label in &component.sqlite_databases {
+            if !runtime.sqlite_databases.contains_key(label) {
+                wrong.push(format!(
+                    "component {id:?}: SQLite database {label:?} has no provider"
+                ));
+            }
+        }
+        match app::prepare(&engine, &linker, component, scratch.path()) {
+            Ok(_) => say(&format!("{id}: ok")),
+            Err(reason) => wrong.push(format!("component {id:?}: {reason}")),
+        }
+    }
+    match wrong.len() {
+        0 => {
+            say(&format!("{} is valid.", manifest.name));
+            Ok(())
+        }
+        _ => Err(Failure::Config(wrong.join("\nerror: "))),
+    }
+}
+
+fn config(error: &impl ToString) -> Failure {
+    Failure::Config(error.to_string())
+}
+
+/// `edge up`.
+pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
+    let manifest = Manifest::load(&options.source.from).map_err(|e| config(&e))?;
+    let state = options
+        .state
+        .clone()
+        .unwrap_or_else(|| manifest.folder.join(STATE_FOLDER));
+    let runtime_config = RuntimeConfig::load(options.runtime_config_file.as_deref(), &state)
+        .map_err(Failure::Config)?;
+    let model = check_model(options, &manifest)?;
+    let _lock = lock_state(&state)?;
+    let certificate = certificate(options, &state)?;
+
+    let missing = if options.no_build {
+        build_step::absent_components(&manifest)
+    } else {
+        build_step::build_components(&manifest)?
+    };
+    let metrics = Arc::new(Metrics::default());
+    let backend = start_backend(options, &manifest, model.as_deref(), &metrics)?;
+    let mut variables: BTreeMap<String, String> = options.variables.iter().cloned().collect();
+    let backend_url = backend
+        .as_ref()
+        .map(|b| b.url.clone())
+        .or_else(|| options.backend.clone());
+    if let (Some(url), true) = (
+        backend_url,
+        manifest.variables.contains_key(BACKEND_VARIABLE),
+    ) {
+        variables.entry(BACKEND_VARIABLE.to_owned()).or_insert(url);
+    }
+    let running = Running {
+        options: options.clone(),
+        manifest,
+        state: state.clone(),
+        certificate,
+        backend,
+        metrics: Arc::clone(&metrics),
+        model,
+    };
+    let settings = Settings {
+        state,
+        runtime_config,
+        variables,
+        requests_max: usize::try_from(options.max_requests).unwrap_or(usize::MAX),
+        missing,
+        metrics,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Run(error.to_string()))?;
+    let result = runtime.block_on(running.serve(settings));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+fn check_model(options: &UpOptions, manifest: &Manifest) -> Result<Option<PathBuf>, Failure> {
+    match &options.model {
+        Some(model) if !model.is_dir() => Err(Failure::Config(format!(
+            "--model {}: there is no such folder",
+            model.display()
+        ))),
+        Some(model) => Ok(Some(model.clone())),
+        None => Ok(Some(manifest.folder.join(BUNDLED_MODEL)).filter(|model| model.is_dir())),
+    }
+}
+
+/// Makes the state folder and takes it for this process alone.
+fn lock_state(state: &Path) -> Result<File, Failure> {
+    let failed =
+        |error: std::io::Error| Failure::Config(format!("--state {}: {error}", state.display()));
+    tls::private_folder(state).map_err(failed)?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(state.join("lock"))
+        .map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(_) => Err(Failure::Config(format!(
+            "--state {}: another edge uses this folder",
+            state.display()
+        ))),
+    }
+}
+
+fn certificate(
+    options: &UpOptions,
+    state: &Path,
+) -> Result<Option<(CertificateFiles, TlsAcceptor)>, Failure> {
+    if options.no_https {
+        return Ok(None);
+    }
+    let files = match (&options.tls_cert, &options.tls_key) {
+        (Some(certificate), Some(key)) => CertificateFiles {
+            certificate: certificate.clone(),
+            key: key.clone(),
+        },
+        _ => tls::self_signed(state).map_err(Failure::Config)?,
+    };
+    let acceptor = tls::acceptor(&files).map_err(Failure::Config)?;
+    Ok(Some((files, acceptor)))
+}
+
+fn start_backend(
+    options: &UpOptions,
+    manifest: &Manifest,
+    model: Option<&Path>,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<Arc<Backend>>, Failure> {
+    let wanted = manifest.variables.contains_key(BACKEND_VARIABLE)
+        && !options
+            .variables
+            .iter()
+            .any(|(name, _)| name == BACKEND_VARIABLE);
+    if options.backend.is_some() || !wanted {
+        return Ok(None);
+    }
+    let program = match &options.backend_bin {
+        Some(program) => Some(program.clone()),
+        None => build_step::backend_program(&manifest.folder, options.no_build)?,
+    };
+    let Some(program) = program else {
+        return Ok(None);
+    };
+    let model = model.ok_or_else(|| {
+        Failure::Config(format!(
+            "there is no model: give one by --model ({BUNDLED_MODEL} is absent)"
+        ))
+    })?;
+    say(&format!("Starting the backend with {}", model.display()));
+    let command = BackendCommand {
+        program,
+        model: model.to_owned(),
+    };
+    let backend = Backend::start(command, Arc::clone(metrics)).map_err(Failure::Run)?;
+    Ok(Some(Arc::new(backend)))
+}
+
+struct Running {
+    options: UpOptions,
+    manifest: Manifest,
+    state: PathBuf,
+    certificate: Option<(CertificateFiles, TlsAcceptor)>,
+    backend: Option<Arc<Backend>>,
+    metrics: Arc<Metrics>,
+    model: Option<PathBuf>,
+}
+
+impl Running {
+    async fn serve(self, settings: Settings) -> Result<(), Failure> {
+        let engine = engine::engine().map_err(|e| Failure::Run(format!("{e:#}")))?;
+        engine::start_ticker(&engine).map_err(|e| Failure::Run(e.to_string()))?;
+        say("Loading components");
+        let app = App::load(&engine, &self.manifest, &settings).map_err(|error| match error {
+            LoadError::Application(_) => config(&error),
+            LoadError::Component { .. } => config(&error),
+        })?;
+        let limits = Limits {
+            body_bytes_max: self.options.max_body_bytes,
+            ..Limits::default()
+        };
+        let front = Front::new(Arc::clone(&app), limits, Arc::clone(&self.metrics));
+        let mut banner = Banner::new(&self.manifest, &self.state);
+        self.listen(&front, &mut banner).await?;
+        banner.api_key = ticks::first_run(&app, &self.manifest)
+            .await
+            .map_err(Failure::Run)?;
+        banner.model = self
+            .model
+            .as_ref()
+            .and_then(|m| Some(m.file_name()?.to_str()?.to_owned()));
+        let ticks = ticks::start(&app, &self.manifest);
+        banner.say();
+        self.until_told(&front).await;
+        drop(ticks);
+        if let Some(backend) = self.backend {
+            let _ = tokio::task::spawn_blocking(move || backend.stop()).await;
+        }
+        say("Stopped.");
+        Ok(())
+    }
+
+    async fn listen(&self, front: &Arc<Front>, banner: &mut Banner) -> Result<(), Failure> {
+        if let Some((files, acceptor)) = &self.certificate {
+            let (listener, address) = bind(self.options.listen).await?;
+            front.serve(listener, Some(acceptor.clone()));
+            banner.https = Some(address);
+            banner.certificate = self
+                .options
+                .tls_cert
+                .is_none()
+                .then(|| files.certificate.clone());
+        }
+        if let Some(http) = self.options.http {
+            let (listener, address) = bind(http).await?;
+            front.serve(listener, None);
+            banner.http = Some(address);
+        }
+        if !self.options.no_operator {
+            let (listener, address) = bind(self.options.operator).await?;
+            let operator = Operator {
+                metrics: Arc::clone(&self.metrics),
+                backend: self.backend.clone(),
+                draining: front.stop.clone(),
+            };
+            operator::serve(listener, operator);
+            banner.operator = Some(address);
+        }
+        Ok(())
+    }
+
+    /// Serves until the first signal, then drains until all is done, the deadline or a
+    /// second signal.
+    async fn until_told(&self, front: &Arc<Front>) {
+        let (Ok(mut interrupt), Ok(mut terminate)) = (
+            signal(SignalKind::interrupt()),
+            signal(SignalKind::terminate()),
+        ) else {
+            tracing::error!("signals cannot be waited for");
+            return;
+        };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        let seconds = self.options.drain_seconds;
+        say(&format!(
+            "\nStopping: open streams have {seconds} s to end; Ctrl-C again ends them now."
+        ));
+        let drained = tokio::select! {
+            drained = front.drain(Duration::from_secs(seconds)) => drained,
+            _ = interrupt.recv() => false,
+            _ = terminate.recv() => false,
+        };
+        if !drained {
+            tracing::warn!("some streams were cut");
+        }
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| Failure::Run(format!("cannot listen on {address}: {error}")))?;
+    let bound = listener
+        .local_addr()
+        .map_err(|error| Failure::Run(error.to_string()))?;
+    Ok((listener, bound))
+}
