@@ -1,1 +1,43 @@
-//! Skeleton.
+//! Skerry's LLM engine: a Hugging Face model directory in, an OpenAI-compatible API
+//! out. Paged KV cache, continuous batching, chunked prefill, on burn.
+//!
+//! The modules, in the order in which a request meets them:
+//!
+//! ```text
+//! server → chat → handle → engine → { scheduler → kv_cache (integers only) }
+//!                                  → { runner → model → layer → backend → kernels }
+//!                                  → sampler
+//! ```
+//!
+//! Invariant: the scheduler and the block allocator import no tensor type; the model
+//! knows no request; the engine never sees text; only `backend` names a device.
+#![deny(unsafe_code)]
+
+pub mod server;
+
+pub mod chat;
+pub mod chat_template;
+pub mod tokenizer;
+pub mod tool_parser;
+
+pub mod handle;
+
+pub mod engine;
+pub mod kv_cache;
+pub mod scheduler;
+
+mod layer;
+pub mod model;
+pub mod runner;
+
+pub mod backend;
+pub mod kernels;
+
+pub mod sampler;
+
+pub mod hub;
+pub mod loader;
+
+pub mod bench;
+pub mod local;
+pub mod metrics;

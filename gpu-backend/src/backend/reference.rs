@@ -1,0 +1,175 @@
+//! `LlmOps` composed of burn's own operations: what runs on a backend without
+//! kernels of ours, and what the kernels are tested against.
+//! Knows nothing of layers, requests, or any one device.
+
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, TensorMetadata};
+use burn::tensor::{FloatDType, IntDType, Shape, Slice, TensorData};
+
+use crate::kernels::{AttentionShape, BLOCK_TOKENS, Span, StepLayout};
+
+/// Symmetric int8 with one scale per row.
+pub(super) fn quantise<B: Backend>(weight: FloatTensor<B>) -> (IntTensor<B>, FloatTensor<B>) {
+    let max = B::float_max_dim(B::float_abs(weight.clone()), 1);
+    let scale = B::float_add_scalar(B::float_div_scalar(max, 127f32.into()), 1e-12f32.into());
+    let values = B::float_round(B::float_div(weight, scale.clone()));
+    (B::float_into_int(values, IntDType::I8), scale)
+}
+
+pub(super) fn dequantise<B: Backend>(
+    values: IntTensor<B>,
+    scales: FloatTensor<B>,
+) -> FloatTensor<B> {
+    B::float_mul(B::int_into_float(values, FloatDType::F32), scales)
+}
+
+pub(super) fn linear<B: Backend>(x: FloatTensor<B>, weight: FloatTensor<B>) -> FloatTensor<B> {
+    let weight = B::float_cast(weight, FloatDType::F32);
+    B::float_matmul(x, B::float_swap_dims(weight, 0, 1))
+}
+
+pub(super) fn embed<B: Backend>(table: FloatTensor<B>, ids: &[u32]) -> FloatTensor<B> {
+    let ids = indices::<B>(ids, &table);
+    B::float_cast(B::float_select(table, 0, ids), FloatDType::F32)
+}
+
+pub(super) fn rms_norm<B: Backend>(
+    x: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    eps: f32,
+) -> FloatTensor<B> {
+    let mean = B::float_mean_dim(B::float_mul(x.clone(), x.clone()), 1);
+    let scale = B::float_recip(B::float_sqrt(B::float_add_scalar(mean, eps.into())));
+    let width = x.shape()[1];
+    let weight = B::float_reshape(weight, Shape::new([1, width]));
+    B::float_mul(B::float_mul(x, scale), weight)
+}
+
+pub(super) fn silu_mul<B: Backend>(gate_up: FloatTensor<B>) -> FloatTensor<B> {
+    let shape = gate_up.shape();
+    let (rows, inner) = (shape[0], shape[1] / 2);
+    let gate = cut::<B>(gate_up.clone(), &[0..rows, 0..inner]);
+    let up = cut::<B>(gate_up, &[0..rows, inner..2 * inner]);
+    B::float_mul(B::float_mul(B::sigmoid(gate.clone()), gate), up)
+}
+
+pub(super) fn add_bias<B: Backend>(x: FloatTensor<B>, bias: FloatTensor<B>) -> FloatTensor<B> {
+    let width = x.shape()[1];
+    B::float_add(x, B::float_reshape(bias, Shape::new([1, width])))
+}
+
+/// See [`super::LlmOps::attention`].
+pub(super) fn attention<B: Backend>(
+    qkv: FloatTensor<B>,
+    angles: FloatTensor<B>,
+    mut keys: FloatTensor<B>,
+    mut values: FloatTensor<B>,
+    shape: AttentionShape,
+    step: &StepLayout,
+) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
+    let (t, d, hq, hk) = (step.tokens(), shape.head_dim, shape.heads, shape.kv_heads);
+    let rows = B::float_reshape(qkv, Shape::new([t, hq + 2 * hk, d]));
+    let positions = indices::<B>(&step.positions, &angles);
+    let angles = B::float_select(angles, 0, positions);
+    let angles = B::float_reshape(angles, Shape::new([t, 1, d]));
+    let q = rotate::<B>(cut::<B>(rows.clone(), &[0..t, 0..hq, 0..d]), angles.clone());
+    let k = rotate::<B>(cut::<B>(rows.clone(), &[0..t, hq..hq + hk, 0..d]), angles);
+    let v = cut::<B>(rows, &[0..t, hq + hk..hq + 2 * hk, 0..d]);
+    for (row, slot) in step.slots.iter().enumerate() {
+        let (block, offset) = (*slot as usize / BLOCK_TOKENS, *slot as usize % BLOCK_TOKENS);
+        let at = [block..block + 1, 0..hk, 0..d, offset..offset + 1];
+        let key = cut::<B>(k.clone(), &[row..row + 1, 0..hk, 0..d]);
+        let key = B::float_reshape(key, Shape::new([1, hk, d, 1]));
+        keys = B::float_slice_assign(keys, &at.map(Slice::from), key);
+        let at = [block..block + 1, 0..hk, offset..offset + 1, 0..d];
+        let value = cut::<B>(v.clone(), &[row..row + 1, 0..hk, 0..d]);
+        let value = B::float_reshape(value, Shape::new([1, hk, 1, d]));
+        values = B::float_slice_assign(values, &at.map(Slice::from), value);
+    }
+    let outputs = step
+        .spans
+        .iter()
+        .map(|span| {
+            let q = cut::<B>(q.clone(), &[span.rows.clone(), 0..hq, 0..d]);
+            attend::<B>(q, keys.clone(), values.clone(), &shape, span)
+        })
+        .collect();
+    (B::float_cat(outputs, 0), keys, values)
+}
+
+/// One sequence: `q[rows, heads, d]` against its gathered keys and values.
+fn attend<B: Backend>(
+    q: FloatTensor<B>,
+    keys: FloatTensor<B>,
+    values: FloatTensor<B>,
+    shape: &AttentionShape,
+    span: &Span,
+) -> FloatTensor<B> {
+    let (d, hq, hk, rows) = (shape.head_dim, shape.heads, shape.kv_heads, span.rows.len());
+    let group = hq / hk;
+    let (blocks, total) = (span.blocks.len(), span.context + rows);
+    let ids = indices::<B>(&span.blocks, &q);
+    // [blocks, hk, d, 16] → [hk, d, keys]
+    let keys = B::float_permute(B::float_select(keys, 0, ids.clone()), &[1, 2, 0, 3]);
+    let keys = B::float_reshape(keys, Shape::new([hk, d, blocks * BLOCK_TOKENS]));
+    let keys = cut::<B>(keys, &[0..hk, 0..d, 0..total]);
+    // [blocks, hk, 16, dp] → [hk, keys, d]
+    let values = B::float_permute(B::float_select(values, 0, ids), &[1, 0, 2, 3]);
+    let dp = values.shape()[3];
+    let values = B::float_reshape(values, Shape::new([hk, blocks * BLOCK_TOKENS, dp]));
+    let values = cut::<B>(values, &[0..hk, 0..total, 0..d]);
+    // [rows, hq, d] → [hk, group · rows, d]
+    let q = B::float_permute(q, &[1, 0, 2]);
+    let q = B::float_reshape(q, Shape::new([hk, group * rows, d]));
+    let scores = B::float_mul_scalar(B::float_matmul(q, keys), shape.scale.into());
+    let mask: Vec<f32> = (0..group * rows)
+        .flat_map(|r| {
+            let last = span.context + r % rows;
+            (0..total).map(move |key| if key <= last { 0.0 } else { -1e30 })
+        })
+        .collect();
+    let mask = B::float_from_data(
+        TensorData::new(mask, [1, group * rows, total]),
+        &scores.device(),
+    );
+    let weights = B::softmax(B::float_add(scores, mask), 2);
+    let out = B::float_reshape(B::float_matmul(weights, values), Shape::new([hq, rows, d]));
+    let out = B::float_permute(out, &[1, 0, 2]);
+    B::float_reshape(out, Shape::new([rows, hq * d]))
+}
+
+/// Rotates `x[T, heads, d]` by `angles[T, 1, cosines | sines]`.
+fn rotate<B: Backend>(x: FloatTensor<B>, angles: FloatTensor<B>) -> FloatTensor<B> {
+    let shape = x.shape();
+    let (t, heads, d) = (shape[0], shape[1], shape[2]);
+    let half = d / 2;
+    let (low, high) = (
+        cut::<B>(x.clone(), &[0..t, 0..heads, 0..half]),
+        cut::<B>(x, &[0..t, 0..heads, half..d]),
+    );
+    let (cos, sin) = (
+        cut::<B>(angles.clone(), &[0..t, 0..1, 0..half]),
+        cut::<B>(angles, &[0..t, 0..1, half..d]),
+    );
+    let left = B::float_sub(
+        B::float_mul(low.clone(), cos.clone()),
+        B::float_mul(high.clone(), sin.clone()),
+    );
+    let right = B::float_add(B::float_mul(high, cos), B::float_mul(low, sin));
+    B::float_cat(vec![left, right], 2)
+}
+
+fn cut<B: Backend>(x: FloatTensor<B>, ranges: &[std::ops::Range<usize>]) -> FloatTensor<B> {
+    let slices: Vec<Slice> = ranges.iter().cloned().map(Slice::from).collect();
+    B::float_slice(x, &slices)
+}
+
+/// `ids` as an index tensor beside `like`.
+fn indices<B: Backend>(ids: &[u32], like: &FloatTensor<B>) -> IntTensor<B> {
+    let ids: Vec<i32> = ids
+        .iter()
+        .map(|id| i32::try_from(*id).unwrap_or(i32::MAX))
+        .collect();
+    let count = ids.len();
+    B::int_from_data(TensorData::new(ids, [count]), &like.device())
+}

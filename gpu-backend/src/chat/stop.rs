@@ -1,0 +1,107 @@
+//! Stop strings in a stream of text, also across the borders of its pieces.
+//! Knows nothing of tokens.
+
+use crate::tool_parser::begun;
+
+/// Watches an answer for its stop strings.
+#[derive(Debug)]
+pub(super) struct StopMatcher {
+    stops: Vec<String>,
+    /// An end of the text with which a stop string may begin.
+    held: String,
+}
+
+impl StopMatcher {
+    pub(super) fn new(mut stops: Vec<String>) -> Self {
+        stops.retain(|stop| !stop.is_empty());
+        Self {
+            stops,
+            held: String::new(),
+        }
+    }
+
+    /// Adds text; returns what is certain, and whether a stop string was met, which is
+    /// left out together with all after it.
+    pub(super) fn push(&mut self, text: &str) -> (String, bool) {
+        if self.stops.is_empty() {
+            return (text.to_owned(), false);
+        }
+        self.held.push_str(text);
+        if let Some(at) = self
+            .stops
+            .iter()
+            .filter_map(|stop| self.held.find(stop))
+            .min()
+        {
+            self.held.truncate(at);
+            return (std::mem::take(&mut self.held), true);
+        }
+        let keep = self
+            .stops
+            .iter()
+            .map(|stop| begun(&self.held, stop))
+            .max()
+            .unwrap_or(0);
+        let rest = self.held.split_off(self.held.len() - keep);
+        (std::mem::replace(&mut self.held, rest), false)
+    }
+
+    /// What was held when the answer ended without a stop string.
+    pub(super) fn finish(&mut self) -> String {
+        std::mem::take(&mut self.held)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The text given out, and whether it was stopped.
+    fn run(stops: &[&str], parts: &[&str]) -> (String, bool) {
+        let mut matcher = StopMatcher::new(stops.iter().map(ToString::to_string).collect());
+        let mut out = String::new();
+        for part in parts {
+            let (text, stopped) = matcher.push(part);
+            out += &text;
+            if stopped {
+                return (out, true);
+            }
+        }
+        out += &matcher.finish();
+        (out, false)
+    }
+
+    #[test]
+    fn a_stop_string_is_found_across_pieces_and_left_out() {
+        assert_eq!(run(&["END"], &["abE", "N", "Dcd"]), ("ab".into(), true));
+        assert_eq!(run(&["END"], &["abEN", "x"]), ("abENx".into(), false));
+        assert_eq!(run(&["END"], &["abEN"]), ("abEN".into(), false));
+        assert_eq!(run(&["aab"], &["a", "a", "a", "b"]), ("a".into(), true));
+        assert_eq!(
+            run(&["é!", "b"], &["aé", "!b"]),
+            ("a".into(), true),
+            "the first in the text"
+        );
+        assert_eq!(run(&[""], &["a"]), ("a".into(), false));
+    }
+
+    proptest! {
+        #[test]
+        fn any_cut_gives_the_same_result(
+            text in "[abé]{0,30}", stops in prop::collection::vec("[abé]{1,4}", 1..4), cut in 0usize..60,
+        ) {
+            let stops: Vec<&str> = stops.iter().map(String::as_str).collect();
+            let first = stops.iter().filter_map(|s| text.find(s)).min();
+            let want = (text[..first.unwrap_or(text.len())].to_owned(), first.is_some());
+            let mut at = cut.min(text.len());
+            while !text.is_char_boundary(at) { at -= 1; }
+            let chars: Vec<String> = text.chars().map(String::from).collect();
+            let chars: Vec<&str> = chars.iter().map(String::as_str).collect();
+            prop_assert_eq!(&run(&stops, &chars), &want);
+            // Whole pieces can hold two stop strings: the first in the text wins.
+            prop_assert_eq!(&run(&stops, &[&text[..at], &text[at..]]).1, &want.1);
+        }
+    }
+}

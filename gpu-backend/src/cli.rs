@@ -1,0 +1,220 @@
+//! The command line: options parsed and checked whole before a port is bound, and the
+//! life of the process: load, announce, serve, drain.
+//! Knows nothing of requests.
+
+mod serve;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use gpu_backend::backend::{DeviceKind, Precision};
+use gpu_backend::bench;
+use gpu_backend::local::Options;
+use tracing_subscriber::EnvFilter;
+
+/// `EX_USAGE` of sysexits.h: the configuration is wrong and a restart does not help.
+const EXIT_CONFIGURATION: u8 = 64;
+/// `EX_SOFTWARE`: the engine failed; a supervisor may start it again.
+const EXIT_FAILED: u8 = 70;
+
+/// Skerry's LLM engine.
+#[derive(Debug, Parser)]
+#[command(name = "gpu-backend", version)]
+struct Cli {
+    /// How log lines on stderr are written.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Json)]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve a model over an OpenAI-compatible API.
+    Serve(ServeArgs),
+    /// Measure prefill and decode speed on random weights of a known shape.
+    Bench(BenchArgs),
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    /// A Hugging Face model directory, or a hub name such as OWNER/NAME.
+    #[arg(long, env = "SKERRY_MODEL")]
+    model: String,
+    /// Address to serve on; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:8000", env = "SKERRY_LISTEN")]
+    listen: SocketAddr,
+    /// The model's public name; default: the directory's name.
+    #[arg(long)]
+    served_model_name: Option<String>,
+    /// cpu or cuda.
+    #[arg(long, default_value_t = DeviceKind::Cpu)]
+    device: DeviceKind,
+    /// How weights are kept: f32, bf16 or int8.
+    #[arg(long, default_value_t = Precision::F32)]
+    precision: Precision,
+    /// Threads that compute; default: all cores.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Longest prompt and answer together, in tokens; default: the model's own.
+    #[arg(long)]
+    max_model_len: Option<usize>,
+    /// Sequences that run at the same time.
+    #[arg(long, default_value_t = 256)]
+    max_num_seqs: usize,
+    /// Tokens of one step; longer prompts are cut into chunks.
+    #[arg(long, default_value_t = 512)]
+    max_num_batched_tokens: usize,
+    /// Requests that wait beyond those that run; more are answered with 429.
+    #[arg(long, default_value_t = 1024)]
+    max_queue: usize,
+    /// MiB of the KV cache.
+    #[arg(long, default_value_t = 512)]
+    kv_cache_mib: usize,
+    /// Seconds that open streams may go on after SIGTERM.
+    #[arg(long, default_value_t = 30)]
+    drain_s: u64,
+}
+
+#[derive(Debug, Args)]
+struct BenchArgs {
+    /// The model's shape: smollm2-135m.
+    #[arg(long, default_value = "smollm2-135m")]
+    shape: String,
+    /// Threads that compute; default: all cores.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// f32, bf16 or int8.
+    #[arg(long, default_value_t = Precision::F32)]
+    precision: Precision,
+    /// Print one JSON object instead of lines.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why the process ends unsuccessfully.
+#[derive(Debug)]
+enum Exit {
+    /// An option, named, is wrong.
+    Configuration(String),
+    Failed(String),
+}
+
+/// Parses and runs; the exit code says whose fault a failure is.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            // Help and version are not failures.
+            return if error.use_stderr() {
+                EXIT_CONFIGURATION.into()
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    log_to_stderr(cli.log_format);
+    let done = match cli.command {
+        Command::Serve(args) => serve::serve(&args),
+        Command::Bench(args) => measure(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Exit::Configuration(message)) => {
+            tracing::error!("{message}");
+            EXIT_CONFIGURATION.into()
+        }
+        Err(Exit::Failed(message)) => {
+            tracing::error!("{message}");
+            EXIT_FAILED.into()
+        }
+    }
+}
+
+fn log_to_stderr(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("SKERRY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => lines.init(),
+        LogFormat::Json => lines.json().flatten_event(true).init(),
+    }
+}
+
+impl ServeArgs {
+    /// Checks what can be checked without the model.
+    fn options(&self) -> Result<Options, Exit> {
+        let least_one = [
+            ("threads", self.threads.unwrap_or(1)),
+            ("max-model-len", self.max_model_len.unwrap_or(1)),
+            ("max-num-seqs", self.max_num_seqs),
+            ("max-num-batched-tokens", self.max_num_batched_tokens),
+            ("kv-cache-mib", self.kv_cache_mib),
+        ];
+        if let Some((key, _)) = least_one.into_iter().find(|(_, value)| *value == 0) {
+            return Err(Exit::Configuration(format!("--{key}: must be at least 1")));
+        }
+        let defaults = Options::default();
+        Ok(Options {
+            device: self.device,
+            precision: self.precision,
+            threads: self.threads.unwrap_or(defaults.threads),
+            sequences_max: self.max_num_seqs,
+            queue_max: self.max_queue,
+            step_tokens_max: self.max_num_batched_tokens,
+            context: self.max_model_len,
+            kv_cache_bytes: self.kv_cache_mib.saturating_mul(1 << 20),
+        })
+    }
+
+    fn drain_max(&self) -> Duration {
+        Duration::from_secs(self.drain_s)
+    }
+
+    fn model_path(&self) -> PathBuf {
+        PathBuf::from(&self.model)
+    }
+}
+
+fn measure(args: &BenchArgs) -> Result<(), Exit> {
+    let threads = args.threads.unwrap_or(Options::default().threads);
+    if threads == 0 {
+        return Err(Exit::Configuration(
+            "--threads: must be at least 1".to_owned(),
+        ));
+    }
+    let shape = bench::shape(&args.shape).ok_or_else(|| {
+        Exit::Configuration(format!(
+            "--shape: unknown shape {:?}; known: smollm2-135m",
+            args.shape
+        ))
+    })?;
+    let figures = bench::run(shape, threads, args.precision)
+        .map_err(|error| Exit::Failed(error.to_string()))?;
+    let out = if args.json {
+        figures.json(&args.shape)
+    } else {
+        figures.to_string()
+    };
+    print_line(&out)
+}
+
+/// The only way to stdout.
+fn print_line(line: &str) -> Result<(), Exit> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .map_err(|error| Exit::Failed(format!("stdout: {error}")))
+}

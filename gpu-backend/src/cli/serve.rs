@@ -1,0 +1,158 @@
+//! `gpu-backend serve`: binds, loads, announces, serves until SIGTERM or Ctrl-C, drains.
+//! Knows nothing of a request's content.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use gpu_backend::chat::Chat;
+use gpu_backend::local::{self, OpenError, Options};
+use gpu_backend::server::{self, Service};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::{Exit, ServeArgs, print_line};
+
+/// How often the engine's thread is looked after.
+const WATCH_EVERY: Duration = Duration::from_millis(200);
+
+pub(super) fn serve(args: &ServeArgs) -> Result<(), Exit> {
+    let options = args.options()?;
+    let dir = directory(args)?;
+    let name = served_name(args, &dir)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Exit::Failed(format!("cannot start threads: {error}")))?;
+    runtime.block_on(run(args, options, dir, name))
+}
+
+async fn run(
+    args: &ServeArgs,
+    options: Options,
+    dir: PathBuf,
+    model_name: String,
+) -> Result<(), Exit> {
+    let bind = |error| Exit::Configuration(format!("--listen {}: {error}", args.listen));
+    let listener = TcpListener::bind(args.listen).await.map_err(bind)?;
+    let address = listener.local_addr().map_err(bind)?;
+    let draining = CancellationToken::new();
+    let started = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
+    let service = Arc::new(Service {
+        model_name,
+        started,
+        chat: OnceLock::new(),
+        draining: draining.clone(),
+        drain_max: args.drain_max(),
+    });
+    let serving = tokio::spawn(server::serve(listener, service.clone()));
+    let chat = load(dir, options).await?;
+    let _ = service.chat.set(chat);
+    print_line(&format!("listening on http://{address}"))?;
+    tracing::info!(%address, model = service.model_name, "ready");
+
+    let engine_died = wait_for_the_end(&service).await?;
+    if let Some(chat) = service.chat.get() {
+        chat.handle().drain();
+    }
+    draining.cancel();
+    let _ = serving.await;
+    if engine_died {
+        return Err(Exit::Failed("the engine's thread ended".to_owned()));
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Loads off the async threads, so that `/health` answers meanwhile.
+async fn load(dir: PathBuf, options: Options) -> Result<Chat, Exit> {
+    let shown = dir.display().to_string();
+    tracing::info!(model = shown, "loading");
+    let opened = tokio::task::spawn_blocking(move || local::open(&dir, &options))
+        .await
+        .map_err(|error| Exit::Failed(format!("loading broke off: {error}")))?;
+    let (chat, _thread) = opened.map_err(|error| {
+        let key = match &error {
+            OpenError::Device(_) => "device",
+            OpenError::Load(_) | OpenError::Text(_) => "model",
+            OpenError::Context { .. } => "max-model-len",
+            OpenError::Cache { .. } => "kv-cache-mib",
+            OpenError::Start(_) => return Exit::Failed(error.to_string()),
+        };
+        Exit::Configuration(format!("--{key}: {shown}: {error}"))
+    })?;
+    Ok(chat)
+}
+
+/// Returns at a signal (false), or when the engine has died (true).
+async fn wait_for_the_end(service: &Service) -> Result<bool, Exit> {
+    let failed = |error: std::io::Error| Exit::Failed(format!("signals: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let died = async {
+        while !service
+            .chat
+            .get()
+            .is_some_and(|chat| chat.handle().is_dead())
+        {
+            tokio::time::sleep(WATCH_EVERY).await;
+        }
+    };
+    Ok(tokio::select! {
+        _ = terminate.recv() => false,
+        _ = interrupt.recv() => false,
+        () = died => true,
+    })
+}
+
+/// The model's directory: the one named, or one fetched from the hub.
+fn directory(args: &ServeArgs) -> Result<PathBuf, Exit> {
+    let path = args.model_path();
+    if path.is_dir() {
+        return Ok(path);
+    }
+    let mut parts = args.model.split('/');
+    let plain = |part: Option<&str>| {
+        part.is_some_and(|p| {
+            !p.is_empty()
+                && !p.starts_with('.')
+                && p.chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        })
+    };
+    let looks_like_a_name = plain(parts.next()) && plain(parts.next()) && parts.next().is_none();
+    if !looks_like_a_name {
+        let message = format!("--model: {}: no such directory", path.display());
+        return Err(Exit::Configuration(message));
+    }
+    gpu_backend::hub::fetch(&args.model).map_err(|error| {
+        Exit::Configuration(format!(
+            "--model: {} is no directory here, and {error}",
+            args.model
+        ))
+    })
+}
+
+fn served_name(args: &ServeArgs, dir: &Path) -> Result<String, Exit> {
+    if let Some(name) = &args.served_model_name {
+        if name.is_empty() {
+            return Err(Exit::Configuration(
+                "--served-model-name: is empty".to_owned(),
+            ));
+        }
+        return Ok(name.clone());
+    }
+    if !args.model_path().is_dir() {
+        return Ok(args.model.clone());
+    }
+    let whole = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    let name = whole
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
+    name.ok_or_else(|| Exit::Configuration("--model: the directory has no name".to_owned()))
+}

@@ -1,0 +1,158 @@
+//! The way to the engine's thread: submit a prompt of token ids, receive token ids.
+//!
+//! Invariant: dropping a [`Generation`] cancels it; the engine sees that at its next step.
+//! Invariant: no channel is unbounded: requests are counted by permits, and a
+//! generation's channel holds as many events as it can ever produce.
+//! Knows neither text nor HTTP.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use crate::metrics::Metrics;
+use crate::sampler::{Sampled, SamplingParams};
+
+/// What to generate.
+#[derive(Clone, Debug)]
+pub struct Generate {
+    pub prompt: Vec<u32>,
+    /// At least one.
+    pub tokens_max: usize,
+    /// Tokens that end the answer.
+    pub stop_tokens: Vec<u32>,
+    pub sampling: SamplingParams,
+}
+
+/// Why a generation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The model gave a stop token.
+    Stop,
+    /// The greatest number of tokens is reached.
+    Length,
+}
+
+/// One thing that happened to a generation.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A token of the answer.
+    Token(Sampled),
+    /// The end, after the last token. `Stop` counts the stop token, which is not sent.
+    Ended {
+        reason: Ended,
+        completion_tokens: usize,
+    },
+    /// The engine could not go on.
+    Failed { message: String },
+}
+
+/// A submitted generation, on the engine's side.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) request: Generate,
+    pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) arrived: Instant,
+    /// Given back when the engine forgets the sequence.
+    pub(crate) _permit: OwnedSemaphorePermit,
+}
+
+/// Why a generation was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    #[error("the engine's queue is full")]
+    QueueFull,
+    #[error("the engine is shutting down")]
+    Draining,
+    #[error("the engine has stopped")]
+    Dead,
+}
+
+/// Submits generations; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    jobs: mpsc::Sender<Job>,
+    permits: Arc<Semaphore>,
+    draining: Arc<AtomicBool>,
+    metrics: Arc<Metrics>,
+}
+
+/// A generation in progress.
+#[derive(Debug)]
+pub struct Generation {
+    events: mpsc::Receiver<Event>,
+}
+
+impl Handle {
+    /// A handle and the engine's end of it. `requests_max` bounds the requests that
+    /// run and wait together.
+    pub(crate) fn new(requests_max: usize, metrics: Arc<Metrics>) -> (Self, mpsc::Receiver<Job>) {
+        let (jobs, receiver) = mpsc::channel(requests_max);
+        let permits = Arc::new(Semaphore::new(requests_max));
+        let handle = Self {
+            jobs,
+            permits,
+            draining: Arc::default(),
+            metrics,
+        };
+        (handle, receiver)
+    }
+
+    /// Submits a generation.
+    ///
+    /// # Errors
+    /// The queue is full, or the engine takes nothing more.
+    pub fn submit(&self, request: Generate) -> Result<Generation, Rejected> {
+        if self.draining.load(Ordering::Acquire) {
+            return Err(Rejected::Draining);
+        }
+        let Ok(permit) = self.permits.clone().try_acquire_owned() else {
+            self.metrics.rejected.inc();
+            return Err(Rejected::QueueFull);
+        };
+        // Each token is one event, and the end is one more.
+        let (events, receiver) = mpsc::channel(request.tokens_max + 1);
+        let job = Job {
+            request,
+            events,
+            arrived: Instant::now(),
+            _permit: permit,
+        };
+        match self.jobs.try_send(job) {
+            Ok(()) => Ok(Generation { events: receiver }),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(Rejected::QueueFull),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(Rejected::Dead),
+        }
+    }
+
+    /// Refuses new generations; those in progress go on.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// The engine's thread has ended.
+    pub fn is_dead(&self) -> bool {
+        self.jobs.is_closed()
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+}
+
+impl Generation {
+    /// The next event; `None` if the engine died.
+    pub async fn next(&mut self) -> Option<Event> {
+        self.events.recv().await
+    }
+
+    /// As [`Self::next`], for a thread outside the async runtime.
+    pub fn next_blocking(&mut self) -> Option<Event> {
+        self.events.blocking_recv()
+    }
+}

@@ -1,0 +1,305 @@
+//! From one row of logits to one token: bias, penalties, temperature, top-k, top-p,
+//! min-p, a seeded draw, and log-probabilities.
+//!
+//! Invariant: the draw depends on the row, the parameters and the sequence's own
+//! state alone; with a seed, a sequence's tokens are the same whatever else runs.
+//! Knows nothing of text, requests or devices.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// Below this a temperature means the most likely token.
+const GREEDY_BELOW: f32 = 1e-5;
+/// Candidates ordered at first when only top-p limits them; grows as needed.
+const TOP_P_FIRST: usize = 512;
+
+/// How a sequence's tokens are chosen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SamplingParams {
+    pub temperature: f32,
+    /// 1 keeps all.
+    pub top_p: f32,
+    pub top_k: Option<usize>,
+    /// Least probability, relative to the most likely token's; 0 keeps all.
+    pub min_p: f32,
+    pub presence_penalty: f32,
+    pub frequency_penalty: f32,
+    /// 1 changes nothing (Keskar et al., 2019); counts the prompt's tokens too.
+    pub repetition_penalty: f32,
+    pub logit_bias: Vec<(u32, f32)>,
+    pub seed: u64,
+    /// Log-probabilities wanted: `Some(n)` for the chosen token and the `n` best.
+    pub logprobs: Option<usize>,
+}
+
+impl SamplingParams {
+    /// The most likely token each time.
+    pub fn greedy() -> Self {
+        Self {
+            temperature: 0.0,
+            top_p: 1.0,
+            top_k: None,
+            min_p: 0.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            repetition_penalty: 1.0,
+            logit_bias: Vec::new(),
+            seed: 0,
+            logprobs: None,
+        }
+    }
+}
+
+/// Log-probabilities of one step, of the model's own distribution before any
+/// bias, penalty or temperature.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Logprobs {
+    pub chosen: f32,
+    /// The best tokens, most likely first.
+    pub top: Vec<(u32, f32)>,
+}
+
+/// One sampled token.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sampled {
+    pub token: u32,
+    pub logprobs: Option<Logprobs>,
+}
+
+/// The model gave no finite logit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the model's output holds no finite number")]
+pub struct NotFinite;
+
+/// What a sequence's sampling remembers between its tokens.
+#[derive(Debug)]
+pub struct Sampler {
+    params: SamplingParams,
+    rng: ChaCha8Rng,
+    /// Tokens of the answer so far; kept only where a penalty needs them.
+    answered: HashMap<u32, u32>,
+    /// Tokens of prompt and answer; kept only for the repetition penalty.
+    seen: HashSet<u32>,
+}
+
+impl Sampler {
+    pub fn new(params: SamplingParams, prompt: &[u32]) -> Self {
+        let rng = ChaCha8Rng::seed_from_u64(params.seed);
+        let seen = match params.repetition_penalty {
+            1.0 => HashSet::new(),
+            _ => prompt.iter().copied().collect(),
+        };
+        Self {
+            params,
+            rng,
+            answered: HashMap::new(),
+            seen,
+        }
+    }
+
+    /// Chooses the next token; `logits` is changed in place.
+    ///
+    /// # Errors
+    /// No logit is finite.
+    pub fn sample(&mut self, logits: &mut [f32]) -> Result<Sampled, NotFinite> {
+        let raw = self.params.logprobs.map(|n| RawLogprobs::of(logits, n));
+        self.bias_and_penalise(logits);
+        let token = if self.params.temperature < GREEDY_BELOW {
+            best(logits).ok_or(NotFinite)?
+        } else {
+            self.draw(logits)?
+        };
+        let logprobs = raw.map(|raw| raw.finish(token));
+        self.remember(token);
+        Ok(Sampled { token, logprobs })
+    }
+
+    fn remember(&mut self, token: u32) {
+        if self.params.presence_penalty != 0.0 || self.params.frequency_penalty != 0.0 {
+            *self.answered.entry(token).or_default() += 1;
+        }
+        if self.params.repetition_penalty != 1.0 {
+            self.seen.insert(token);
+        }
+    }
+
+    fn bias_and_penalise(&self, logits: &mut [f32]) {
+        let p = &self.params;
+        for (token, bias) in &p.logit_bias {
+            if let Some(logit) = logits.get_mut(*token as usize) {
+                *logit += bias;
+            }
+        }
+        for token in &self.seen {
+            if let Some(logit) = logits.get_mut(*token as usize) {
+                let factor = p.repetition_penalty;
+                *logit = if *logit > 0.0 {
+                    *logit / factor
+                } else {
+                    *logit * factor
+                };
+            }
+        }
+        for (token, count) in &self.answered {
+            if let Some(logit) = logits.get_mut(*token as usize) {
+                #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^24")]
+                let count = *count as f32;
+                *logit -= p.presence_penalty + p.frequency_penalty * count;
+            }
+        }
+    }
+
+    fn draw(&mut self, logits: &[f32]) -> Result<u32, NotFinite> {
+        let max = logits
+            .iter()
+            .copied()
+            .filter(|l| l.is_finite())
+            .fold(f32::NEG_INFINITY, f32::max);
+        if !max.is_finite() {
+            return Err(NotFinite);
+        }
+        let scale = 1.0 / self.params.temperature;
+        let floor = self.params.min_p;
+        let mut candidates: Vec<Candidate> = logits
+            .iter()
+            .zip(0u32..)
+            .filter(|(l, _)| l.is_finite())
+            .map(|(l, token)| Candidate {
+                weight: ((l - max) * scale).exp(),
+                token,
+            })
+            .filter(|c| c.weight >= floor && c.weight > 0.0)
+            .collect();
+        if let Some(k) = self.params.top_k {
+            keep_best(&mut candidates, k);
+        }
+        if self.params.top_p < 1.0 {
+            keep_nucleus(&mut candidates, self.params.top_p);
+        }
+        Ok(self.pick(&candidates))
+    }
+
+    fn pick(&mut self, candidates: &[Candidate]) -> u32 {
+        let total: f64 = candidates.iter().map(|c| f64::from(c.weight)).sum();
+        let mut left = self.rng.random::<f64>() * total;
+        for candidate in candidates {
+            left -= f64::from(candidate.weight);
+            if left < 0.0 {
+                return candidate.token;
+            }
+        }
+        // Rounding can leave a sliver; the last candidate takes it. The most likely
+        // token always has weight 1, so there is at least one candidate.
+        candidates.last().map_or(0, |c| c.token)
+    }
+}
+
+/// A token and its probability relative to the most likely one's.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    weight: f32,
+    token: u32,
+}
+
+impl Candidate {
+    /// Most likely first; equal ones by token, so that the order is always the same.
+    fn order(a: &Self, b: &Self) -> std::cmp::Ordering {
+        b.weight.total_cmp(&a.weight).then(a.token.cmp(&b.token))
+    }
+}
+
+fn keep_best(candidates: &mut Vec<Candidate>, k: usize) {
+    if k < candidates.len() {
+        candidates.select_nth_unstable_by(k, Candidate::order);
+        candidates.truncate(k);
+    }
+    candidates.sort_unstable_by(Candidate::order);
+}
+
+/// The smallest set of most likely tokens whose probability reaches `p` (Holtzman et al., 2020).
+fn keep_nucleus(candidates: &mut Vec<Candidate>, p: f32) {
+    let total: f64 = candidates.iter().map(|c| f64::from(c.weight)).sum();
+    let wanted = total * f64::from(p);
+    let mut ordered = TOP_P_FIRST;
+    loop {
+        let part = ordered.min(candidates.len());
+        if part < candidates.len() {
+            candidates.select_nth_unstable_by(part, Candidate::order);
+        }
+        candidates[..part].sort_unstable_by(Candidate::order);
+        let mut sum = 0.0;
+        let nucleus = candidates[..part].iter().position(|c| {
+            sum += f64::from(c.weight);
+            sum >= wanted
+        });
+        match nucleus {
+            Some(last) => return candidates.truncate(last + 1),
+            None if part == candidates.len() => return,
+            None => ordered *= 8,
+        }
+    }
+}
+
+/// The most likely token; of equal ones the first.
+fn best(logits: &[f32]) -> Option<u32> {
+    let mut best: Option<(u32, f32)> = None;
+    for (logit, token) in logits.iter().zip(0u32..) {
+        if logit.is_finite() && best.is_none_or(|(_, most)| *logit > most) {
+            best = Some((token, *logit));
+        }
+    }
+    best.map(|(token, _)| token)
+}
+
+/// The model's own distribution, kept while `logits` is changed.
+struct RawLogprobs {
+    logits: Vec<f32>,
+    log_sum: f32,
+    top: usize,
+}
+
+impl RawLogprobs {
+    fn of(logits: &[f32], top: usize) -> Self {
+        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = logits.iter().map(|l| f64::from(l - max).exp()).sum();
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a logarithm of a small sum"
+        )]
+        let log_sum = sum.ln() as f32 + max;
+        Self {
+            logits: logits.to_vec(),
+            log_sum,
+            top,
+        }
+    }
+
+    fn finish(self, token: u32) -> Logprobs {
+        let chosen = self
+            .logits
+            .get(token as usize)
+            .copied()
+            .unwrap_or(f32::NEG_INFINITY);
+        let mut all: Vec<Candidate> = self
+            .logits
+            .iter()
+            .zip(0u32..)
+            .map(|(l, token)| Candidate { weight: *l, token })
+            .collect();
+        keep_best(&mut all, self.top);
+        all.truncate(self.top);
+        let top = all
+            .into_iter()
+            .map(|c| (c.token, c.weight - self.log_sum))
+            .collect();
+        Logprobs {
+            chosen: chosen - self.log_sum,
+            top,
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! HTTP/1.1 and HTTP/2 (prior knowledge) on one port: accepts connections within
+//! limits, routes requests, drains on shutdown. The first stop of a request's path.
+//! Knows no tensor and no token.
+
+mod error;
+mod io;
+mod reply;
+mod request;
+mod routes;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::chat::Chat;
+use io::TimedIo;
+
+/// Open connections; more wait in the listener's backlog.
+pub const CONNECTIONS_MAX: usize = 4096;
+/// Bytes of a request's body.
+pub const BODY_BYTES_MAX: usize = 4 << 20;
+/// Header fields of a request.
+const HEADERS_MAX: usize = 100;
+/// Bytes of a request's head.
+const HEAD_BYTES_MAX: u32 = 64 << 10;
+/// Streams of one HTTP/2 connection.
+const STREAMS_MAX: u32 = 1024;
+/// For a request's head, and between two requests of a connection.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// For a request's body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// For a client to take any byte that is offered to it.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often an HTTP/2 connection is asked whether its client is there.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// After a failed accept (no file descriptors are left).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What all requests share.
+#[derive(Debug)]
+pub struct Service {
+    /// The model's public name.
+    pub model_name: String,
+    /// Unix time at start, reported as the model's creation.
+    pub started: u64,
+    /// Empty while the model loads.
+    pub chat: OnceLock<Chat>,
+    /// Cancelled when the process shuts down.
+    pub draining: CancellationToken,
+    /// How long open streams may go on after that.
+    pub drain_max: Duration,
+}
+
+/// Serves until `service.draining` is cancelled, then lets open requests end.
+pub async fn serve(listener: TcpListener, service: Arc<Service>) {
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let graceful = GracefulShutdown::new();
+    let tasks = tokio_util::task::TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            () = service.draining.cancelled() => break,
+            accepted = accept(&listener, &connections) => accepted,
+        };
+        let Some((stream, peer, permit)) = accepted else {
+            continue;
+        };
+        let _ = stream.set_nodelay(true);
+        let connection = builder()
+            .serve_connection(
+                TokioIo::new(TimedIo::new(stream, WRITE_TIMEOUT)),
+                service_fn({
+                    let service = service.clone();
+                    move |request| routes::handle(service.clone(), request)
+                }),
+            )
+            .into_owned();
+        let watched = graceful.watch(connection);
+        tasks.spawn(async move {
+            if let Err(error) = watched.await {
+                // A client that hangs up or sends rubbish is its own business.
+                tracing::debug!(%peer, %error, "connection ended");
+            }
+            drop(permit);
+        });
+    }
+    drop(listener);
+    tasks.close();
+    let drained = tokio::time::timeout(service.drain_max, async {
+        graceful.shutdown().await;
+        tasks.wait().await;
+    });
+    if drained.await.is_err() {
+        tracing::warn!("streams were still open at the end of the drain time");
+    }
+}
+
+type Accepted = (TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
+
+async fn accept(listener: &TcpListener, connections: &Arc<Semaphore>) -> Option<Accepted> {
+    let permit = connections.clone().acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, peer)) => Some((stream, peer, permit)),
+        Err(error) => {
+            tracing::warn!(%error, "accept failed");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
+}
+
+fn builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEAD_BYTES_MAX as usize);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEP_ALIVE)
+        .max_header_list_size(HEAD_BYTES_MAX)
+        .max_concurrent_streams(STREAMS_MAX);
+    builder
+}

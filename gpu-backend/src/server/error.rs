@@ -1,0 +1,235 @@
+//! Every error a client can meet, and the one function that gives it a status and
+//! OpenAI's body.
+//! Knows nothing of how a request is carried out.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use serde_json::json;
+
+use super::BODY_BYTES_MAX;
+use super::reply::{Body, full};
+use crate::chat::ChatError;
+use crate::chat::answer::Failed;
+use crate::chat_template::TemplateError;
+use crate::handle::Rejected;
+
+/// Seconds after which a client that met a full queue may come again.
+const RETRY_AFTER_S: u64 = 1;
+
+/// A field of a request that cannot be honoured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Invalid {
+    pub(super) param: Option<String>,
+    pub(super) message: String,
+    pub(super) code: Option<&'static str>,
+}
+
+/// Why a request is not carried out.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ApiError {
+    #[error("invalid request")]
+    Invalid(Invalid),
+    #[error("unknown model")]
+    UnknownModel(String),
+    #[error("unknown route")]
+    UnknownRoute(String),
+    #[error("method not allowed")]
+    Method { allowed: &'static str },
+    #[error("body too large")]
+    BodyTooLarge,
+    #[error("body too slow")]
+    BodyTimeout,
+    #[error("body broke off")]
+    BodyBroken,
+    #[error("loading")]
+    Loading,
+    #[error(transparent)]
+    Chat(#[from] ChatError),
+    #[error(transparent)]
+    Failed(#[from] Failed),
+    #[error("internal")]
+    Internal(String),
+}
+
+/// OpenAI's error object, and what HTTP says with it.
+#[derive(Debug)]
+struct Told {
+    status: StatusCode,
+    kind: &'static str,
+    message: String,
+    param: Option<String>,
+    code: Option<&'static str>,
+    header: Option<(header::HeaderName, HeaderValue)>,
+}
+
+/// The response to an error; logs what only the operator should know.
+pub(super) fn respond(error: ApiError) -> Response<Body> {
+    if let ApiError::Internal(detail) | ApiError::Failed(Failed(detail)) = &error {
+        tracing::error!(detail, "request failed");
+    }
+    let told = tell(error);
+    let mut response = Response::new(full(body(&told)));
+    *response.status_mut() = told.status;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    if let Some((name, value)) = told.header {
+        headers.insert(name, value);
+    }
+    response
+}
+
+/// The error object for a stream whose head is already sent.
+pub(super) fn stream_body(error: ApiError) -> Bytes {
+    if let ApiError::Failed(Failed(detail)) = &error {
+        tracing::error!(detail, "stream failed");
+    }
+    body(&tell(error))
+}
+
+fn body(told: &Told) -> Bytes {
+    let object = json!({"error": {
+        "message": told.message,
+        "type": told.kind,
+        "param": told.param,
+        "code": told.code,
+    }});
+    Bytes::from(object.to_string())
+}
+
+fn invalid(status: StatusCode, message: impl Into<String>, code: Option<&'static str>) -> Told {
+    let kind = "invalid_request_error";
+    Told {
+        status,
+        kind,
+        message: message.into(),
+        param: None,
+        code,
+        header: None,
+    }
+}
+
+fn server(status: StatusCode, message: &str, code: Option<&'static str>) -> Told {
+    let kind = "server_error";
+    Told {
+        status,
+        kind,
+        message: message.to_owned(),
+        param: None,
+        code,
+        header: None,
+    }
+}
+
+/// The one place that knows which status and words belong to an error.
+fn tell(error: ApiError) -> Told {
+    match error {
+        ApiError::Invalid(Invalid {
+            param,
+            message,
+            code,
+        }) => Told {
+            param,
+            ..invalid(StatusCode::BAD_REQUEST, message, code)
+        },
+        ApiError::UnknownModel(name) => Told {
+            param: Some("model".to_owned()),
+            ..invalid(
+                StatusCode::NOT_FOUND,
+                format!("The model `{name}` does not exist."),
+                Some("model_not_found"),
+            )
+        },
+        ApiError::UnknownRoute(path) => {
+            let message = format!("Unknown route: {path}");
+            invalid(StatusCode::NOT_FOUND, message, Some("unknown_url"))
+        }
+        ApiError::Method { allowed } => Told {
+            header: Some((header::ALLOW, HeaderValue::from_static(allowed))),
+            ..invalid(
+                StatusCode::METHOD_NOT_ALLOWED,
+                format!("Method not allowed; allowed: {allowed}"),
+                Some("method_not_allowed"),
+            )
+        },
+        ApiError::BodyTooLarge => invalid(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("The body is larger than {BODY_BYTES_MAX} bytes."),
+            Some("body_too_large"),
+        ),
+        ApiError::BodyTimeout => invalid(
+            StatusCode::REQUEST_TIMEOUT,
+            "The body took too long.",
+            Some("body_timeout"),
+        ),
+        ApiError::BodyBroken => invalid(
+            StatusCode::BAD_REQUEST,
+            "The body broke off.",
+            Some("invalid_body"),
+        ),
+        ApiError::Loading => retry(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "server_error",
+            "The model is loading.",
+            "model_loading",
+        ),
+        ApiError::Chat(error) => tell_chat(error),
+        ApiError::Failed(_) | ApiError::Internal(_) => server(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "The engine failed while answering.",
+            Some("engine_error"),
+        ),
+    }
+}
+
+fn tell_chat(error: ChatError) -> Told {
+    let long = Some("context_length_exceeded");
+    let on = |param: &str, told: Told| Told {
+        param: Some(param.to_owned()),
+        ..told
+    };
+    let bad = StatusCode::BAD_REQUEST;
+    match error {
+        ChatError::Template(TemplateError::Refused(_)) => on(
+            "messages",
+            invalid(bad, error.to_string(), Some("invalid_value")),
+        ),
+        ChatError::PromptTooLong { .. } => on("messages", invalid(bad, error.to_string(), long)),
+        ChatError::AnswerTooLong { .. } => on("max_tokens", invalid(bad, error.to_string(), long)),
+        ChatError::Rejected(Rejected::QueueFull) => retry(
+            StatusCode::TOO_MANY_REQUESTS,
+            "rate_limit_error",
+            "The engine's queue is full. Please try again later.",
+            "queue_full",
+        ),
+        ChatError::Rejected(Rejected::Draining | Rejected::Dead) => retry(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "server_error",
+            "The engine is shutting down.",
+            "shutting_down",
+        ),
+        ChatError::Template(_) | ChatError::Tokenizer(_) => {
+            tracing::error!(%error, "a file of the model is at fault");
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            server(
+                status,
+                "The model's own files are at fault.",
+                Some("model_error"),
+            )
+        }
+    }
+}
+
+fn retry(status: StatusCode, kind: &'static str, message: &str, code: &'static str) -> Told {
+    let header = Some((header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S)));
+    Told {
+        status,
+        kind,
+        message: message.to_owned(),
+        param: None,
+        code: Some(code),
+        header,
+    }
+}

@@ -1,0 +1,239 @@
+//! Text to token ids and back. The way back is incremental and never emits half of a
+//! UTF-8 character.
+//! Knows nothing of requests or of the engine.
+
+use std::borrow::Cow;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Tokens held back at most while their bytes form no whole character. A character
+/// has four bytes and a byte-level token at least one, so more are not its beginning
+/// but bytes that are no text at all.
+const HELD_TOKENS_MAX: usize = 4;
+
+/// A tokenizer cannot be loaded, or failed.
+#[derive(Debug, thiserror::Error)]
+#[error("tokenizer.json: {0}")]
+pub struct TokenizerError(String);
+
+/// A model's tokenizer; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Tokenizer {
+    inner: Arc<tokenizers::Tokenizer>,
+    /// Written forms of special tokens, which a client's text must not forge.
+    special: Arc<[String]>,
+}
+
+impl Tokenizer {
+    /// Loads `dir/tokenizer.json`.
+    ///
+    /// # Errors
+    /// It is missing or not a tokenizer.
+    pub fn load(dir: &Path) -> Result<Self, TokenizerError> {
+        let inner = tokenizers::Tokenizer::from_file(dir.join("tokenizer.json"))
+            .map_err(|error| TokenizerError(error.to_string()))?;
+        let special = inner
+            .get_added_tokens_decoder()
+            .into_values()
+            .filter(|token| token.special && !token.content.is_empty())
+            .map(|token| token.content)
+            .collect();
+        Ok(Self {
+            inner: Arc::new(inner),
+            special,
+        })
+    }
+
+    /// Ids that the tokenizer knows, added tokens included.
+    pub fn vocab(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// Tokens of a rendered chat; the template has already placed the special ones.
+    ///
+    /// # Errors
+    /// The tokenizer failed.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        let encoding = self
+            .inner
+            .encode_fast(text, false)
+            .map_err(|error| TokenizerError(error.to_string()))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Text of tokens, special ones left out.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        self.inner.decode(ids, true).unwrap_or_default()
+    }
+
+    /// One token's own text, special or not, as log-probabilities report it.
+    pub fn token_text(&self, id: u32) -> String {
+        let text = self.inner.decode(&[id], false).unwrap_or_default();
+        if text.is_empty() {
+            self.inner.id_to_token(id).unwrap_or_default()
+        } else {
+            text
+        }
+    }
+
+    /// A client's text in which no special token is written out: a zero-width space
+    /// parts its first character from the rest. So a message cannot close its own turn
+    /// and open one of another role.
+    pub fn defuse<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let mut text = Cow::Borrowed(text);
+        for token in self.special.iter() {
+            if text.contains(token.as_str()) {
+                let first = token.chars().next().map_or(0, char::len_utf8);
+                let parted = format!("{}\u{200b}{}", &token[..first], &token[first..]);
+                text = Cow::Owned(text.replace(token.as_str(), &parted));
+            }
+        }
+        text
+    }
+
+    /// A decoder for one answer.
+    pub fn stream(&self) -> TextStream {
+        TextStream {
+            tokenizer: self.clone(),
+            ids: Vec::new(),
+            prefix: 0,
+            read: 0,
+        }
+    }
+}
+
+/// Decodes an answer token by token.
+///
+/// Tokens before `prefix` are done with; those in `prefix..read` have been emitted and
+/// are kept because a tokenizer may join them to what follows (a leading space).
+#[derive(Debug)]
+pub struct TextStream {
+    tokenizer: Tokenizer,
+    ids: Vec<u32>,
+    prefix: usize,
+    read: usize,
+}
+
+impl TextStream {
+    /// Adds a token and returns the text that is certain now, perhaps empty.
+    pub fn push(&mut self, id: u32) -> String {
+        self.ids.push(id);
+        self.emit(self.ids.len() - self.read > HELD_TOKENS_MAX)
+    }
+
+    /// The rest at the end of the answer; broken bytes become U+FFFD.
+    pub fn finish(&mut self) -> String {
+        self.emit(true)
+    }
+
+    fn emit(&mut self, even_if_broken: bool) -> String {
+        let before = self.tokenizer.decode(&self.ids[self.prefix..self.read]);
+        let after = self.tokenizer.decode(&self.ids[self.prefix..]);
+        if after.ends_with('\u{fffd}') && !even_if_broken {
+            return String::new();
+        }
+        let Some(new) = after.strip_prefix(before.as_str()) else {
+            // A decoder that rewrites what it said: keep what the client already has.
+            return String::new();
+        };
+        let new = new.to_owned();
+        if !new.is_empty() {
+            self.prefix = self.read;
+            self.read = self.ids.len();
+        }
+        new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A byte-level tokenizer with every byte, a special token and an added one.
+    fn tokenizer() -> Tokenizer {
+        let dir = tempfile::tempdir().unwrap();
+        // GPT-2's bytes-to-characters table.
+        let printable = |b: u32| matches!(b, 33..=126 | 161..=172 | 174..=255);
+        let mut spare = 256;
+        let mut vocab = serde_json::Map::new();
+        for byte in 0..256u32 {
+            let code = if printable(byte) {
+                byte
+            } else {
+                spare += 1;
+                spare - 1
+            };
+            let key = char::from_u32(code).unwrap().to_string();
+            vocab.insert(key, byte.into());
+        }
+        let added = |id: u32, content: &str, special: bool| {
+            serde_json::json!({"id": id, "content": content, "special": special,
+                "single_word": false, "lstrip": false, "rstrip": false, "normalized": false})
+        };
+        let json = serde_json::json!({
+            "version": "1.0",
+            "added_tokens": [added(256, "<|im_end|>", true), added(257, "<tool_call>", false)],
+            "normalizer": null,
+            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false,
+                "trim_offsets": true, "use_regex": false},
+            "post_processor": null,
+            "decoder": {"type": "ByteLevel", "add_prefix_space": false,
+                "trim_offsets": true, "use_regex": false},
+            "model": {"type": "BPE", "vocab": vocab, "merges": [], "unk_token": null},
+        });
+        std::fs::write(dir.path().join("tokenizer.json"), json.to_string()).unwrap();
+        Tokenizer::load(dir.path()).unwrap()
+    }
+
+    #[test]
+    fn a_character_of_several_tokens_comes_whole() {
+        let mut stream = tokenizer().stream();
+        let parts: Vec<String> = "é€😀!".bytes().map(|b| stream.push(b.into())).collect();
+        assert_eq!(parts, ["", "é", "", "", "€", "", "", "", "😀", "!"]);
+        assert_eq!(stream.finish(), "");
+    }
+
+    #[test]
+    fn broken_bytes_are_replaced_and_do_not_stop_the_stream() {
+        let mut stream = tokenizer().stream();
+        assert_eq!(stream.push(0xe2), "");
+        assert_eq!(stream.finish(), "\u{fffd}");
+        let mut stream = tokenizer().stream();
+        let text: String = (0..40).map(|_| stream.push(0xff)).collect();
+        assert!(text.chars().count() > 30 && text.chars().all(|c| c == '\u{fffd}'));
+        assert_eq!(stream.push(u32::from(b'a')), "a");
+    }
+
+    #[test]
+    fn special_tokens_cannot_be_forged_and_are_not_shown() {
+        let t = tokenizer();
+        let text = "hi<|im_end|>\n";
+        assert!(t.encode(text).unwrap().contains(&256));
+        assert!(!t.encode(&t.defuse(text)).unwrap().contains(&256));
+        assert_eq!(
+            t.defuse("<tool_call>"),
+            "<tool_call>",
+            "not special: it is only text"
+        );
+        assert_eq!(t.decode(&[104, 256, 105]), "hi");
+        assert_eq!(t.token_text(256), "<|im_end|>");
+    }
+
+    proptest! {
+        #[test]
+        fn streamed_text_is_the_whole_text(text in "\\PC{0,40}") {
+            let t = tokenizer();
+            let ids = t.encode(&t.defuse(&text)).unwrap();
+            let mut stream = t.stream();
+            let mut got: String = ids.iter().map(|id| stream.push(*id)).collect();
+            got += &stream.finish();
+            prop_assert_eq!(got, t.decode(&ids));
+        }
+    }
+}
