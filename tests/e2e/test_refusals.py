@@ -76,11 +76,20 @@ def test_more_than_the_models_context(http, model):
 
 
 @pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
-@pytest.mark.parametrize("value", [10**6, 2**31, 2**32, 2**63, 10**30, 0, -1, 1.5, "10", [1]])
+@pytest.mark.parametrize("value", [10**6, 2**32, 2**63, 10**30, 0, -1, 1.5, "10", [1]])
 def test_a_huge_or_senseless_max_tokens(http, model, field, value):
     body = {"model": model, "messages": [{"role": "user", "content": "Hi"}], field: value}
     error = is_clear_refusal(http.post(CHAT, json=body), [400])
     assert error["param"] == field
+
+
+def test_a_max_tokens_beyond_the_whole_minute_says_what_to_lower(http, model):
+    body = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2**31}
+    answer = http.post(CHAT, json=body)
+    error = is_clear_refusal(answer, [400, 429])
+    assert "max_" in error["message"]
+    # Waiting cannot help.
+    assert "retry-after" not in answer.headers
 
 
 @pytest.mark.parametrize(
