@@ -1,0 +1,256 @@
+//! What is masked, and what is left alone.
+
+use super::*;
+use crate::screen::mask;
+
+const ALL: &str = "email,phone,card,iban,api-key";
+
+fn masked(text: &str) -> String {
+    let policy = Policy::parse(ALL, "").unwrap();
+    mask(&policy, text, &mut Placeholders::default())
+}
+
+/// `<` and `>` stand around what must be masked.
+fn check(kind: Kind, marked: &str) {
+    let text = marked.replace(['<', '>'], "");
+    let mut expected = String::new();
+    let mut rest = marked;
+    while let Some((before, after)) = rest.split_once('<') {
+        let (_, after) = after.split_once('>').unwrap();
+        expected.push_str(before);
+        expected.push_str(&format!("[{}_1]", kind.label()));
+        rest = after;
+    }
+    expected.push_str(rest);
+    assert_eq!(masked(&text), expected);
+}
+
+fn unchanged(texts: &[&str]) {
+    for text in texts {
+        assert_eq!(masked(text), *text);
+    }
+}
+
+#[test]
+fn emails() {
+    for text in [
+        "<bob@example.com>",
+        "write to <bob.smith+list@mail.example.co.uk>.",
+        "(<bob@example.com>)",
+        "mailto:<bob@example.com>?subject=hi",
+        "<BOB_1@EXAMPLE.COM>, please",
+        "<jürgen@müller.de>!",
+        "联系<bob@example.com>谢谢",
+        "bob@localhost or <bob@example.org>",
+        "<a@b.cc>",
+        "https://user:<pass@example.com>/path",
+        "<o'neil@example.ie>",
+        "<bob@example.com>-",
+    ] {
+        check(Kind::Email, text);
+    }
+    unchanged(&[
+        "@mention",
+        "a @ b.com",
+        "bob@localhost",
+        "bob@.com",
+        "bob@example.c",
+        "5@3.1",
+        "@",
+    ]);
+}
+
+#[test]
+fn cards() {
+    for text in [
+        "<4111111111111111>",
+        "<4111 1111 1111 1111> 12/27",
+        "<4111-1111-1111-1111>.",
+        "Amex <3782 822463 10005>, yes",
+        "pay <5555555555554444> now",
+        "<6011111111111117>",
+        "5 <4111 1111 1111 1111>",
+    ] {
+        check(Kind::Card, text);
+    }
+    unchanged(&[
+        "4111111111111112",
+        "4111 1111 1111 1112",
+        "4111-1111 1111-1111",
+        "order 1234567890123452",
+        "41111111111111111111111",
+        "0.4111111111111111",
+        "x4111111111111111",
+        "4111111111111111x",
+    ]);
+}
+
+#[test]
+fn ibans() {
+    for text in [
+        "<DE89370400440532013000>",
+        "<DE89 3704 0044 0532 0130 00>.",
+        "IBAN: <gb29 nwbk 6016 1331 9268 19>",
+        "<NO9386011117947>, Oslo",
+        "<FR1420041010050500013M02606>",
+        "<MT84MALT011000012345MTLCAST001S>",
+    ] {
+        check(Kind::Iban, text);
+    }
+    unchanged(&[
+        "DE89370400440532013001",
+        "DE89 3704 1044 0532 0130",
+        "XX89370400440532013000",
+        "DE89370400440532013000A",
+        "DEAR friend",
+        "in IT27 room",
+    ]);
+}
+
+#[test]
+fn phones() {
+    for text in [
+        "<+49 30 1234567>",
+        "call <+49 (0) 30 1234567>!",
+        "<+1 (555) 234-5678>",
+        "<+442079460958> now",
+        "<+33 6 12 34 56 78>",
+        "<+49301234567> 5 times",
+        "<0049 30 1234567>",
+        "<030 1234567>",
+        "<030/1234567>",
+        "<(030) 1234567>, Berlin",
+        "<01711234567>",
+        "<0171-1234567>",
+        "<06 12 34 56 78>",
+        "<555-234-5678>",
+        "(<555-234-5678>)",
+        "<(555) 234-5678>",
+        "<1-555-234-5678>",
+        "Tel:<030 1234567>",
+        "电话<01711234567>",
+    ] {
+        check(Kind::Phone, text);
+    }
+    unchanged(&[
+        "01.02.2026",
+        "01.02.2026 12:30",
+        "01.02.2026 1030",
+        "2026-01-02 03:04:05",
+        "2026-01-02T03:04:05+01:00",
+        "12/31/2026",
+        "1 000 000 000",
+        "1,234,567.89",
+        "1234567890",
+        "$1234567.00",
+        "0.123456789",
+        "3.0123456789",
+        "5 - 3 + 12",
+        "3+12345678901",
+        "192.168.100.100",
+        "10 20 30 40 50 60",
+        "555 234 5678 901",
+        "pages 100-200, 300-4000",
+        "version 1.2.3-4",
+        "007",
+        "9780306406157",
+        "+5 degrees",
+        "x+1234567890",
+    ]);
+}
+
+#[test]
+fn keys() {
+    let pem = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nMIIEowIBAAKCAQEA\nAb+/9=\n\
+               -----END RSA PRIVATE KEY-----";
+    let line = pem
+        .replace("Proc-Type: 4,ENCRYPTED\n\n", "")
+        .replace('\n', "\\n");
+    for text in [
+        "<sk-abcdefghijklmnop1234>".to_owned(),
+        "key=<sk-proj-AbCdEf0123456789_-xyz>; next".into(),
+        "Bearer <sk-ant-a1b2c3d4e5f6g7h8>".into(),
+        "<AKIAIOSFODNN7EXAMPLE>, then".into(),
+        "\"<ghp_abcdefghijklmnopqrstuvwxyz0123456789>\"".into(),
+        "<xoxb-123456789012-abcdef>".into(),
+        "<eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJl>.".into(),
+        "<eyJhbGciOiJub25lIn0.eyJzdWIiOiIxMjM0In0>. Next".into(),
+        format!("<{pem}>\nBest wishes"),
+        format!("{{\"key\": \"<{line}>\\n\"}}"),
+        format!(
+            "<-----BEGIN PRIVATE KEY----- {} -----END PRIVATE KEY-----> ok",
+            "M".repeat(64)
+        ),
+        "<-----BEGIN PRIVATE KEY-----> is the first line".into(),
+        "<-----BEGIN PRIVATE KEY-----\nMIIEowIBAAKCAQEA\nAb9=>".into(),
+        "<-----BEGIN PRIVATE KEY-----\nMIIEowIBAAKCAQEA>\n, friend".into(),
+    ] {
+        check(Kind::ApiKey, &text);
+    }
+    unchanged(&[
+        "sk-learn-tutorial-for-advanced-readers",
+        "task-abcdefghijklmnop1234",
+        "sk-short1",
+        "AKIA",
+        "eyJ",
+        "eyJhbGciOiJIUzI1NiJ9",
+        "-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----",
+        "----- BEGIN -----",
+        "---",
+    ]);
+}
+
+#[test]
+fn a_key_longer_than_any_leaves_nothing_behind() {
+    let long = format!("a sk-{} b", "Ab1-".repeat(KEY_BYTES_MAX));
+    assert_eq!(masked(&long), "a [API_KEY_1] b");
+}
+
+#[test]
+fn the_same_value_has_the_same_placeholder() {
+    assert_eq!(
+        masked("bob@x.org, amy@x.org, BOB@x.org and 4111 1111 1111 1111 = 4111111111111111"),
+        "[EMAIL_1], [EMAIL_2], [EMAIL_1] and [CARD_1] = [CARD_1]"
+    );
+}
+
+#[test]
+fn only_the_chosen_kinds_are_masked() {
+    let policy = Policy::parse("email", "").unwrap();
+    let text = "bob@example.com 4111111111111111";
+    let mut placeholders = Placeholders::default();
+    assert_eq!(
+        mask(&policy, text, &mut placeholders),
+        "[EMAIL_1] 4111111111111111"
+    );
+    assert_eq!(
+        placeholders.findings(),
+        [Finding {
+            kind: "email",
+            count: 1
+        }]
+    );
+    let none = Policy::parse("", "").unwrap();
+    assert_eq!(mask(&none, text, &mut Placeholders::default()), text);
+}
+
+#[test]
+fn every_prefix_of_hostile_text_is_read_in_linear_time() {
+    // A scanner that is quadratic in the text would need minutes for these.
+    for pattern in [
+        "a.",
+        "a",
+        "sk-",
+        "eyJ-",
+        "eyJ.",
+        "0 ",
+        "4111 ",
+        "DE89 ",
+        "-",
+        "-----BEGIN ",
+        "ü",
+    ] {
+        let text = pattern.repeat(60_000 / pattern.len());
+        assert!(!masked(&text).is_empty());
+    }
+}
