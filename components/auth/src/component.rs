@@ -5,7 +5,7 @@
 use crate::bindings::exports::skerry::chat::auth::{AuthError, Guest};
 use crate::bindings::skerry::chat::types;
 use crate::decide::{self, Cache, Directory, Verdict};
-use crate::wire::{Limits, Principal, Role, VERIFY_PATH, VerifiedKey, VerifyRequest};
+use api_key::wire::{Limits, Principal, Role, VERIFY_PATH, VerifiedKey, VerifyRequest};
 use bytes::Bytes;
 use futures::future::{Either, select};
 use http_body_util::{BodyExt, Limited};

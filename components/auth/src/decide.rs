@@ -3,8 +3,8 @@
 //! It stands between the header's text and a principal. It does not know key-value stores or
 //! HTTP: they are traits here, so that every path is tested natively.
 
-use crate::key::Key;
-use crate::wire::{Principal, VerifiedKey};
+use api_key::Key;
+use api_key::wire::{Principal, VerifiedKey};
 use serde::{Deserialize, Serialize};
 
 /// How long an answer of the directory is used. With the directory's own time to answer it stays

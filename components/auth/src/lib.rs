@@ -3,13 +3,9 @@
 //! It is the first leaf that a request meets. It does not know what the principal may do, and
 //! holds no records: `directory` does.
 
-#[cfg(all(target_family = "wasm", feature = "component"))]
+#[cfg(target_family = "wasm")]
 mod bindings;
-#[cfg(all(target_family = "wasm", feature = "component"))]
+#[cfg(target_family = "wasm")]
 mod component;
 /// The decision, over a cache and the directory.
 pub mod decide;
-/// The written form of a key.
-pub mod key;
-/// What `auth` and `directory` say to each other.
-pub mod wire;

@@ -2,7 +2,7 @@
 //!
 //! It stands under bootstrap and the routes that create. It does not know any table.
 
-use auth::key::{Key, random_word};
+use api_key::key::{Key, random_word};
 use regional::ApiError;
 
 /// 24 characters of base 62 are 142 bits: no two ids are the same.

@@ -4,7 +4,7 @@
 
 use crate::make::Random;
 use crate::{keys, projects};
-use auth::wire::VERIFY_PATH;
+use api_key::wire::VERIFY_PATH;
 use records::Database;
 use regional::{Answer, ApiError, Asked, Principal, Role};
 

@@ -57,7 +57,7 @@ impl Directory {
     }
 
     fn verify(&self, key: &str) -> Result<Json, u16> {
-        let digest = auth::key::Key::parse(key).unwrap().sha256();
+        let digest = api_key::key::Key::parse(key).unwrap().sha256();
         let body = json!({ "key_sha256": digest }).to_string();
         let answer = block_on(verify::verify(&self.database, body.as_bytes(), self.now_ms));
         answer
@@ -66,12 +66,12 @@ impl Directory {
     }
 
     fn who(&self, key: &str) -> Principal {
-        let known: auth::wire::VerifiedKey =
+        let known: api_key::wire::VerifiedKey =
             serde_json::from_value(self.verify(key).unwrap()).unwrap();
-        let role = |role: &auth::wire::Role| match role {
-            auth::wire::Role::Owner => Role::Owner,
-            auth::wire::Role::Member => Role::Member,
-            auth::wire::Role::Reader => Role::Reader,
+        let role = |role: &api_key::wire::Role| match role {
+            api_key::wire::Role::Owner => Role::Owner,
+            api_key::wire::Role::Member => Role::Member,
+            api_key::wire::Role::Reader => Role::Reader,
         };
         let principal = known.principal;
         Principal {

@@ -2,7 +2,7 @@
 //!
 //! It does not know the key, only its digest, and not what the answer is used for.
 
-use auth::wire::{Limits, Principal, Role, VerifiedKey, VerifyRequest};
+use api_key::wire::{Limits, Principal, Role, VerifiedKey, VerifyRequest};
 use records::{Database, DatabaseError, Row, Value};
 use regional::{Answer, ApiError};
 

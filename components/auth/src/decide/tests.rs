@@ -1,7 +1,7 @@
 //! The decision over a cache that forgets or fails and a directory that revokes.
 
 use super::*;
-use crate::wire::{Limits, Role};
+use api_key::wire::{Limits, Role};
 use futures::executor::block_on;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
