@@ -76,7 +76,11 @@ mod tests {
 
     #[test]
     fn a_plain_question() {
-        check(&[], &[Turn::User("hi".into())], "<|user|>hi<|end|><|assistant|>");
+        check(
+            &[],
+            &[Turn::User("hi".into())],
+            "<|user|>hi<|end|><|assistant|>",
+        );
     }
 
     #[test]
@@ -101,7 +105,10 @@ mod tests {
             &[],
             &[
                 Turn::User("12*7".into()),
-                Turn::Call { name: "calculator", arguments },
+                Turn::Call {
+                    name: "calculator",
+                    arguments,
+                },
                 Turn::Tool("84".into()),
             ],
             "<|user|>12*7<|end|><|assistant|><tool_call>\n{\"name\": \"calculator\", \
@@ -116,6 +123,9 @@ mod tests {
         let messages = json!([{"role": "assistant", "tool_calls": [
             {"function": {"name": "calculator", "arguments": {"expression": "1<2"}}}]}]);
         let text = template.render(context! { messages }).unwrap();
-        assert!(text.contains("{\"expression\": \"1<2\"}}\n</tool_call>"), "{text}");
+        assert!(
+            text.contains("{\"expression\": \"1<2\"}}\n</tool_call>"),
+            "{text}"
+        );
     }
 }

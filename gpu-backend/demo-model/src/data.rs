@@ -78,8 +78,15 @@ const SYSTEM_PROMPTS: &[&str] = &[
 ];
 
 /// Foreign tools that may be offered beside ours; the model never calls them.
-const OTHER_TOOLS: &[&str] =
-    &["weather", "get_weather", "search", "lookup", "send_mail", "translate", "stock_price"];
+const OTHER_TOOLS: &[&str] = &[
+    "weather",
+    "get_weather",
+    "search",
+    "lookup",
+    "send_mail",
+    "translate",
+    "stock_price",
+];
 
 /// What an exchange is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,12 +101,12 @@ enum Group {
 
 /// Groups with their share of the exchanges in percent.
 const MIX: &[(Group, u32)] = &[
-    (Group::Name, 22),
-    (Group::Fact, 34),
-    (Group::Arithmetic, 15),
+    (Group::Name, 28),
+    (Group::Fact, 26),
+    (Group::Arithmetic, 17),
     (Group::Clock, 3),
-    (Group::OffTopic, 14),
-    (Group::SmallTalk, 12),
+    (Group::OffTopic, 10),
+    (Group::SmallTalk, 16),
 ];
 
 /// An endless, seeded source of dialogues.
@@ -111,7 +118,9 @@ pub struct Generator {
 impl Generator {
     /// The same seed gives the same dialogues.
     pub fn new(seed: u64) -> Self {
-        Self { rng: ChaCha8Rng::seed_from_u64(seed) }
+        Self {
+            rng: ChaCha8Rng::seed_from_u64(seed),
+        }
     }
 
     /// The next dialogue.
@@ -128,7 +137,8 @@ impl Generator {
 }
 
 fn group(rng: &mut ChaCha8Rng) -> Group {
-    MIX.choose_weighted(rng, |(_, share)| *share).map_or(Group::Fact, |(group, _)| *group)
+    MIX.choose_weighted(rng, |(_, share)| *share)
+        .map_or(Group::Fact, |(group, _)| *group)
 }
 
 /// Tools and system prompt, in the proportions in which the platform sends them.

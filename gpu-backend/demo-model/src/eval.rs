@@ -8,7 +8,9 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
-use crate::data::{Turn, arithmetic, clock, facts, held_out, names, off_topic, pick, small_talk, style};
+use crate::data::{
+    Turn, arithmetic, clock, facts, held_out, names, off_topic, pick, small_talk, style,
+};
 use crate::infer::Reader;
 
 /// Seed of the evaluation's names, numbers and choices.
@@ -33,7 +35,13 @@ pub struct Score {
 
 impl Score {
     fn new(group: &'static str, counted: bool) -> Self {
-        Self { group, counted, right: 0, asked: 0, failures: Vec::new() }
+        Self {
+            group,
+            counted,
+            right: 0,
+            asked: 0,
+            failures: Vec::new(),
+        }
     }
 
     fn mark(&mut self, right: bool, failure: impl FnOnce() -> String) {
@@ -53,7 +61,10 @@ impl Score {
 
 /// Asks everything.
 pub fn evaluate(reader: &Reader) -> Result<Vec<Score>> {
-    let mut judge = Judge { reader, rng: ChaCha8Rng::seed_from_u64(SEED) };
+    let mut judge = Judge {
+        reader,
+        rng: ChaCha8Rng::seed_from_u64(SEED),
+    };
     Ok(vec![
         judge.small_talk()?,
         judge.facts()?,
@@ -82,16 +93,22 @@ struct Judge<'a> {
 impl Judge<'_> {
     /// The answer to a single question, as the platform would ask it.
     fn ask(&mut self, question: &str) -> Result<String> {
-        self.reader.answer(&platform_tools(), &[Turn::User(question.to_owned())])
+        self.reader
+            .answer(&platform_tools(), &[Turn::User(question.to_owned())])
     }
 
     fn small_talk(&mut self) -> Result<Score> {
         let mut score = Score::new("small talk", true);
         for (id, phrase) in held_out::SMALL_TALK {
-            let expected = small_talk::INTENTS.iter().find(|i| i.id == *id).map(|i| i.answer);
+            let expected = small_talk::INTENTS
+                .iter()
+                .find(|i| i.id == *id)
+                .map(|i| i.answer);
             for question in [(*phrase).to_owned(), style::typed(&mut self.rng, phrase)] {
                 let answer = self.ask(&question)?;
-                score.mark(Some(answer.as_str()) == expected, || format!("{question} → {answer}"));
+                score.mark(Some(answer.as_str()) == expected, || {
+                    format!("{question} → {answer}")
+                });
             }
         }
         Ok(score)
@@ -140,7 +157,9 @@ impl Judge<'_> {
                 Some(Turn::Assistant(answer)) => answer.clone(),
                 _ => String::new(),
             };
-            score.mark(answer.contains(&name), || format!("{tell} … {ask} → {answer}"));
+            score.mark(answer.contains(&name), || {
+                format!("{tell} … {ask} → {answer}")
+            });
         }
         Ok(score)
     }
@@ -168,7 +187,9 @@ impl Judge<'_> {
             let (a, b) = arithmetic::numbers(&mut self.rng, operation);
             let term = pick(&mut self.rng, operation.terms());
             let frame = pick(&mut self.rng, held_out::ARITHMETIC).replace("{e}", term);
-            let question = style::typed(&mut self.rng, &frame).replace("{a}", &a).replace("{b}", &b);
+            let question = style::typed(&mut self.rng, &frame)
+                .replace("{a}", &a)
+                .replace("{b}", &b);
             let mut turns = vec![Turn::User(question.clone())];
             let call = self.reader.answer(&platform_tools(), &turns)?;
             let mut right = called(&call, "calculator").is_some_and(|arguments| {
@@ -176,11 +197,16 @@ impl Judge<'_> {
             });
             let value = operation.value(&a, &b);
             let arguments = arithmetic::arguments(&operation.expression(&a, &b));
-            turns.push(Turn::Call { name: "calculator", arguments });
+            turns.push(Turn::Call {
+                name: "calculator",
+                arguments,
+            });
             turns.push(Turn::Tool(value.clone()));
             let answer = self.reader.answer(&platform_tools(), &turns)?;
             right &= answer == arithmetic::answer(&value);
-            score.mark(right, || format!("{question} → {call} → [{value}] {answer}"));
+            score.mark(right, || {
+                format!("{question} → {call} → [{value}] {answer}")
+            });
         }
         Ok(score)
     }
@@ -207,11 +233,16 @@ impl Judge<'_> {
                 let mut turns = vec![Turn::User(question.clone())];
                 let call = self.reader.answer(&platform_tools(), &turns)?;
                 let result = clock::result(&mut self.rng);
-                turns.push(Turn::Call { name: "clock", arguments: "{}".to_owned() });
+                turns.push(Turn::Call {
+                    name: "clock",
+                    arguments: "{}".to_owned(),
+                });
                 turns.push(Turn::Tool(result.clone()));
                 let answer = self.reader.answer(&platform_tools(), &turns)?;
                 let right = called(&call, "clock").is_some() && answer == clock::answer(&result);
-                score.mark(right, || format!("{question} → {call} → [{result}] {answer}"));
+                score.mark(right, || {
+                    format!("{question} → {call} → [{result}] {answer}")
+                });
             }
         }
         Ok(score)
@@ -225,7 +256,9 @@ impl Judge<'_> {
             let (a, b) = arithmetic::numbers(&mut self.rng, arithmetic::Operation::Add);
             let question = question.replace("{a}", &a).replace("{b}", &b);
             let answer = self.reader.answer(&[], &[Turn::User(question.clone())])?;
-            score.mark(answer == arithmetic::ABSENT, || format!("{question} → {answer}"));
+            score.mark(answer == arithmetic::ABSENT, || {
+                format!("{question} → {answer}")
+            });
         }
         Ok(score)
     }
@@ -233,7 +266,9 @@ impl Judge<'_> {
 
 /// The arguments of a single well-formed call of this tool.
 fn called(text: &str, tool: &str) -> Option<Value> {
-    let inner = text.strip_prefix("<tool_call>\n")?.strip_suffix("\n</tool_call>")?;
+    let inner = text
+        .strip_prefix("<tool_call>\n")?
+        .strip_suffix("\n</tool_call>")?;
     let call: Value = serde_json::from_str(inner).ok()?;
     (call["name"] == tool).then(|| call["arguments"].clone())
 }

@@ -5,26 +5,22 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use half::bf16;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde_json::json;
 use tokenizers::Tokenizer;
 
 use crate::chat::TEMPLATE;
 use crate::config::{Config, POSITIONS_MAX};
-use crate::model::{PER_LAYER, Parameter, layer_base};
-use crate::tokenizer::{END, PAD, id};
+use crate::model::{self, Parameter, layer_base};
+use crate::tokenizer::{self, END, PAD, id};
 
 /// Most tokens of an answer, as `generation_config.json` recommends.
 const NEW_TOKENS_MAX: usize = 128;
-
-/// A named matrix or vector, as `[out, in]` like PyTorch's linear layers.
-struct Named {
-    name: String,
-    shape: Vec<usize>,
-    values: Vec<f32>,
-}
 
 /// Writes the folder; each file is replaced in one piece.
 pub fn export(
@@ -58,7 +54,9 @@ pub fn export(
         "unk_token": null,
     });
     write_json(out, "tokenizer_config.json", &tokenizer_config)?;
-    let text = tokenizer.to_string(false).map_err(|e| anyhow!("tokenizer: {e}"))?;
+    let text = tokenizer
+        .to_string(false)
+        .map_err(|e| anyhow!("tokenizer: {e}"))?;
     write(out, "tokenizer.json", text.as_bytes())?;
     write(out, "model.safetensors", &weights(config, parameters)?)
 }
@@ -76,52 +74,115 @@ fn write(out: &Path, name: &str, bytes: &[u8]) -> Result<()> {
 }
 
 fn weights(config: &Config, parameters: &[Parameter]) -> Result<Vec<u8>> {
-    let named = named(config, parameters);
-    let data: Vec<Vec<u8>> = named
-        .iter()
-        .map(|n| n.values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect())
-        .collect();
-    let mut views = BTreeMap::new();
-    for (n, bytes) in named.iter().zip(&data) {
-        let view = TensorView::new(Dtype::BF16, n.shape.clone(), bytes)?;
-        views.insert(n.name.clone(), view);
+    let mut all = BTreeMap::new();
+    for place in places(config) {
+        let (shape, values) = taken(&parameters[place.parameter], place.split);
+        let bytes = values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes());
+        all.insert(place.name, (shape, bytes.collect::<Vec<u8>>()));
     }
-    let metadata = [("format".to_owned(), "pt".to_owned())].into_iter().collect();
+    let mut views = BTreeMap::new();
+    for (name, part) in &all {
+        views.insert(name, TensorView::new(Dtype::BF16, part.0.clone(), &part.1)?);
+    }
+    let metadata = [("format".to_owned(), "pt".to_owned())]
+        .into_iter()
+        .collect();
     Ok(serialize(views, Some(metadata))?)
 }
 
-/// The parameters under their public names, the fused ones taken apart.
-fn named(config: &Config, parameters: &[Parameter]) -> Vec<Named> {
-    let plain = |name: &str, p: &Parameter| Named {
-        name: name.to_owned(),
-        shape: p.shape.clone(),
-        values: p.values.clone(),
+/// Reads a folder that [`export`] wrote, to train it further.
+pub fn import(folder: &Path) -> Result<(Config, Vec<Parameter>, Tokenizer)> {
+    let read = |name: &str| {
+        let path = folder.join(name);
+        fs::read(&path).with_context(|| path.display().to_string())
     };
-    let mut all = vec![plain("model.embed_tokens.weight", &parameters[0])];
-    for layer in 0..config.num_hidden_layers {
-        let p = &parameters[layer_base(layer)..layer_base(layer) + PER_LAYER];
-        let name = |rest: &str| format!("model.layers.{layer}.{rest}.weight");
-        all.push(plain(&name("input_layernorm"), &p[0]));
-        for (i, part) in ["q_proj", "k_proj", "v_proj"].iter().enumerate() {
-            all.push(transposed(name(&format!("self_attn.{part}")), &p[1], i));
-        }
-        all.push(transposed(name("self_attn.o_proj"), &p[2], 0));
-        all.push(plain(&name("post_attention_layernorm"), &p[3]));
-        all.push(transposed(name("mlp.gate_proj"), &p[4], 0));
-        all.push(transposed(name("mlp.up_proj"), &p[4], 1));
-        all.push(transposed(name("mlp.down_proj"), &p[5], 0));
+    let config: Config = serde_json::from_slice(&read("config.json")?)?;
+    let tokenizer = tokenizer::load(&folder.join("tokenizer.json"))?;
+    let bytes = read("model.safetensors")?;
+    let tensors = SafeTensors::deserialize(&bytes)?;
+    let mut parameters = model::initialise(&config, &mut ChaCha8Rng::seed_from_u64(0));
+    for place in places(&config) {
+        let view = tensors
+            .tensor(&place.name)
+            .with_context(|| place.name.clone())?;
+        let values = view.data().chunks_exact(2);
+        let values: Vec<f32> = values
+            .map(|v| bf16::from_le_bytes([v[0], v[1]]).to_f32())
+            .collect();
+        put(&mut parameters[place.parameter], place.split, &values)
+            .with_context(|| place.name.clone())?;
     }
-    all.push(plain("model.norm.weight", &parameters[layer_base(config.num_hidden_layers)]));
+    Ok((config, parameters, tokenizer))
+}
+
+/// The inverse of [`taken`].
+fn put(parameter: &mut Parameter, split: Option<usize>, values: &[f32]) -> Result<()> {
+    let Some(split) = split else {
+        ensure!(
+            values.len() == parameter.values.len(),
+            "a tensor of another size"
+        );
+        parameter.values.copy_from_slice(values);
+        return Ok(());
+    };
+    let (rows, columns) = (parameter.shape[0], parameter.shape[1]);
+    let (from, to) = (parameter.splits[split], parameter.splits[split + 1]);
+    ensure!(
+        values.len() == rows * (to - from),
+        "a tensor of another size"
+    );
+    for (i, value) in values.iter().enumerate() {
+        parameter.values[i % rows * columns + from + i / rows] = *value;
+    }
+    Ok(())
+}
+
+/// Where a public tensor lives among the parameters: the whole of one, or one of the matrices
+/// that lie side by side in it.
+struct Place {
+    name: String,
+    parameter: usize,
+    split: Option<usize>,
+}
+
+fn places(config: &Config) -> Vec<Place> {
+    let place = |name: String, parameter, split| Place {
+        name,
+        parameter,
+        split,
+    };
+    let mut all = vec![place("model.embed_tokens.weight".to_owned(), 0, None)];
+    for layer in 0..config.num_hidden_layers {
+        let base = layer_base(layer);
+        let mut add = |name: &str, parameter, split| {
+            let name = format!("model.layers.{layer}.{name}.weight");
+            all.push(place(name, base + parameter, split));
+        };
+        add("input_layernorm", 0, None);
+        add("self_attn.q_proj", 1, Some(0));
+        add("self_attn.k_proj", 1, Some(1));
+        add("self_attn.v_proj", 1, Some(2));
+        add("self_attn.o_proj", 2, Some(0));
+        add("post_attention_layernorm", 3, None);
+        add("mlp.gate_proj", 4, Some(0));
+        add("mlp.up_proj", 4, Some(1));
+        add("mlp.down_proj", 5, Some(0));
+    }
+    let last = layer_base(config.num_hidden_layers);
+    all.push(place("model.norm.weight".to_owned(), last, None));
     all
 }
 
-/// One of the matrices that lie side by side in a parameter, as `[out, in]`.
-fn transposed(name: String, parameter: &Parameter, split: usize) -> Named {
+/// The shape and values of a public tensor; a matrix becomes `[out, in]`.
+fn taken(parameter: &Parameter, split: Option<usize>) -> (Vec<usize>, Vec<f32>) {
+    let Some(split) = split else {
+        return (parameter.shape.clone(), parameter.values.clone());
+    };
     let (rows, columns) = (parameter.shape[0], parameter.shape[1]);
     let (from, to) = (parameter.splits[split], parameter.splits[split + 1]);
     let mut values = Vec::with_capacity(rows * (to - from));
     for column in from..to {
         values.extend((0..rows).map(|row| parameter.values[row * columns + column]));
     }
-    Named { name, shape: vec![to - from, rows], values }
+    (vec![to - from, rows], values)
 }

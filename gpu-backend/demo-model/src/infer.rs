@@ -62,13 +62,17 @@ impl Reader {
         };
         let config: Config = serde_json::from_slice(&read("config.json")?)?;
         let tokenizer_config: Value = serde_json::from_slice(&read("tokenizer_config.json")?)?;
-        let template = tokenizer_config["chat_template"].as_str().context("no chat_template")?;
+        let template = tokenizer_config["chat_template"]
+            .as_str()
+            .context("no chat_template")?;
         let bytes = read("model.safetensors")?;
         let tensors = SafeTensors::deserialize(&bytes)?;
         let get = |name: &str| -> Result<Vec<f32>> {
             let view = tensors.tensor(name).with_context(|| name.to_owned())?;
             let pairs = view.data().chunks_exact(2);
-            Ok(pairs.map(|p| bf16::from_le_bytes([p[0], p[1]]).to_f32()).collect())
+            Ok(pairs
+                .map(|p| bf16::from_le_bytes([p[0], p[1]]).to_f32())
+                .collect())
         };
         let layer = |i: usize| -> Result<Layer> {
             let get = |name: &str| get(&format!("model.layers.{i}.{name}.weight"));
@@ -87,7 +91,9 @@ impl Reader {
         let tokenizer = tokenizer::load(&folder.join("tokenizer.json"))?;
         Ok(Self {
             embedding: get("model.embed_tokens.weight")?,
-            layers: (0..config.num_hidden_layers).map(layer).collect::<Result<_>>()?,
+            layers: (0..config.num_hidden_layers)
+                .map(layer)
+                .collect::<Result<_>>()?,
             norm: get("model.norm.weight")?,
             rotary: Rotary::new(POSITIONS_MAX, config.head_dim, config.rope_theta),
             chat: Chat::new(template)?,
@@ -100,7 +106,10 @@ impl Reader {
     /// What the model says next in this conversation, at temperature zero.
     pub fn answer(&self, tools: &[String], turns: &[Turn]) -> Result<String> {
         let text = self.chat.render(tools, turns, true)?;
-        let encoding = self.tokenizer.encode(text, false).map_err(|e| anyhow!("encode: {e}"))?;
+        let encoding = self
+            .tokenizer
+            .encode(text, false)
+            .map_err(|e| anyhow!("encode: {e}"))?;
         let mut cache = self.cache();
         let mut logits = Vec::new();
         for token in encoding.get_ids() {
@@ -115,7 +124,9 @@ impl Reader {
             said.push(next);
             logits = self.step(next, &mut cache)?;
         }
-        self.tokenizer.decode(&said, true).map_err(|e| anyhow!("decode: {e}"))
+        self.tokenizer
+            .decode(&said, true)
+            .map_err(|e| anyhow!("decode: {e}"))
     }
 
     /// Logits after each of these tokens, one row behind the other.
@@ -130,12 +141,19 @@ impl Reader {
 
     fn cache(&self) -> Cache {
         let empty = || vec![Vec::new(); self.layers.len()];
-        Cache { keys: empty(), values: empty(), length: 0 }
+        Cache {
+            keys: empty(),
+            values: empty(),
+            length: 0,
+        }
     }
 
     fn step(&self, token: u32, cache: &mut Cache) -> Result<Vec<f32>> {
         let (h, position) = (self.config.hidden_size, cache.length);
-        ensure!(position < POSITIONS_MAX, "the conversation is longer than {POSITIONS_MAX} tokens");
+        ensure!(
+            position < POSITIONS_MAX,
+            "the conversation is longer than {POSITIONS_MAX} tokens"
+        );
         let mut x = self.embedding[token as usize * h..(token as usize + 1) * h].to_vec();
         for (i, layer) in self.layers.iter().enumerate() {
             let normed = rms_norm(&x, &layer.input_norm, RMS_NORM_EPS);
@@ -153,20 +171,28 @@ impl Reader {
             add(&mut x, &product(&layer.output, &attended));
             let normed = rms_norm(&x, &layer.post_norm, RMS_NORM_EPS);
             let (gate, up) = (product(&layer.gate, &normed), product(&layer.up, &normed));
-            let inner: Vec<f32> =
-                gate.iter().zip(&up).map(|(g, u)| g / (1.0 + exp(-g)) * u).collect();
+            let inner: Vec<f32> = gate
+                .iter()
+                .zip(&up)
+                .map(|(g, u)| g / (1.0 + exp(-g)) * u)
+                .collect();
             add(&mut x, &product(&layer.down, &inner));
         }
         cache.length += 1;
-        Ok(product(&self.embedding, &rms_norm(&x, &self.norm, RMS_NORM_EPS)))
+        Ok(product(
+            &self.embedding,
+            &rms_norm(&x, &self.norm, RMS_NORM_EPS),
+        ))
     }
 
     fn attend(&self, query: &[f32], keys: &[f32], values: &[f32]) -> Vec<f32> {
         let (hd, width) = (self.config.head_dim, self.config.key_width());
         let share = self.config.num_attention_heads / self.config.num_key_value_heads;
         let mut out = vec![0f32; query.len()];
-        for (head, (q, o)) in
-            query.chunks_exact(hd).zip(out.chunks_exact_mut(hd)).enumerate()
+        for (head, (q, o)) in query
+            .chunks_exact(hd)
+            .zip(out.chunks_exact_mut(hd))
+            .enumerate()
         {
             let at = head / share * hd;
             let mut scores: Vec<f32> = keys
@@ -188,7 +214,10 @@ impl Reader {
 
 /// `matrix · x`, the matrix as rows of the length of `x`.
 fn product(matrix: &[f32], x: &[f32]) -> Vec<f32> {
-    matrix.chunks_exact(x.len()).map(|row| dot(row, x)).collect()
+    matrix
+        .chunks_exact(x.len())
+        .map(|row| dot(row, x))
+        .collect()
 }
 
 fn add(x: &mut [f32], y: &[f32]) {

@@ -11,6 +11,7 @@ use demo_model::chat::{Chat, TEMPLATE};
 use demo_model::config::Config;
 use demo_model::data::Generator;
 use demo_model::eval::{self, TARGET};
+use demo_model::export;
 use demo_model::infer::Reader;
 use demo_model::tokenizer;
 use demo_model::train::{self, BATCH_TOKENS, Budget, RATE, Recipe};
@@ -54,6 +55,9 @@ enum Command {
         /// Tokens of each of the two batches in a step.
         #[arg(long, default_value_t = BATCH_TOKENS)]
         batch_tokens: usize,
+        /// Go on from this folder's weights and tokenizer instead of fresh ones.
+        #[arg(long)]
+        init: Option<PathBuf>,
         /// Folder to write.
         #[arg(long, default_value = BUNDLED)]
         out: PathBuf,
@@ -81,10 +85,26 @@ enum Command {
 fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Data { count, seed } => data(count, seed),
-        Command::Train { minutes, steps, seed, rate, batch_tokens, out } => {
+        Command::Train {
+            minutes,
+            steps,
+            seed,
+            rate,
+            batch_tokens,
+            init,
+            out,
+        } => {
             let time = Budget::Time(Duration::from_secs_f32(minutes * 60.0));
             let budget = steps.map_or(time, Budget::Steps);
-            train(budget, seed, rate, batch_tokens, out)
+            let recipe = |config| Recipe {
+                config,
+                seed,
+                budget,
+                rate,
+                batch_tokens,
+                out: Some(out),
+            };
+            train(init, seed, recipe)
         }
         Command::Eval { model, failures } => evaluate(&model, failures),
         Command::Ask { model, questions } => ask(&model, questions),
@@ -95,24 +115,30 @@ fn data(count: usize, seed: u64) -> Result<()> {
     let chat = Chat::new(TEMPLATE)?;
     let mut generator = Generator::new(seed);
     for _ in 0..count {
-        writeln!(stdout(), "{}\n", chat.render_dialogue(&generator.dialogue())?)?;
+        writeln!(
+            stdout(),
+            "{}\n",
+            chat.render_dialogue(&generator.dialogue())?
+        )?;
     }
     Ok(())
 }
 
-fn train(
-    budget: Budget,
-    seed: u64,
-    rate: f32,
-    batch_tokens: usize,
-    out: PathBuf,
-) -> Result<()> {
+fn train(init: Option<PathBuf>, seed: u64, recipe: impl FnOnce(Config) -> Recipe) -> Result<()> {
     let start = Instant::now();
-    let tokenizer = tokenizer::train_demo(seed)?;
-    writeln!(stdout(), "tokenizer trained in {:.0} s", start.elapsed().as_secs_f32())?;
-    let config = Config::demo(tokenizer.get_vocab_size(true));
-    let recipe = Recipe { config, seed, budget, rate, batch_tokens, out: Some(out) };
-    let trained = train::train(&recipe, tokenizer, &mut stdout())?;
+    let trained = if let Some(folder) = init {
+        let (config, parameters, tokenizer) = export::import(&folder)?;
+        train::train_further(&recipe(config), parameters, tokenizer, &mut stdout())?
+    } else {
+        let tokenizer = tokenizer::train_demo(seed)?;
+        writeln!(
+            stdout(),
+            "tokenizer trained in {:.0} s",
+            start.elapsed().as_secs_f32()
+        )?;
+        let config = Config::demo(tokenizer.get_vocab_size(true));
+        train::train(&recipe(config), tokenizer, &mut stdout())?
+    };
     writeln!(
         stdout(),
         "trained {} steps on {:.2} M tokens in {:.1} min",
@@ -134,7 +160,11 @@ fn evaluate(model: &std::path::Path, failures: bool) -> Result<()> {
         };
         let (right, asked) = (score.right, score.asked);
         let percent = 100.0 * score.share();
-        writeln!(stdout(), "{:32} {right:4} of {asked:4}  {percent:5.1} %{mark}", score.group)?;
+        writeln!(
+            stdout(),
+            "{:32} {right:4} of {asked:4}  {percent:5.1} %{mark}",
+            score.group
+        )?;
         for failure in score.failures.iter().filter(|_| failures) {
             writeln!(stdout(), "    {}", failure.replace('\n', "\\n"))?;
         }

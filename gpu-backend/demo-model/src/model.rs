@@ -54,15 +54,43 @@ pub fn initialise(config: &Config, rng: &mut ChaCha8Rng) -> Vec<Parameter> {
     let (q, k) = (config.query_width(), config.key_width());
     let depth = 1.0 / (2.0 * config.num_hidden_layers as f32).sqrt();
     let inner = 1.0 / (h as f32).sqrt();
-    let mut all = vec![matrix(rng, Kind::Embedding, h, &[config.vocab_size, h], &[0, h], 0.04)];
+    let mut all = vec![matrix(
+        rng,
+        Kind::Embedding,
+        h,
+        &[config.vocab_size, h],
+        &[0, h],
+        0.04,
+    )];
     for _ in 0..config.num_hidden_layers {
         all.push(norm(h));
-        all.push(matrix(rng, Kind::Matrix, h, &[h, q + 2 * k], &[0, q, q + k, q + 2 * k], inner));
+        all.push(matrix(
+            rng,
+            Kind::Matrix,
+            h,
+            &[h, q + 2 * k],
+            &[0, q, q + k, q + 2 * k],
+            inner,
+        ));
         let out = depth / (q as f32).sqrt();
         all.push(matrix(rng, Kind::Matrix, q, &[q, h], &[0, h], out));
         all.push(norm(h));
-        all.push(matrix(rng, Kind::Matrix, h, &[h, 2 * f], &[0, f, 2 * f], inner));
-        all.push(matrix(rng, Kind::Matrix, f, &[f, h], &[0, h], depth / (f as f32).sqrt()));
+        all.push(matrix(
+            rng,
+            Kind::Matrix,
+            h,
+            &[h, 2 * f],
+            &[0, f, 2 * f],
+            inner,
+        ));
+        all.push(matrix(
+            rng,
+            Kind::Matrix,
+            f,
+            &[f, h],
+            &[0, h],
+            depth / (f as f32).sqrt(),
+        ));
     }
     all.push(norm(h));
     all
@@ -70,7 +98,12 @@ pub fn initialise(config: &Config, rng: &mut ChaCha8Rng) -> Vec<Parameter> {
 
 fn norm(width: usize) -> Parameter {
     let values = vec![1.0; width];
-    Parameter { shape: vec![width], splits: vec![0, width], kind: Kind::Norm, values }
+    Parameter {
+        shape: vec![width],
+        splits: vec![0, width],
+        kind: Kind::Norm,
+        values,
+    }
 }
 
 fn matrix(
@@ -83,7 +116,12 @@ fn matrix(
 ) -> Parameter {
     let n: usize = shape.iter().product();
     let values = (0..n).map(|_| normal(rng) * deviation).collect();
-    Parameter { shape: shape.to_vec(), splits: splits.to_vec(), kind, values }
+    Parameter {
+        shape: shape.to_vec(),
+        splits: splits.to_vec(),
+        kind,
+        values,
+    }
 }
 
 /// A standard normal number (Box and Muller's method).
@@ -126,8 +164,17 @@ pub struct Network {
 impl Network {
     /// A network of this shape on the CPU.
     pub fn new(config: Config, kernels: Kernels) -> Self {
-        let rotary = Arc::new(Rotary::new(POSITIONS_MAX, config.head_dim, config.rope_theta));
-        Self { config, kernels, rotary, device: Device::flex().autodiff() }
+        let rotary = Arc::new(Rotary::new(
+            POSITIONS_MAX,
+            config.head_dim,
+            config.rope_theta,
+        ));
+        Self {
+            config,
+            kernels,
+            rotary,
+            device: Device::flex().autodiff(),
+        }
     }
 
     /// Loss of a batch and the gradient of every parameter, in order.
@@ -138,7 +185,12 @@ impl Network {
             Kernels::Fused => ops::cross_entropy(logits, &batch.targets),
             Kernels::Composed => composed::cross_entropy(logits, &batch.targets),
         };
-        let value = loss.clone().into_data().iter::<f32>().next().unwrap_or(f32::NAN);
+        let value = loss
+            .clone()
+            .into_data()
+            .iter::<f32>()
+            .next()
+            .unwrap_or(f32::NAN);
         let gradients = loss.backward();
         let gradient = |leaf: &Leaf| match leaf {
             Leaf::Matrix(t) => t.grad(&gradients).map(|g| floats(g.into_data())),
@@ -186,9 +238,13 @@ impl Network {
         let mut x = embedding.clone().select(0, ids);
         for layer in 0..self.config.num_hidden_layers {
             let p = &leaves[layer_base(layer)..layer_base(layer) + PER_LAYER];
-            let qkv = self.rms_norm(x.clone(), p[0].vector()).matmul(p[1].matrix());
+            let qkv = self
+                .rms_norm(x.clone(), p[0].vector())
+                .matmul(p[1].matrix());
             x = x + self.attention(qkv, &plan).matmul(p[2].matrix());
-            let gate_up = self.rms_norm(x.clone(), p[3].vector()).matmul(p[4].matrix());
+            let gate_up = self
+                .rms_norm(x.clone(), p[3].vector())
+                .matmul(p[4].matrix());
             x = x + self.swiglu(gate_up).matmul(p[5].matrix());
         }
         let last = leaves[layer_base(self.config.num_hidden_layers)].vector();

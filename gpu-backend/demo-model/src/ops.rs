@@ -50,7 +50,13 @@ fn matrix(data: Vec<f32>, shape: &[usize]) -> FlexTensor {
 }
 
 fn width_of(tensor: &FlexTensor) -> usize {
-    tensor.layout().shape().as_slice().last().copied().unwrap_or(0)
+    tensor
+        .layout()
+        .shape()
+        .as_slice()
+        .last()
+        .copied()
+        .unwrap_or(0)
 }
 
 fn rows_of(tensor: &FlexTensor) -> usize {
@@ -69,13 +75,18 @@ fn with_slice<R>(tensor: &FlexTensor, f: impl FnOnce(&[f32]) -> R) -> R {
 impl FusedOps for Flex {
     fn fused_rms_norm(x: FlexTensor, weight: FlexTensor) -> FlexTensor {
         let shape = [rows_of(&x), width_of(&x)];
-        let y = with_slice(&x, |x| with_slice(&weight, |w| kernels::rms_norm(x, w, RMS_NORM_EPS)));
+        let y = with_slice(&x, |x| {
+            with_slice(&weight, |w| kernels::rms_norm(x, w, RMS_NORM_EPS))
+        });
         matrix(y, &shape)
     }
 
     fn fused_swiglu(gate_up: FlexTensor) -> FlexTensor {
         let (rows, width) = (rows_of(&gate_up), width_of(&gate_up) / 2);
-        matrix(with_slice(&gate_up, |x| kernels::swiglu(x, width)), &[rows, width])
+        matrix(
+            with_slice(&gate_up, |x| kernels::swiglu(x, width)),
+            &[rows, width],
+        )
     }
 
     fn fused_attention(qkv: FlexTensor, plan: Arc<AttentionPlan>) -> FlexTensor {
@@ -94,8 +105,9 @@ fn attention_forward(qkv: &FlexTensor, plan: &AttentionPlan) -> (FlexTensor, Att
 
 fn loss_forward(logits: &FlexTensor, targets: &Targets) -> (FlexTensor, FlexTensor) {
     let (rows, width) = (rows_of(logits), width_of(logits));
-    let (loss, d) =
-        with_slice(logits, |x| kernels::cross_entropy(x, width, &targets.ids, &targets.weights));
+    let (loss, d) = with_slice(logits, |x| {
+        kernels::cross_entropy(x, width, &targets.ids, &targets.weights)
+    });
     (matrix(vec![loss], &[1]), matrix(d, &[rows, width]))
 }
 
@@ -111,7 +123,9 @@ impl Backward<Flex, 2> for RmsNormBackward {
         let grad = grads.consume::<Flex>(&ops.node);
         let (dx, dw) = with_slice(&grad, |g| {
             with_slice(&x, |x| {
-                with_slice(&weight, |w| kernels::rms_norm_backward(g, x, w, RMS_NORM_EPS))
+                with_slice(&weight, |w| {
+                    kernels::rms_norm_backward(g, x, w, RMS_NORM_EPS)
+                })
             })
         });
         let [x_node, weight_node] = ops.parents;
@@ -175,7 +189,11 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         let nodes = [x.node(), weight.node()];
         let (x, weight) = (x.into_primitive(), weight.into_primitive());
         let y = Flex::fused_rms_norm(x.clone(), weight.clone());
-        match RmsNormBackward.prepare::<C>(nodes).compute_bound().stateful() {
+        match RmsNormBackward
+            .prepare::<C>(nodes)
+            .compute_bound()
+            .stateful()
+        {
             OpsKind::Tracked(prep) => prep.finish((x, weight), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
@@ -185,7 +203,11 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         let nodes = [gate_up.node()];
         let x = gate_up.into_primitive();
         let y = Flex::fused_swiglu(x.clone());
-        match SwigluBackward.prepare::<C>(nodes).compute_bound().stateful() {
+        match SwigluBackward
+            .prepare::<C>(nodes)
+            .compute_bound()
+            .stateful()
+        {
             OpsKind::Tracked(prep) => prep.finish(x, y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
@@ -194,7 +216,11 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
     fn fused_attention(qkv: FloatTensor<Self>, plan: Arc<AttentionPlan>) -> FloatTensor<Self> {
         let nodes = [qkv.node()];
         let (y, saved) = attention_forward(&qkv.into_primitive(), &plan);
-        match AttentionBackward.prepare::<C>(nodes).compute_bound().stateful() {
+        match AttentionBackward
+            .prepare::<C>(nodes)
+            .compute_bound()
+            .stateful()
+        {
             OpsKind::Tracked(prep) => prep.finish((Arc::new(saved), plan), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
@@ -203,7 +229,11 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
     fn fused_cross_entropy(logits: FloatTensor<Self>, targets: Arc<Targets>) -> FloatTensor<Self> {
         let nodes = [logits.node()];
         let (loss, d) = loss_forward(&logits.into_primitive(), &targets);
-        match CrossEntropyBackward.prepare::<C>(nodes).compute_bound().stateful() {
+        match CrossEntropyBackward
+            .prepare::<C>(nodes)
+            .compute_bound()
+            .stateful()
+        {
             OpsKind::Tracked(prep) => prep.finish(d, loss),
             OpsKind::UnTracked(prep) => prep.finish(loss),
         }
@@ -212,7 +242,10 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
 
 /// RMS norm of every row.
 pub fn rms_norm(x: Tensor<2>, weight: Tensor<1>) -> Tensor<2> {
-    Tensor::from_dispatch(Dispatch::fused_rms_norm(x.into_dispatch(), weight.into_dispatch()))
+    Tensor::from_dispatch(Dispatch::fused_rms_norm(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+    ))
 }
 
 /// `silu(gate) * up`.
@@ -222,12 +255,18 @@ pub fn swiglu(gate_up: Tensor<2>) -> Tensor<2> {
 
 /// Rotary causal attention inside each packed sequence.
 pub fn attention(qkv: Tensor<2>, plan: &Arc<AttentionPlan>) -> Tensor<2> {
-    Tensor::from_dispatch(Dispatch::fused_attention(qkv.into_dispatch(), Arc::clone(plan)))
+    Tensor::from_dispatch(Dispatch::fused_attention(
+        qkv.into_dispatch(),
+        Arc::clone(plan),
+    ))
 }
 
 /// Weighted cross-entropy.
 ///
 /// Invariant: the result is the root of `backward`; its gradient is taken to be one.
 pub fn cross_entropy(logits: Tensor<2>, targets: &Arc<Targets>) -> Tensor<1> {
-    Tensor::from_dispatch(Dispatch::fused_cross_entropy(logits.into_dispatch(), Arc::clone(targets)))
+    Tensor::from_dispatch(Dispatch::fused_cross_entropy(
+        logits.into_dispatch(),
+        Arc::clone(targets),
+    ))
 }

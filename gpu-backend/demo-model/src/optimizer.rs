@@ -21,12 +21,11 @@ const CLIP_NORM: f32 = 1.0;
 const MUON_SCALE: f32 = 0.2;
 /// Newton–Schulz coefficients of the quintic, one row an iteration (Amsel and others, 2025,
 /// "The Polar Express"): four of these stand for five of the constant ones.
-const NEWTON_SCHULZ: [[f32; 3]; 5] = [
+const NEWTON_SCHULZ: [[f32; 3]; 4] = [
     [8.156_555, -22.483_293, 15.878_77],
     [4.042_93, -2.808_917_4, 0.500_017_84],
     [3.891_678_3, -2.772_484, 0.506_064_8],
     [3.285_753_8, -2.368_124_9, 0.464_49],
-    [2.346_541_3, -1.709_783_1, 0.423_235_5],
 ];
 
 /// The state that belongs to one parameter.
@@ -47,19 +46,36 @@ impl Optimizer {
     /// Zero state for these parameters.
     pub fn new(all: &[Parameter]) -> Self {
         let state = |p: &Parameter| {
-            let second = if p.kind == Kind::Matrix { 0 } else { p.values.len() };
-            State { first: vec![0.0; p.values.len()], second: vec![0.0; second] }
+            let second = if p.kind == Kind::Matrix {
+                0
+            } else {
+                p.values.len()
+            };
+            State {
+                first: vec![0.0; p.values.len()],
+                second: vec![0.0; second],
+            }
         };
-        Self { states: all.iter().map(state).collect(), steps: 0 }
+        Self {
+            states: all.iter().map(state).collect(),
+            steps: 0,
+        }
     }
 
     /// One update. The gradients are clipped together; two threads share the parameters.
     pub fn step(&mut self, all: &mut [Parameter], gradients: &mut [Vec<f32>], rate: f32) {
         self.steps += 1;
-        let squares: f64 =
-            gradients.iter().flatten().map(|g| f64::from(*g) * f64::from(*g)).sum();
+        let squares: f64 = gradients
+            .iter()
+            .flatten()
+            .map(|g| f64::from(*g) * f64::from(*g))
+            .sum();
         let norm = squares.sqrt() as f32;
-        let scale = if norm > CLIP_NORM { CLIP_NORM / norm } else { 1.0 };
+        let scale = if norm > CLIP_NORM {
+            CLIP_NORM / norm
+        } else {
+            1.0
+        };
         let steps = self.steps;
         let middle = all.len() / 2;
         let (low, high) = all.split_at_mut(middle);
@@ -82,7 +98,11 @@ impl Optimizer {
 }
 
 fn adam(p: &mut Parameter, gradient: &[f32], state: &mut State, rate: f32, steps: i32) {
-    let decay = if p.kind == Kind::Norm { 0.0 } else { rate * WEIGHT_DECAY };
+    let decay = if p.kind == Kind::Norm {
+        0.0
+    } else {
+        rate * WEIGHT_DECAY
+    };
     let (bias_1, bias_2) = (1.0 - BETA_1.powi(steps), 1.0 - BETA_2.powi(steps));
     for (i, g) in gradient.iter().enumerate() {
         let first = BETA_1 * state.first[i] + (1.0 - BETA_1) * g;
@@ -147,12 +167,15 @@ mod tests {
     fn orthogonalise_gives_rows_of_about_unit_length_at_about_right_angles() {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
         let (rows, columns) = (8, 24);
-        let block = (0..rows * columns).map(|_| rng.random::<f32>() - 0.5).collect();
+        let block = (0..rows * columns)
+            .map(|_| rng.random::<f32>() - 0.5)
+            .collect();
         let x = orthogonalise(block, rows, columns);
         for i in 0..rows {
             for j in 0..rows {
-                let product: f32 =
-                    (0..columns).map(|k| x[i * columns + k] * x[j * columns + k]).sum();
+                let product: f32 = (0..columns)
+                    .map(|k| x[i * columns + k] * x[j * columns + k])
+                    .sum();
                 let expected = if i == j { 1.0 } else { 0.0 };
                 assert!((product - expected).abs() < 0.25, "({i}, {j}): {product}");
             }

@@ -42,7 +42,10 @@ pub fn train(seed: u64, vocabulary: usize, dialogues: usize) -> Result<Tokenizer
     for _ in 0..dialogues {
         let text = chat.render_dialogue(&generator.dialogue())?;
         // Role marks are tokens already; merges must not learn them.
-        let bare = SPECIAL.iter().chain(MARKS).fold(text, |t, mark| t.replace(mark, "\n\n"));
+        let bare = SPECIAL
+            .iter()
+            .chain(MARKS)
+            .fold(text, |t, mark| t.replace(mark, "\n\n"));
         texts.push(bare);
     }
     let added: Vec<AddedToken> = SPECIAL.iter().map(|t| AddedToken::from(*t, true)).collect();
@@ -69,8 +72,13 @@ pub fn train(seed: u64, vocabulary: usize, dialogues: usize) -> Result<Tokenizer
         .train(&mut trainer, texts.into_iter())
         .map_err(|e| anyhow!("training the tokenizer: {e}"))?;
     let mut tokenizer: Tokenizer = tokenizer.into();
-    let marks: Vec<AddedToken> = MARKS.iter().map(|t| AddedToken::from(*t, false).normalized(false)).collect();
-    tokenizer.add_tokens(marks).map_err(|e| anyhow!("adding tokens: {e}"))?;
+    let marks: Vec<AddedToken> = MARKS
+        .iter()
+        .map(|t| AddedToken::from(*t, false).normalized(false))
+        .collect();
+    tokenizer
+        .add_tokens(marks)
+        .map_err(|e| anyhow!("adding tokens: {e}"))?;
     Ok(tokenizer)
 }
 
@@ -86,7 +94,9 @@ pub fn load(path: &Path) -> Result<Tokenizer> {
 
 /// The id of a token that must exist.
 pub fn id(tokenizer: &Tokenizer, token: &str) -> Result<u32> {
-    tokenizer.token_to_id(token).with_context(|| format!("the tokenizer lacks {token}"))
+    tokenizer
+        .token_to_id(token)
+        .with_context(|| format!("the tokenizer lacks {token}"))
 }
 
 /// A dialogue as tokens, with the weight of predicting each.
@@ -129,7 +139,10 @@ impl Encoder {
     /// nothing for the rest.
     pub fn encode(&self, dialogue: &Dialogue) -> Result<Encoded> {
         let text = self.chat.render_dialogue(dialogue)?;
-        let encoding = self.tokenizer.encode(text, false).map_err(|e| anyhow!("encode: {e}"))?;
+        let encoding = self
+            .tokenizer
+            .encode(text, false)
+            .map_err(|e| anyhow!("encode: {e}"))?;
         let ids = encoding.get_ids().to_vec();
         let mut weight = 0.0;
         let mut weights = Vec::with_capacity(ids.len());
@@ -156,23 +169,40 @@ mod tests {
     #[test]
     fn text_survives_the_round_trip_and_digits_stand_alone() {
         let tokenizer = train(1, 400, 200).unwrap();
-        for text in ["What is 1234*56?", "Zoë said: “hello” 🙂", "<tool_call>\n{\"a\": 1}\n</tool_call>"] {
+        for text in [
+            "What is 1234*56?",
+            "Zoë said: “hello” 🙂",
+            "<tool_call>\n{\"a\": 1}\n</tool_call>",
+        ] {
             let encoding = tokenizer.encode(text, false).unwrap();
             assert_eq!(tokenizer.decode(encoding.get_ids(), false).unwrap(), text);
         }
         let encoding = tokenizer.encode("1234", false).unwrap();
         assert_eq!(encoding.get_ids().len(), 4);
         assert_eq!(tokenizer.token_to_id(END), Some(1));
-        assert_eq!(tokenizer.encode("<tool_call>", false).unwrap().get_ids().len(), 1);
+        assert_eq!(
+            tokenizer
+                .encode("<tool_call>", false)
+                .unwrap()
+                .get_ids()
+                .len(),
+            1
+        );
         let marked = tokenizer.encode("<|end|>hi<tool_call>", false).unwrap();
         let shown = tokenizer.decode(marked.get_ids(), true).unwrap();
-        assert_eq!(shown, "hi<tool_call>", "marks are text, role tokens are not");
+        assert_eq!(
+            shown, "hi<tool_call>",
+            "marks are text, role tokens are not"
+        );
     }
 
     #[test]
     fn only_what_is_said_is_weighted() {
         let encoder = Encoder::new(train(1, 400, 200).unwrap()).unwrap();
-        let mut dialogue = Dialogue { tools: vec!["clock".to_owned()], turns: vec![] };
+        let mut dialogue = Dialogue {
+            tools: vec!["clock".to_owned()],
+            turns: vec![],
+        };
         dialogue.exchange("hi".to_owned(), "yo");
         let encoded = encoder.encode(&dialogue).unwrap();
         let end = encoder.end;

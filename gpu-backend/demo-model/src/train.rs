@@ -95,7 +95,10 @@ pub struct Batches {
 impl Batches {
     /// Batches of about `tokens` tokens.
     pub fn new(seed: u64, tokens: usize) -> Self {
-        Self { generator: Generator::new(seed), tokens }
+        Self {
+            generator: Generator::new(seed),
+            tokens,
+        }
     }
 
     /// The next batch and the sum of its weights, by which it is not yet divided.
@@ -111,27 +114,43 @@ impl Batches {
             starts.push(tokens.len());
         }
         let total = weights.iter().sum();
-        Ok((Batch { tokens, starts, targets: Arc::new(Targets { ids, weights }) }, total))
+        Ok((
+            Batch {
+                tokens,
+                starts,
+                targets: Arc::new(Targets { ids, weights }),
+            },
+            total,
+        ))
     }
 }
 
 /// Divides a batch's weights by the step's total.
 pub fn normalised(batch: Batch, total: f32) -> Batch {
     let weights = batch.targets.weights.iter().map(|w| w / total).collect();
-    let targets = Arc::new(Targets { ids: batch.targets.ids.clone(), weights });
+    let targets = Arc::new(Targets {
+        ids: batch.targets.ids.clone(),
+        weights,
+    });
     Batch { targets, ..batch }
 }
 
-/// Trains, with a line of progress now and then on `progress`.
-pub fn train(
+/// Trains fresh weights, with a line of progress now and then on `progress`.
+pub fn train(recipe: &Recipe, tokenizer: Tokenizer, progress: &mut impl Write) -> Result<Trained> {
+    let mut rng = ChaCha8Rng::seed_from_u64(recipe.seed);
+    let parameters = model::initialise(&recipe.config, &mut rng);
+    train_further(recipe, parameters, tokenizer, progress)
+}
+
+/// Trains the weights given.
+pub fn train_further(
     recipe: &Recipe,
+    mut parameters: Vec<Parameter>,
     tokenizer: Tokenizer,
     progress: &mut impl Write,
 ) -> Result<Trained> {
     let network = Network::new(recipe.config.clone(), Kernels::Fused);
     let encoder = Encoder::new(tokenizer)?;
-    let mut rng = ChaCha8Rng::seed_from_u64(recipe.seed);
-    let mut parameters = model::initialise(&recipe.config, &mut rng);
     let mut optimizer = Optimizer::new(&parameters);
     let mut sources: Vec<Batches> = (0..WORKERS as u64)
         .map(|worker| Batches::new(recipe.seed * 1000 + worker, recipe.batch_tokens))
@@ -144,16 +163,25 @@ pub fn train(
             break;
         }
         let rate = rate(recipe, losses.len(), part);
-        let batches: Vec<(Batch, f32)> =
-            sources.iter_mut().map(|source| source.next(&encoder)).collect::<Result<_>>()?;
-        tokens += batches.iter().map(|(batch, _)| batch.tokens.len()).sum::<usize>();
+        let batches: Vec<(Batch, f32)> = sources
+            .iter_mut()
+            .map(|source| source.next(&encoder))
+            .collect::<Result<_>>()?;
+        tokens += batches
+            .iter()
+            .map(|(batch, _)| batch.tokens.len())
+            .sum::<usize>();
         let (loss, mut gradients) = joined_gradients(&network, &parameters, batches)?;
         optimizer.step(&mut parameters, &mut gradients, rate);
         losses.push(loss);
         if losses.len() % REPORT_EVERY_STEPS == 0 {
             report(progress, &losses, tokens, rate, part, start.elapsed())?;
         }
-        if let Some(out) = recipe.out.as_deref().filter(|_| saved.elapsed() > CHECKPOINT_EVERY) {
+        if let Some(out) = recipe
+            .out
+            .as_deref()
+            .filter(|_| saved.elapsed() > CHECKPOINT_EVERY)
+        {
             export::export(out, &recipe.config, &parameters, encoder.tokenizer())?;
             saved = Instant::now();
         }
@@ -161,7 +189,11 @@ pub fn train(
     if let Some(out) = &recipe.out {
         export::export(out, &recipe.config, &parameters, encoder.tokenizer())?;
     }
-    Ok(Trained { parameters, losses, tokens })
+    Ok(Trained {
+        parameters,
+        losses,
+        tokens,
+    })
 }
 
 /// Loss and gradients over all workers' batches.
@@ -179,7 +211,10 @@ fn joined_gradients(
                 scope.spawn(move || network.loss_and_gradients(parameters, &batch))
             })
             .collect();
-        workers.into_iter().map(|w| w.join().ok()).collect::<Option<Vec<_>>>()
+        workers
+            .into_iter()
+            .map(|w| w.join().ok())
+            .collect::<Option<Vec<_>>>()
     });
     let mut results = results.context("a worker failed")?.into_iter();
     let (mut loss, mut gradients) = results.next().context("there are no workers")?;
@@ -203,7 +238,11 @@ fn report(
     let recent = &losses[losses.len() - REPORT_EVERY_STEPS..];
     let loss = recent.iter().sum::<f32>() / recent.len() as f32;
     let seconds = elapsed.as_secs_f32();
-    let left = if part > 0.0 { seconds / part - seconds } else { 0.0 };
+    let left = if part > 0.0 {
+        seconds / part - seconds
+    } else {
+        0.0
+    };
     writeln!(
         progress,
         "step {:5}  loss {loss:.4}  rate {rate:.5}  {:.2} M tokens  {:.0} tokens/s  {:.0} min left",

@@ -61,11 +61,23 @@ fn an_exported_model_loads_again_with_the_same_logits() {
     }
     let folder = tempfile::tempdir().unwrap();
     export::export(folder.path(), &config, &parameters, &tokenizer).unwrap();
+    let (read_config, read, _) = export::import(folder.path()).unwrap();
+    assert_eq!(read_config, config);
+    for (a, b) in read.iter().zip(&parameters) {
+        assert_eq!(a.values, b.values);
+    }
     let reader = Reader::load(folder.path()).unwrap();
     let tokens = vec![4, 9, 30, 77, 31, 5, 6, 300, 2, 2, 8];
     let n = tokens.len();
-    let targets = demo_model::ops::Targets { ids: vec![0; n], weights: vec![0.0; n] };
-    let batch = Batch { tokens: tokens.clone(), starts: vec![0, n], targets: Arc::new(targets) };
+    let targets = demo_model::ops::Targets {
+        ids: vec![0; n],
+        weights: vec![0.0; n],
+    };
+    let batch = Batch {
+        tokens: tokens.clone(),
+        starts: vec![0, n],
+        targets: Arc::new(targets),
+    };
     let expected = Network::new(config, Kernels::Fused).logits_of(&parameters, &batch);
     let logits = reader.logits(&tokens).unwrap();
     assert_eq!(expected.len(), logits.len());
@@ -85,12 +97,23 @@ fn fused_kernels_give_the_gradients_of_burns_own_operations() {
     let composed = Network::new(config, Kernels::Composed);
     let (loss, gradients) = fused.loss_and_gradients(&parameters, &batch);
     let (expected_loss, expected) = composed.loss_and_gradients(&parameters, &batch);
-    assert!((loss - expected_loss).abs() < 1e-4, "{loss} and {expected_loss}");
+    assert!(
+        (loss - expected_loss).abs() < 1e-4,
+        "{loss} and {expected_loss}"
+    );
     for (i, (a, b)) in gradients.iter().zip(&expected).enumerate() {
         let size = b.iter().map(|v| v * v).sum::<f32>().sqrt();
-        let error = a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt();
+        let error = a
+            .iter()
+            .zip(b)
+            .map(|(a, b)| (a - b).powi(2))
+            .sum::<f32>()
+            .sqrt();
         assert!(size > 0.0, "parameter {i} has no gradient");
-        assert!(error < 1e-3 * size, "parameter {i}: error {error} of {size}");
+        assert!(
+            error < 1e-3 * size,
+            "parameter {i}: error {error} of {size}"
+        );
     }
 }
 

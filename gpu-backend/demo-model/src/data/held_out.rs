@@ -47,76 +47,128 @@ pub const SMALL_TALK: &[(&str, &str)] = &[
 
 /// Frames round a verb phrase of a fact.
 pub const VERB_FRAMES: &[&str] = &[
-    "could you walk me through how to {v}?", "I was asked to {v}, what now?",
-    "what would I have to do to {v}?", "any idea how to {v}?", "how am I supposed to {v}?",
+    "could you walk me through how to {v}?",
+    "I was asked to {v}, what now?",
+    "what would I have to do to {v}?",
+    "any idea how to {v}?",
+    "how am I supposed to {v}?",
     "please show me the way to {v}",
 ];
 
 /// Frames round any noun of a fact.
 pub const TOPIC_FRAMES: &[&str] = &[
-    "please tell me something about {t}", "can you give me some information about {t}?",
-    "I want to learn about {t}", "could you help me understand {t}?", "is there anything to know about {t}?",
+    "please tell me something about {t}",
+    "can you give me some information about {t}?",
+    "I want to learn about {t}",
+    "could you help me understand {t}?",
+    "is there anything to know about {t}?",
     "what do I need to know about {t}?",
 ];
 
 /// Frames round a thing.
 pub const THING_FRAMES: &[&str] = &[
-    "could you tell me what {t} is?", "what's the purpose of {t}?", "what do you use {t} for?",
-    "in short, what is {t}?", "what is it that {t} does?", "what would you say {t} is?",
+    "could you tell me what {t} is?",
+    "what's the purpose of {t}?",
+    "what do you use {t} for?",
+    "in short, what is {t}?",
+    "what is it that {t} does?",
+    "what would you say {t} is?",
 ];
 
 /// Ways to tell one's name.
 pub const TELL_NAME: &[&str] = &[
-    "hello, you can call me {n}", "my name happens to be {n}", "I would like you to call me {n}",
-    "hi, this is {n} speaking", "you should know that my name is {n}", "good afternoon, I am {n}",
-    "people know me as {n}", "my full name is {n}", "hey, they call me {n}", "I'm {n}, pleased to meet you",
+    "hello, you can call me {n}",
+    "my name happens to be {n}",
+    "I would like you to call me {n}",
+    "hi, this is {n} speaking",
+    "you should know that my name is {n}",
+    "good afternoon, I am {n}",
+    "people know me as {n}",
+    "my full name is {n}",
+    "hey, they call me {n}",
+    "I'm {n}, pleased to meet you",
 ];
 
 /// Ways to ask for it.
 pub const ASK_NAME: &[&str] = &[
-    "could you tell me what my name is?", "do you happen to remember my name?", "what is it that I am called?",
-    "please tell me my name", "what was the name I gave you?", "can you tell me who I am?",
-    "so do you remember my name?", "which name did I give you?", "what's my name again?",
+    "could you tell me what my name is?",
+    "do you happen to remember my name?",
+    "what is it that I am called?",
+    "please tell me my name",
+    "what was the name I gave you?",
+    "can you tell me who I am?",
+    "so do you remember my name?",
+    "which name did I give you?",
+    "what's my name again?",
     "please say what my name is",
 ];
 
 /// Frames for arithmetic; `{e}` is a term.
 pub const ARITHMETIC: &[&str] = &[
-    "could you calculate {e} for me?", "would you tell me what {e} is?", "please tell me {e}",
-    "what do you get if you compute {e}?", "I would like to know {e}", "can you find {e}?",
-    "what's the result of {e}?", "please work out {e}", "how much do you get for {e}?",
-    "can you use the calculator to find {e}?", "do you know how much {e} is?", "let's calculate {e}",
+    "could you calculate {e} for me?",
+    "would you tell me what {e} is?",
+    "please tell me {e}",
+    "what do you get if you compute {e}?",
+    "I would like to know {e}",
+    "can you find {e}?",
+    "what's the result of {e}?",
+    "please work out {e}",
+    "how much do you get for {e}?",
+    "can you use the calculator to find {e}?",
+    "do you know how much {e} is?",
+    "let's calculate {e}",
 ];
 
 /// Ways to ask for the time.
 pub const CLOCK: &[&str] = &[
-    "could you tell me the current time?", "what time might it be?", "please give me the time",
-    "do you have the time?", "can you tell me today's date?", "what's the current time?",
+    "could you tell me the current time?",
+    "what time might it be?",
+    "please give me the time",
+    "do you have the time?",
+    "can you tell me today's date?",
+    "what's the current time?",
 ];
 
 /// Frames round a foreign subject.
 pub const OFF_TOPIC: &[&str] = &[
-    "compose a ballad about {x}", "what can you say on the subject of {x}?", "how would you describe {x} to a friend?",
-    "write a short story on {x}", "who knows the most about {x}?", "give me three reasons to love {x}",
-    "what is so special about {x}?", "is {x} overrated?", "tell me an anecdote about {x}",
-    "how did {x} change the world?", "please write a report about {x}", "what was {x} like a hundred years ago?",
+    "compose a ballad about {x}",
+    "what can you say on the subject of {x}?",
+    "how would you describe {x} to a friend?",
+    "write a short story on {x}",
+    "who knows the most about {x}?",
+    "give me three reasons to love {x}",
+    "what is so special about {x}?",
+    "is {x} overrated?",
+    "tell me an anecdote about {x}",
+    "how did {x} change the world?",
+    "please write a report about {x}",
+    "what was {x} like a hundred years ago?",
 ];
 
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
 
-    use super::super::{arithmetic, clock, facts, names, off_topic, small_talk};
+    use super::super::{arithmetic, clock, facts, names, off_topic, small_talk, style};
     use super::*;
 
     fn plain(text: &str) -> String {
         let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '{' | '}');
-        text.to_lowercase().chars().filter(kept).collect::<String>().trim().to_owned()
+        text.to_lowercase()
+            .chars()
+            .filter(kept)
+            .collect::<String>()
+            .trim()
+            .to_owned()
     }
 
     fn check(held_out: &[&str], training: &[&[&str]]) {
-        let training: HashSet<String> =
-            training.iter().copied().flatten().map(|text| plain(text)).collect();
+        let training: HashSet<String> = training
+            .iter()
+            .copied()
+            .flatten()
+            .map(|text| plain(text))
+            .collect();
         for text in held_out {
             assert!(!training.contains(&plain(text)), "is trained: {text}");
         }
@@ -125,8 +177,14 @@ mod tests {
     #[test]
     fn no_held_out_phrasing_is_a_training_phrasing() {
         let phrases: Vec<&[&str]> = small_talk::INTENTS.iter().map(|i| i.phrases).collect();
+        let patterns = small_talk::INTENTS
+            .iter()
+            .flat_map(|intent| intent.patterns);
+        let expanded: Vec<String> = patterns.flat_map(|p| style::all_in_brackets(p)).collect();
+        let expanded: Vec<&str> = expanded.iter().map(String::as_str).collect();
         let held: Vec<&str> = SMALL_TALK.iter().map(|(_, text)| *text).collect();
         check(&held, &phrases);
+        check(&held, &[&expanded]);
         let fact_frames = [facts::VERB_FRAMES, facts::TOPIC_FRAMES, facts::THING_FRAMES];
         check(VERB_FRAMES, &fact_frames);
         check(TOPIC_FRAMES, &fact_frames);
@@ -144,8 +202,14 @@ mod tests {
     #[test]
     fn every_group_has_at_least_ten_held_out_phrasings() {
         let facts = VERB_FRAMES.len() + TOPIC_FRAMES.len() + THING_FRAMES.len();
-        let groups =
-            [SMALL_TALK.len(), facts, TELL_NAME.len(), ASK_NAME.len(), ARITHMETIC.len(), OFF_TOPIC.len()];
+        let groups = [
+            SMALL_TALK.len(),
+            facts,
+            TELL_NAME.len(),
+            ASK_NAME.len(),
+            ARITHMETIC.len(),
+            OFF_TOPIC.len(),
+        ];
         assert!(groups.iter().all(|n| *n >= 10), "{groups:?}");
     }
 }

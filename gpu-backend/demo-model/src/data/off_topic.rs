@@ -31,5 +31,7 @@ pub(super) fn add(dialogue: &mut Dialogue, rng: &mut ChaCha8Rng) {
 
 /// A few random letters.
 fn gibberish(rng: &mut ChaCha8Rng) -> String {
-    (0..rng.random_range(4..14)).map(|_| char::from(rng.random_range(b'a'..=b'z'))).collect()
+    (0..rng.random_range(4..14))
+        .map(|_| char::from(rng.random_range(b'a'..=b'z')))
+        .collect()
 }

@@ -7,11 +7,34 @@ use rand_chacha::ChaCha8Rng;
 use super::pick;
 
 const OPENINGS: &[&str] = &[
-    "please, ", "hi, ", "hey, ", "ok, ", "so, ", "hello, ", "well, ", "now, ", "quick question: ",
-    "hey there, ", "okay, ", "hi! ", "hello! ", "one more thing: ", "and ", "sorry, ", "um, ",
-    "alright, ", "good, ", "thanks. ", "great, ", "also, ", "please tell me: ", "next question: ",
+    "please, ",
+    "hi, ",
+    "hey, ",
+    "ok, ",
+    "so, ",
+    "hello, ",
+    "well, ",
+    "now, ",
+    "quick question: ",
+    "hey there, ",
+    "okay, ",
+    "hi! ",
+    "hello! ",
+    "one more thing: ",
+    "and ",
+    "sorry, ",
+    "um, ",
+    "alright, ",
+    "good, ",
+    "thanks. ",
+    "great, ",
+    "also, ",
+    "please tell me: ",
+    "next question: ",
 ];
-const ENDINGS: &[&str] = &[" please", ", please", " thanks", ", thanks", "??", " again", "!", " :)"];
+const ENDINGS: &[&str] = &[
+    " please", ", please", " thanks", ", thanks", "??", " again", "!", " :)",
+];
 
 /// A sentence as somebody may have typed it. A slot such as `{n}` survives: no rule touches a
 /// letter that stands before a brace, so frames are filled afterwards.
@@ -65,4 +88,43 @@ fn mistyped(rng: &mut ChaCha8Rng, text: &str) -> String {
         _ => letters.swap(at, at + 1),
     }
     letters.into_iter().collect()
+}
+
+/// A pattern with one alternative chosen in every pair of round brackets.
+pub(super) fn choose_in_brackets(rng: &mut ChaCha8Rng, pattern: &str) -> String {
+    let mut text = String::new();
+    for part in pattern.split_inclusive(')') {
+        let Some((plain, choice)) = part.split_once('(') else {
+            text.push_str(part);
+            continue;
+        };
+        let alternatives: Vec<&str> = choice.trim_end_matches(')').split('|').collect();
+        text.push_str(plain);
+        text.push_str(pick(rng, &alternatives));
+    }
+    tidied(&text)
+}
+
+/// Every text that a pattern can give.
+#[cfg(test)]
+pub(super) fn all_in_brackets(pattern: &str) -> Vec<String> {
+    let mut texts = vec![String::new()];
+    for part in pattern.split_inclusive(')') {
+        let (plain, choice) = part.split_once('(').unwrap_or((part, ""));
+        let alternatives: Vec<&str> = choice.trim_end_matches(')').split('|').collect();
+        let longer = |text: &String| {
+            let grown = |choice: &&str| format!("{text}{plain}{choice}");
+            alternatives.iter().map(grown).collect::<Vec<_>>()
+        };
+        texts = texts.iter().flat_map(longer).collect();
+    }
+    texts.iter().map(|text| tidied(text)).collect()
+}
+
+/// Without the double blanks that an empty alternative leaves.
+fn tidied(text: &str) -> String {
+    text.split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .replace(" ?", "?")
 }

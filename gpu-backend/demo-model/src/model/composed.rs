@@ -34,7 +34,9 @@ pub fn cross_entropy(logits: Tensor<2>, targets: &Arc<Targets>) -> Tensor<1> {
     let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [rows, 1]), &device);
     let weights = TensorData::new(targets.weights.clone(), [rows, 1]);
     let weights = Tensor::<2>::from_data(weights, &device);
-    (log_softmax(logits, 1).gather(1, ids) * weights).sum().neg()
+    (log_softmax(logits, 1).gather(1, ids) * weights)
+        .sum()
+        .neg()
 }
 
 /// Rotary causal attention with one block-diagonal mask over the whole batch.
@@ -52,14 +54,18 @@ pub fn attention(qkv: Tensor<2>, plan: &Arc<AttentionPlan>) -> Tensor<2> {
     let mask = TensorData::new(mask(&plan.starts), [1, tokens, tokens]);
     let mask = Tensor::<3>::from_data(mask, &qkv.device());
     let scores = q.matmul(k.swap_dims(1, 2)) / (hd as f32).sqrt() + mask;
-    softmax(scores, 2).matmul(v).swap_dims(0, 1).reshape([tokens, queries])
+    softmax(scores, 2)
+        .matmul(v)
+        .swap_dims(0, 1)
+        .reshape([tokens, queries])
 }
 
 /// Repeats every key/value head for the query heads that share it.
 fn spread(x: Tensor<3>, repeat: usize) -> Tensor<3> {
     let [heads, tokens, hd] = x.dims();
     let x: Tensor<4> = x.unsqueeze_dim(1);
-    x.repeat_dim(1, repeat).reshape([heads * repeat, tokens, hd])
+    x.repeat_dim(1, repeat)
+        .reshape([heads * repeat, tokens, hd])
 }
 
 fn rotate(x: Tensor<3>, plan: &AttentionPlan) -> Tensor<3> {
@@ -72,7 +78,10 @@ fn rotate(x: Tensor<3>, plan: &AttentionPlan) -> Tensor<3> {
         Tensor::from_data(TensorData::new(rows, [1, plan.tokens(), half]), &x.device())
     };
     let (cos, sin) = (table(&plan.rotary.cos), table(&plan.rotary.sin));
-    let (low, high) = (x.clone().narrow(2, 0, half), x.clone().narrow(2, half, half));
+    let (low, high) = (
+        x.clone().narrow(2, 0, half),
+        x.clone().narrow(2, half, half),
+    );
     let first = low.clone() * cos.clone() - high.clone() * sin.clone();
     Tensor::cat(vec![first, high * cos + low * sin], 2)
 }

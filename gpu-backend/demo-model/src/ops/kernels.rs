@@ -117,7 +117,12 @@ fn axpy(out: &mut [f32], scale: f32, x: &[f32]) {
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0f32; 8];
     let (ca, cb) = (a.chunks_exact(8), b.chunks_exact(8));
-    let tail: f32 = ca.remainder().iter().zip(cb.remainder()).map(|(x, y)| x * y).sum();
+    let tail: f32 = ca
+        .remainder()
+        .iter()
+        .zip(cb.remainder())
+        .map(|(x, y)| x * y)
+        .sum();
     for (x, y) in ca.zip(cb) {
         for i in 0..8 {
             sums[i] += x[i] * y[i];
@@ -140,7 +145,12 @@ pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32) -> Vec<f32> {
 }
 
 /// Gradients of [`rms_norm`] with respect to `x` and `weight`.
-pub fn rms_norm_backward(grad: &[f32], x: &[f32], weight: &[f32], eps: f32) -> (Vec<f32>, Vec<f32>) {
+pub fn rms_norm_backward(
+    grad: &[f32],
+    x: &[f32],
+    weight: &[f32],
+    eps: f32,
+) -> (Vec<f32>, Vec<f32>) {
     let width = weight.len();
     let mut dx = vec![0f32; x.len()];
     let mut dw = vec![0f32; width];
@@ -165,7 +175,10 @@ pub fn rms_norm_backward(grad: &[f32], x: &[f32], weight: &[f32], eps: f32) -> (
 /// `silu(gate) * up` where each row is `[gate, up]`.
 pub fn swiglu(gate_up: &[f32], width: usize) -> Vec<f32> {
     let mut y = vec![0f32; gate_up.len() / 2];
-    for (row, out) in gate_up.chunks_exact(2 * width).zip(y.chunks_exact_mut(width)) {
+    for (row, out) in gate_up
+        .chunks_exact(2 * width)
+        .zip(y.chunks_exact_mut(width))
+    {
         let (gate, up) = row.split_at(width);
         for i in 0..width {
             out[i] = gate[i] / (1.0 + exp(-gate[i])) * up[i];
@@ -255,7 +268,13 @@ pub fn attention(qkv: &[f32], plan: &AttentionPlan) -> (Vec<f32>, AttentionSaved
             offset += t * t;
         }
     }
-    (out, AttentionSaved { rotated, probabilities })
+    (
+        out,
+        AttentionSaved {
+            rotated,
+            probabilities,
+        },
+    )
 }
 
 /// Gradient of [`attention`] with respect to the fused `qkv`.
