@@ -1,1 +1,23 @@
-//! Skeleton.
+//! Conversations and their items: the regional half of `session`.
+//!
+//! It keeps what was said. It does not know models, tokens or who is online: `session` trims a
+//! history and caches it.
+
+/// Which request is for whom.
+pub mod routes;
+/// The tables.
+pub mod schema;
+/// Conversations, for their project.
+pub mod conversations;
+/// A conversation's items, for its project.
+pub mod items;
+/// What a client may write into an item.
+pub mod given;
+/// Whole turns from the edge, and whole histories for it.
+pub mod turns;
+/// Which part of a list.
+pub mod page;
+#[cfg(target_family = "wasm")]
+mod component;
+#[cfg(test)]
+mod tests;

@@ -52,6 +52,11 @@ impl Fields {
         }
     }
 
+    /// Any value, for the caller to check. Null is as good as absent.
+    pub fn value(&mut self, name: &str) -> Option<Value> {
+        self.take(name)
+    }
+
     /// A whole number within bounds. Null is as good as absent.
     pub fn number(&mut self, name: &str, min: i64, max: i64) -> Result<Option<i64>, ApiError> {
         match self.take(name) {
