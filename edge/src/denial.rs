@@ -143,6 +143,21 @@ pub(crate) fn link(linker: &mut Linker<State>, component: &Component) -> wasmtim
     Ok(())
 }
 
+/// Is `resource` one that the interface behind a renamed import defines itself?
+fn owns(import: &str, resource: &str) -> bool {
+    let interface = parts(import).and_then(|(_, interface, _)| interface);
+    matches!(
+        (interface, resource),
+        (Some("key-value"), "store")
+            | (Some("store"), "bucket")
+            | (Some("atomics"), "cas")
+            | (
+                Some("sqlite" | "redis" | "mysql" | "postgres" | "mqtt"),
+                "connection"
+            )
+    )
+}
+
 /// Marks a resource of a refused interface: none is ever made.
 struct Never;
 
@@ -155,7 +170,8 @@ fn link_instance(
     let mut linked = linker.instance(name)?;
     for (export, item) in instance.exports(&engine) {
         match item.ty {
-            ComponentItem::Resource(_) => {
+            // A resource of another interface is that interface's to define.
+            ComponentItem::Resource(_) if owns(name, export) => {
                 linked.resource(export, ResourceType::host::<Never>(), |_, _| Ok(()))?;
             }
             ComponentItem::ComponentFunc(func) if func.async_() => {

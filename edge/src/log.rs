@@ -2,7 +2,7 @@
 //!
 //! It does NOT decide what is worth saying.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use tracing_subscriber::EnvFilter;
 
 /// How log lines look.

@@ -97,7 +97,7 @@ mod tests {
     fn check(text: &str, expect: Result<&str, &str>) {
         let value_of = |name: &str| match name {
             "host" => Some("example.com".to_owned()),
-            "port_2" => Some("8000".to_owned()),
+            "port2" => Some("8000".to_owned()),
             _ => None,
         };
         let filled = Template::parse(text).unwrap().fill(value_of);
@@ -109,7 +109,7 @@ mod tests {
         check("plain", Ok("plain"));
         check("", Ok(""));
         check(
-            "https://{{ host }}:{{port_2}}/",
+            "https://{{ host }}:{{port2}}/",
             Ok("https://example.com:8000/"),
         );
         check("{{host}}{{host}}", Ok("example.comexample.com"));

@@ -1,0 +1,12 @@
+//! The host from outside: real components in the real program, over real sockets.
+//!
+//! Each test starts its own `edge` on ports of its own. The components are those of
+//! `tests/fixtures`, built once.
+
+mod harness;
+
+mod capabilities;
+mod faults;
+mod front;
+mod lifecycle;
+mod streams;

@@ -1,0 +1,154 @@
+//! Streams: both ways, beside each other, and after the client has left.
+
+use crate::harness::{Edge, client, one, until};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::Frame;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+#[tokio::test]
+async fn a_chunk_comes_back_before_the_next_is_sent() {
+    let edge = Edge::start(&one(""));
+    let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Frame<Bytes>, Infallible>>(1);
+    let chunks = futures::stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|chunk| (chunk, receiver))
+    });
+    let request = http::Request::post(format!("{}/echo", edge.http))
+        .body(StreamBody::new(Box::pin(chunks)).boxed_unsync())
+        .unwrap();
+    let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
+        .build_http();
+    sender
+        .send(Ok(Frame::data(Bytes::from_static(b"first"))))
+        .await
+        .unwrap();
+    let mut response = client.request(request).await.unwrap();
+    let frame = response.body_mut().frame().await.unwrap().unwrap();
+    assert_eq!(frame.into_data().unwrap(), "first");
+    sender
+        .send(Ok(Frame::data(Bytes::from_static(b"second"))))
+        .await
+        .unwrap();
+    let frame = response.body_mut().frame().await.unwrap().unwrap();
+    assert_eq!(frame.into_data().unwrap(), "second");
+    drop(sender);
+    assert!(response.body_mut().frame().await.is_none());
+}
+
+#[tokio::test]
+async fn one_instance_serves_many_requests() {
+    let edge = Edge::start(&one(""));
+    for expect in 1..=20 {
+        assert_eq!(edge.get("/served").await.1, expect.to_string());
+    }
+    assert!((edge.figure("edge_instantiations_total").await - 1.0).abs() < 0.1);
+    // 128 requests are an instance's life.
+    for _ in 20..130 {
+        edge.get("/served").await;
+    }
+    assert!((edge.figure("edge_instantiations_total").await - 2.0).abs() < 0.1);
+}
+
+#[tokio::test]
+async fn streams_beyond_sixteen_go_to_another_instance() {
+    let edge = Edge::start(&one(""));
+    let client = client();
+    let mut open = Vec::new();
+    for _ in 0..20 {
+        let url = format!("{}/stream?1000,50", edge.http);
+        let request = http::Request::get(url)
+            .body(Full::default().boxed())
+            .unwrap();
+        let mut response = client.request(request).await.unwrap();
+        response.body_mut().frame().await.unwrap().unwrap();
+        open.push(response);
+    }
+    assert!((edge.figure("edge_instantiations_total").await - 2.0).abs() < 0.1);
+    assert!((edge.figure("edge_requests_in_flight").await - 20.0).abs() < 0.1);
+    drop(open);
+    until("all streams are given back", || async {
+        edge.figure("edge_requests_in_flight").await < 0.1
+    })
+    .await;
+}
+
+/// A backend that streams for ever, or never answers, and sees when its client goes.
+async fn backend(answers: bool) -> (String, Arc<AtomicUsize>, Arc<AtomicBool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let left = Arc::new(AtomicBool::new(false));
+    let (asked_too, left_too) = (Arc::clone(&asked), Arc::clone(&left));
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = [0; 4096];
+        let _ = stream.read(&mut head).await.unwrap();
+        asked_too.fetch_add(1, Relaxed);
+        if answers {
+            let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+            stream.write_all(head.as_bytes()).await.unwrap();
+            while stream.write_all(b"5\r\nhello\r\n").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        } else {
+            while stream.read(&mut head).await.is_ok_and(|bytes| bytes > 0) {}
+        }
+        left_too.store(true, Relaxed);
+    });
+    (address, asked, left)
+}
+
+#[tokio::test]
+async fn a_disconnect_in_mid_stream_reaches_the_backend() {
+    let (address, _, left) = backend(true).await;
+    let edge = Edge::start(&one("allowed_outbound_hosts = [\"http://127.0.0.1:*\"]"));
+    let url = format!("{}/fetch?http://{address}/", edge.http);
+    let request = http::Request::get(url)
+        .body(Full::default().boxed())
+        .unwrap();
+    let mut response = client().request(request).await.unwrap();
+    response.body_mut().frame().await.unwrap().unwrap();
+    assert!(!left.load(Relaxed));
+    drop(response);
+    until("the backend sees it", || async { left.load(Relaxed) }).await;
+}
+
+#[tokio::test]
+async fn a_disconnect_before_the_answer_reaches_the_backend() {
+    let (address, asked, left) = backend(false).await;
+    let edge = Edge::start(&one("allowed_outbound_hosts = [\"http://127.0.0.1:*\"]"));
+    let mut stream = TcpStream::connect(edge.address()).await.unwrap();
+    let head = format!("GET /fetch?http://{address}/ HTTP/1.1\r\nhost: x\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    until("the backend is asked", || async {
+        asked.load(Relaxed) == 1
+    })
+    .await;
+    assert!(!left.load(Relaxed));
+    drop(stream);
+    until("the backend sees it", || async { left.load(Relaxed) }).await;
+}
+
+#[tokio::test]
+async fn chunks_are_not_held_back() {
+    let edge = Edge::start(&one(""));
+    let start = Instant::now();
+    let url = format!("{}/stream?3,1000", edge.http);
+    let request = http::Request::get(url)
+        .body(Full::default().boxed())
+        .unwrap();
+    let mut response = client().request(request).await.unwrap();
+    response.body_mut().frame().await.unwrap().unwrap();
+    assert!(
+        start.elapsed() < Duration::from_millis(900),
+        "{:?}",
+        start.elapsed()
+    );
+    let rest = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(rest, "line 1\nline 2\n");
+}
