@@ -1,0 +1,178 @@
+//! Whole calls over a cache in memory, scripted backends and a clock of the test's own.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+
+use futures::executor::block_on;
+
+use super::*;
+
+#[derive(Default)]
+struct World {
+    stored: RefCell<HashMap<String, Vec<u8>>>,
+    /// What each URL serves now; none is down.
+    served: RefCell<HashMap<String, Vec<&'static str>>>,
+    questions: Cell<u32>,
+    now_ms: Cell<u64>,
+}
+
+impl Cache for &World {
+    async fn get(&self, key: &str) -> Option<Vec<u8>> {
+        self.stored.borrow().get(key).cloned()
+    }
+
+    async fn set(&self, key: &str, value: Vec<u8>) {
+        self.stored.borrow_mut().insert(key.into(), value);
+    }
+}
+
+impl Backends for &World {
+    async fn models(&self, url: &str) -> Option<Vec<Model>> {
+        self.questions.set(self.questions.get() + 1);
+        let served = self.served.borrow();
+        let model = |id: &&'static str| Model {
+            id: (*id).into(),
+            created: 1,
+            owned_by: "test".into(),
+            context_window: 2048,
+        };
+        Some(served.get(url)?.iter().map(model).collect())
+    }
+}
+
+impl World {
+    fn new() -> Self {
+        let world = Self::default();
+        world.now_ms.set(1_000_000);
+        world.serve("http://a", &["m"]);
+        world
+    }
+
+    fn serve(&self, url: &str, models: &[&'static str]) {
+        self.served.borrow_mut().insert(url.into(), models.to_vec());
+    }
+
+    fn stop(&self, url: &str) {
+        self.served.borrow_mut().remove(url);
+    }
+
+    fn after(&self, ms: u64) {
+        self.now_ms.set(self.now_ms.get() + ms);
+    }
+
+    fn router(&self) -> Router<&Self, &Self> {
+        let backends =
+            r#"[{"name":"a","url":"http://a"},{"name":"b","url":"http://b","priority":1}]"#;
+        let config = Config::parse(backends, "", "").unwrap();
+        Router {
+            config,
+            cache: self,
+            backends: self,
+            now_ms: self.now_ms.get(),
+        }
+    }
+
+    fn route(&self) -> Result<Vec<String>, RouteError> {
+        let request = Request {
+            model: "m".into(),
+            prompt_chars: 1,
+            query: String::new(),
+            tools: false,
+        };
+        let targets = block_on(self.router().route(&request, 0))?;
+        Ok(targets.into_iter().map(|target| target.backend).collect())
+    }
+
+    fn fail(&self, backend: &str, times: u32) {
+        for _ in 0..times {
+            block_on(self.router().report(backend, Outcome::Failed));
+        }
+    }
+}
+
+#[test]
+fn names_stay_known_while_a_backend_is_down() {
+    let world = World::new();
+    world.serve("http://b", &["n"]);
+    let ids = || -> Vec<String> {
+        let models = block_on(world.router().models()).unwrap();
+        models.into_iter().map(|model| model.id).collect()
+    };
+    assert_eq!(ids(), ["m", "n"]);
+    world.stop("http://b");
+    world.after(60_000);
+    assert_eq!(ids(), ["m", "n"]);
+    // A backend that answers is believed.
+    world.serve("http://b", &["o"]);
+    world.after(1_000);
+    assert_eq!(ids(), ["m", "o"]);
+}
+
+#[test]
+fn lists_are_asked_for_once_in_ten_seconds() {
+    let world = World::new();
+    world.serve("http://b", &[]);
+    for _ in 0..50 {
+        world.route().unwrap();
+        world.after(100);
+    }
+    assert_eq!(world.questions.get(), 2);
+    world.after(5_000);
+    world.route().unwrap();
+    assert_eq!(world.questions.get(), 4);
+}
+
+#[test]
+fn the_next_backend_is_chosen_after_failures_and_the_first_comes_back() {
+    let world = World::new();
+    world.serve("http://b", &["m"]);
+    assert_eq!(world.route().unwrap(), ["a", "b"]);
+    world.stop("http://a");
+    world.fail("a", 3);
+    assert_eq!(world.route().unwrap(), ["b"]);
+    world.after(600);
+    // Half open: last, and tried by whoever gets there.
+    assert_eq!(world.route().unwrap(), ["b", "a"]);
+    world.serve("http://a", &["m"]);
+    block_on(world.router().report("a", Outcome::Answered(30)));
+    assert_eq!(world.route().unwrap(), ["a", "b"]);
+}
+
+#[test]
+fn the_only_backend_comes_back_as_soon_as_it_answers() {
+    let world = World::new();
+    world.serve("http://b", &[]);
+    assert_eq!(world.route().unwrap(), ["a"]);
+    world.stop("http://a");
+    world.fail("a", 8);
+    world.after(1_000);
+    assert_eq!(world.route(), Err(RouteError::NoBackend(9_000)));
+    world.serve("http://a", &["m"]);
+    world.after(1_000);
+    assert_eq!(
+        world.route().unwrap(),
+        ["a"],
+        "a list of models is a sign of life"
+    );
+    // One call tries; the others wait for what comes of it.
+    assert!(matches!(world.route(), Err(RouteError::NoBackend(_))));
+    block_on(world.router().report("a", Outcome::Answered(30)));
+    assert_eq!(world.route().unwrap(), ["a"]);
+}
+
+#[test]
+fn reports_of_unknown_backends_are_not_kept() {
+    let world = World::new();
+    world.fail("zzz", 3);
+    assert!(world.stored.borrow().is_empty());
+}
+
+#[test]
+fn a_broken_cache_entry_is_an_empty_one() {
+    let world = World::new();
+    world.serve("http://b", &["m"]);
+    for key in [models_key("a", "http://a"), health_key("a")] {
+        world.stored.borrow_mut().insert(key, b"{]".to_vec());
+    }
+    assert_eq!(world.route().unwrap(), ["a", "b"]);
+}
