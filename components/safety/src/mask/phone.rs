@@ -105,9 +105,10 @@ impl Number {
         let is_row = groups.len() == 1;
         // A lone digit may stand after a country, or be the (0) of a trunk; elsewhere it is
         // another number.
+        let country = usize::from(groups[0].digits <= 3 && self.has_plus);
         let are_wide = groups
             .iter()
-            .skip(1)
+            .skip(1 + country)
             .all(|group| group.digits > 1 || group.before == b'(');
         match digits {
             _ if !are_wide => false,
