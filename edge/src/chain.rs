@@ -25,18 +25,25 @@ impl Link {
     pub(crate) fn call(
         &self,
         id: Option<&str>,
-        request: http::Request<WasiBody>,
+        mut request: http::Request<WasiBody>,
         caller: Option<Arc<CallContext>>,
     ) -> BoxFuture<Result<http::Response<WasiBody>, HttpError>> {
         let app = self.0.get().and_then(Weak::upgrade);
         let id = id.map(str::to_owned);
+        let trace = caller
+            .as_ref()
+            .and_then(|caller| caller.traceparent.clone());
+        if let Some(trace) = &trace {
+            request
+                .headers_mut()
+                .entry("traceparent")
+                .or_insert(trace.clone());
+        }
         Box::pin(async move {
             let app = app.ok_or(HttpError::DestinationUnavailable)?;
             let context = CallContext {
                 depth: caller.as_ref().map_or(0, |caller| caller.depth) + 1,
-                traceparent: caller
-                    .as_ref()
-                    .and_then(|caller| caller.traceparent.clone()),
+                traceparent: trace,
                 gone: CancellationToken::new(),
             };
             let answer = app.call_inside(id.as_deref(), request, Origin::inside(), context);

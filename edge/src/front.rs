@@ -218,8 +218,7 @@ fn server(limits: &Limits) -> auto::Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_time_max)
-        .max_buf_size(limits.header_bytes_max)
-        .pipeline_flush(true);
+        .max_buf_size(limits.header_bytes_max);
     server
         .http2()
         .timer(TokioTimer::new())

@@ -12,7 +12,7 @@ use edge_bindings::{Grants, Progress, State, StateParts};
 use pin_project_lite::pin_project;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -58,6 +58,13 @@ impl Ticket {
         })
     }
 
+    /// Did the instance fail while it served the request?
+    pub(crate) fn instance_failed(&self) -> bool {
+        self.worker
+            .get()
+            .is_some_and(|load| load.failed.load(Relaxed))
+    }
+
     /// A chunk of the answer went out.
     pub(crate) fn progressed(&self) {
         if let Some(load) = self.worker.get() {
@@ -81,6 +88,8 @@ impl Drop for Ticket {
 struct Load {
     open: AtomicUsize,
     progress: Arc<Progress>,
+    /// Set before the instance's streams end because it trapped.
+    failed: AtomicBool,
 }
 
 /// How instances of one component are made.
@@ -156,6 +165,7 @@ impl HandlerState for Pool {
                 load: Arc::new(Load {
                     open: AtomicUsize::new(0),
                     progress,
+                    failed: AtomicBool::new(false),
                 }),
                 recipe: Arc::clone(&self.0),
             },
@@ -229,6 +239,7 @@ impl WorkerState for Worker {
     fn drop(&self, store: Store<State>, result: Result<(), wasmtime::Error>) {
         self.recipe.metrics.instances.fetch_sub(1, Relaxed);
         if let Err(error) = result {
+            self.load.failed.store(true, Relaxed);
             let component = self.recipe.component.as_str();
             if error.downcast_ref::<BudgetSpent>().is_some() {
                 self.recipe.metrics.cpu_stop(component);

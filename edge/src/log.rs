@@ -22,6 +22,7 @@ pub(crate) fn start(format: LogFormat) {
     let filter = EnvFilter::try_from_env("EDGE_LOG").unwrap_or_else(|_| EnvFilter::new(FILTER));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     // A second start, as in a test, changes nothing.
     let _ = match format {

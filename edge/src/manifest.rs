@@ -28,8 +28,6 @@ pub(crate) struct Manifest {
     /// The folder that relative paths start from.
     pub(crate) folder: PathBuf,
     pub(crate) name: String,
-    pub(crate) version: String,
-    pub(crate) description: String,
     pub(crate) variables: BTreeMap<String, Variable>,
     pub(crate) routes: Vec<Route>,
     pub(crate) components: BTreeMap<String, Component>,
@@ -40,7 +38,6 @@ pub(crate) struct Manifest {
 pub(crate) struct Variable {
     pub(crate) required: bool,
     pub(crate) default: Option<String>,
-    pub(crate) secret: bool,
 }
 
 /// One `[[trigger.http]]`.
@@ -55,7 +52,6 @@ pub(crate) struct Route {
 #[derive(Debug)]
 pub(crate) struct Component {
     pub(crate) id: String,
-    pub(crate) description: String,
     pub(crate) source: PathBuf,
     pub(crate) variables: BTreeMap<String, Template>,
     pub(crate) environment: Vec<(String, String)>,
@@ -190,8 +186,6 @@ impl Manifest {
         Ok(Self {
             folder: folder.to_owned(),
             name: document.application.name,
-            version: document.application.version,
-            description: document.application.description,
             variables,
             routes,
             components,
@@ -233,7 +227,6 @@ fn check_variables(
         let variable = Variable {
             required: variable.required,
             default: variable.default,
-            secret: variable.secret,
         };
         variables.insert(name, variable);
     }
@@ -311,7 +304,6 @@ fn check_component(
     }
     Ok(Component {
         id: id.to_owned(),
-        description: written.description.clone(),
         source: local_source(&written.source, folder)?,
         variables,
         environment: written.environment.clone().into_iter().collect(),

@@ -4,7 +4,7 @@
 
 mod banner;
 
-use crate::app::{App, LoadError, Settings};
+use crate::app::{App, Settings};
 use crate::backend_child::{Backend, BackendCommand};
 use crate::cli::{Failure, UpOptions, ValidateOptions};
 use crate::front::Front;
@@ -37,11 +37,13 @@ const STATE_FOLDER: &str = ".skerry";
 /// `edge validate`.
 pub(crate) fn validate(options: &ValidateOptions) -> Result<(), Failure> {
     let manifest = Manifest::load(&options.source.from).map_err(|e| config(&e))?;
-    let scratch = tempfile::tempdir().map_err(|e| Failure::Run(e.to_string()))?;
-    let runtime = RuntimeConfig::load(options.runtime_config_file.as_deref(), scratch.path())
+    let runtime = RuntimeConfig::load(options.runtime_config_file.as_deref(), &manifest.folder)
         .map_err(Failure::Config)?;
     let engine = engine::engine().map_err(|e| Failure::Run(e.to_string()))?;
     let linker = edge_bindings::linker(&engine).map_err(|e| Failure::Run(e.to_string()))?;
+    // Nothing is opened; only machine code is kept, for the start that follows.
+    let state = manifest.folder.join(STATE_FOLDER);
+    tls::private_folder(&state).map_err(|e| Failure::Run(e.to_string()))?;
     let mut wrong = Vec::new();
     for id in manifest.served() {
         let component = &manifest.components[id];
@@ -59,7 +61,7 @@ pub(crate) fn validate(options: &ValidateOptions) -> Result<(), Failure> {
                 ));
             }
         }
-        match app::prepare(&engine, &linker, component, scratch.path()) {
+        match app::prepare(&engine, &linker, component, &state) {
             Ok(_) => say(&format!("{id}: ok")),
             Err(reason) => wrong.push(format!("component {id:?}: {reason}")),
         }
@@ -233,10 +235,7 @@ impl Running {
         let engine = engine::engine().map_err(|e| Failure::Run(format!("{e:#}")))?;
         engine::start_ticker(&engine).map_err(|e| Failure::Run(e.to_string()))?;
         say("Loading components");
-        let app = App::load(&engine, &self.manifest, &settings).map_err(|error| match error {
-            LoadError::Application(_) => config(&error),
-            LoadError::Component { .. } => config(&error),
-        })?;
+        let app = App::load(&engine, &self.manifest, &settings).map_err(|e| config(&e))?;
         let limits = Limits {
             body_bytes_max: self.options.max_body_bytes,
             ..Limits::default()

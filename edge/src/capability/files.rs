@@ -24,6 +24,9 @@ pub(crate) fn mounts(
     folder: &Path,
     staging: &Path,
 ) -> Result<Vec<Mount>, String> {
+    let folder = &folder
+        .canonicalize()
+        .map_err(|error| format!("files: {}: {error}", folder.display()))?;
     let mut mounts = Vec::new();
     let mut copied = 0;
     let root = staging.join(&component.id);

@@ -126,6 +126,14 @@ impl Answer {
     }
 }
 
+impl Answer {
+    fn instance_failed(&self) -> bool {
+        self.ticket
+            .as_ref()
+            .is_some_and(|ticket| ticket.instance_failed())
+    }
+}
+
 impl Body for Answer {
     type Data = Bytes;
     type Error = HttpError;
@@ -146,6 +154,12 @@ impl Body for Answer {
                 }
             }
             Poll::Ready(Some(Err(_))) => self.end = End::Broken,
+            // A trap ends the component's streams like an ordinary end does.
+            Poll::Ready(None) if self.instance_failed() => {
+                self.end = End::Broken;
+                self.ticket = None;
+                return Poll::Ready(Some(Err(HttpError::HttpResponseIncomplete)));
+            }
             Poll::Ready(None) => self.end = End::Whole,
             Poll::Pending => {}
         }

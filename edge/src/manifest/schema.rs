@@ -27,10 +27,10 @@ pub(super) struct Document {
 #[serde(deny_unknown_fields)]
 pub(super) struct Application {
     pub(super) name: String,
-    #[serde(default)]
-    pub(super) version: String,
-    #[serde(default)]
-    pub(super) description: String,
+    #[serde(default, rename = "version")]
+    pub(super) _version: String,
+    #[serde(default, rename = "description")]
+    pub(super) _description: String,
     #[serde(default, rename = "authors")]
     pub(super) _authors: Vec<String>,
     #[serde(default, rename = "targets")]
@@ -61,8 +61,9 @@ pub(super) struct Variable {
     #[serde(default)]
     pub(super) required: bool,
     pub(super) default: Option<String>,
-    #[serde(default)]
-    pub(super) secret: bool,
+    /// No value is ever printed or logged, secret or not.
+    #[serde(default, rename = "secret")]
+    pub(super) _secret: bool,
 }
 
 /// Only HTTP is served; any other trigger is an unknown field, and so refused by name.
@@ -106,8 +107,8 @@ pub(super) enum ExecutorKind {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Component {
-    #[serde(default)]
-    pub(super) description: String,
+    #[serde(default, rename = "description")]
+    pub(super) _description: String,
     pub(super) source: TextOr<RemoteSource>,
     #[serde(default)]
     pub(super) variables: BTreeMap<String, String>,

@@ -136,10 +136,7 @@ async fn a_leaf_has_what_it_inherits() {
 async fn a_leaf_has_nothing_that_it_does_not_inherit() {
     let edge = Edge::start(&star_manifest(", inherit_configuration = [\"variables\"]"));
     assert_eq!(edge.get("/?variable").await.1, "Ok(\"hello\")");
-    assert_eq!(
-        edge.get("/?key-value").await.1,
-        "Error::AccessDenied".replace("Error::", "")
-    );
+    assert!(edge.get("/?key-value").await.1.contains("AccessDenied"));
     assert!(edge.get("/?sqlite").await.1.contains("AccessDenied"));
     assert!(
         edge.get("/?http+http://127.0.0.1:1/")

@@ -116,6 +116,15 @@ pub(crate) struct Edge {
 pub(crate) fn write(manifest: &str, folder: &Path) {
     let manifest = manifest.replace("FIXTURES", &fixtures().display().to_string());
     std::fs::write(folder.join("spin.toml"), manifest).unwrap();
+    share_cache(folder);
+}
+
+/// Lets `folder` use the machine code that other tests have compiled.
+fn share_cache(folder: &Path) {
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("machine-code");
+    std::fs::create_dir_all(&cache).unwrap();
+    std::fs::create_dir_all(folder.join(".skerry")).unwrap();
+    let _ = symlink(&cache, folder.join(".skerry/cache"));
 }
 
 /// The program with arguments that serve on ports of its own.
@@ -151,10 +160,7 @@ impl Edge {
 
     /// Starts `edge` on the manifest in `folder`.
     pub(crate) fn launch(folder: &Path, arguments: &[&str]) -> Result<Self, String> {
-        let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("machine-code");
-        std::fs::create_dir_all(&cache).unwrap();
-        std::fs::create_dir_all(folder.join(".skerry")).unwrap();
-        let _ = symlink(&cache, folder.join(".skerry/cache"));
+        share_cache(folder);
         let mut child = command(folder, arguments)
             .stdout(Stdio::piped())
             .spawn()
