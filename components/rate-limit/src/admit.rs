@@ -72,8 +72,16 @@ pub async fn admit<C: Counters>(
     now_ms: impl Fn() -> u64,
 ) -> Result<(Reservation, State), AdmitError> {
     let [first, second] = accounts;
-    // Both are looked at before either is changed, so a closed account costs no write.
-    let second_left = peek(counters, second, tokens, &now_ms).await?;
+    // The second is looked at before the first is changed, so a closed project costs no write.
+    let (verdict, second_left) = peek(counters, second, tokens, &now_ms).await?;
+    if let Err(excess) = verdict {
+        let (other, first_left) = peek(counters, first, tokens, &now_ms).await?;
+        let excess = other.err().map_or(excess, |other| longer(excess, other));
+        return Err(AdmitError::Rejected(
+            excess,
+            tighter(first_left, second_left),
+        ));
+    }
     let (first_ticket, first_left) = match take(counters, first, tokens, &now_ms).await? {
         Ok(taken) => taken,
         Err((excess, left)) => {
@@ -124,23 +132,28 @@ pub async fn settle<C: Counters>(
     Ok(())
 }
 
-/// What is left, if there is room now.
+/// Is there room now, and what is left?
 async fn peek<C: Counters>(
     counters: &C,
     account: &Account,
     tokens: u32,
     now_ms: &impl Fn() -> u64,
-) -> Result<State, AdmitError> {
+) -> Result<(Result<(), Excess>, State), AdmitError> {
     let (value, _) = counters
         .hold(&account.name)
         .await
         .map_err(AdmitError::Unavailable)?;
     let (mut window, now_ms) = (Window::from_bytes(value.as_deref()), now_ms());
     let verdict = window.check(now_ms, tokens, account.ceiling);
-    let left = window.left(now_ms, account.ceiling);
-    match verdict {
-        Ok(()) => Ok(left),
-        Err(excess) => Err(AdmitError::Rejected(excess, left)),
+    Ok((verdict, window.left(now_ms, account.ceiling)))
+}
+
+/// The one that takes longer to pass; never is longest.
+fn longer(one: Excess, other: Excess) -> Excess {
+    match (one.retry_after_ms, other.retry_after_ms) {
+        (Some(ms), Some(other_ms)) if other_ms > ms => other,
+        (Some(_), None) => other,
+        _ => one,
     }
 }
 

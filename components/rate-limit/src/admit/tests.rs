@@ -262,6 +262,23 @@ fn a_closed_project_takes_nothing_from_the_key() {
 }
 
 #[test]
+fn the_wait_is_the_longer_of_the_two() {
+    let store = Store::default();
+    let accounts = [account("k", 1, 100), account("p", 1, 100)];
+    block_on(drive(admit(&store, &accounts, 0, || 0))).unwrap();
+    // The key was used again by another project's request, later.
+    let other = [account("k", 2, 100), account("q", 1, 100)];
+    block_on(drive(admit(&store, &other, 0, || 8_000))).unwrap();
+    let asked = block_on(drive(admit(&store, &accounts, 0, || 9_000)));
+    let Err(AdmitError::Rejected(excess, state)) = asked else {
+        panic!("admitted")
+    };
+    // The project is free at 62,000; the key only at 70,000.
+    assert_eq!(excess.retry_after_ms, Some(61_000));
+    assert_eq!(state.0.reset_ms, 61_000);
+}
+
+#[test]
 fn a_closed_key_takes_nothing_from_the_project() {
     let store = Store::default();
     let accounts = [account("k", 5, 20), account("p", 5, 100)];
