@@ -316,7 +316,7 @@ mod tests {
         let got = render(source, &[Message::new("user", " hi "), assistant], &[]).unwrap();
         assert_eq!(
             got,
-            "<s><|user|>hi{\"z\": \"<é>\", \"a\": [1, 2]}\n<|assistant|>"
+            "<s><|user|>hi{\"z\": \"<é>\", \"a\": [1, 2]}<|assistant|>"
         );
     }
 

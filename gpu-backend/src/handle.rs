@@ -75,7 +75,7 @@ pub struct Handle {
     jobs: mpsc::Sender<Job>,
     permits: Arc<Semaphore>,
     draining: Arc<AtomicBool>,
-    metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// A generation in progress.

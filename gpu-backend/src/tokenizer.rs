@@ -6,10 +6,13 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Tokens held back at most while their bytes form no whole character. A character
-/// has four bytes and a byte-level token at least one, so more are not its beginning
-/// but bytes that are no text at all.
-const HELD_TOKENS_MAX: usize = 4;
+/// Replacement characters at the end of a text that may still become one character:
+/// a decoder writes one for the beginning of a character, or one for each of its up to
+/// three bytes.
+const HELD_CHARS_MAX: usize = 3;
+/// Tokens looked at again at most while the text ends in replacement characters. So
+/// many are no character's beginning but bytes that are no text at all.
+const HELD_TOKENS_MAX: usize = 64;
 
 /// A tokenizer cannot be loaded, or failed.
 #[derive(Debug, thiserror::Error)]
@@ -102,13 +105,14 @@ impl Tokenizer {
             ids: Vec::new(),
             prefix: 0,
             read: 0,
+            given: 0,
         }
     }
 }
 
 /// Decodes an answer token by token.
 ///
-/// Tokens before `prefix` are done with; those in `prefix..read` have been emitted and
+/// Tokens before `prefix` are done with; those in `prefix..read` have been given out and
 /// are kept because a tokenizer may join them to what follows (a leading space).
 #[derive(Debug)]
 pub struct TextStream {
@@ -116,37 +120,45 @@ pub struct TextStream {
     ids: Vec<u32>,
     prefix: usize,
     read: usize,
+    /// Bytes of the text from `prefix` on that have been given out.
+    given: usize,
 }
 
 impl TextStream {
     /// Adds a token and returns the text that is certain now, perhaps empty.
     pub fn push(&mut self, id: u32) -> String {
         self.ids.push(id);
-        self.emit(self.ids.len() - self.read > HELD_TOKENS_MAX)
+        self.give(self.ids.len() - self.read > HELD_TOKENS_MAX)
     }
 
     /// The rest at the end of the answer; broken bytes become U+FFFD.
     pub fn finish(&mut self) -> String {
-        self.emit(true)
+        self.give(true)
     }
 
-    fn emit(&mut self, even_if_broken: bool) -> String {
-        let before = self.tokenizer.decode(&self.ids[self.prefix..self.read]);
-        let after = self.tokenizer.decode(&self.ids[self.prefix..]);
-        if after.ends_with('\u{fffd}') && !even_if_broken {
-            return String::new();
-        }
-        let Some(new) = after.strip_prefix(before.as_str()) else {
-            // A decoder that rewrites what it said: keep what the client already has.
-            return String::new();
-        };
-        let new = new.to_owned();
-        if !new.is_empty() {
+    fn give(&mut self, all: bool) -> String {
+        let text = self.tokenizer.decode(&self.ids[self.prefix..]);
+        let certain = if all { text.len() } else { certain(&text) };
+        let new = text.get(self.given..certain).unwrap_or_default().to_owned();
+        self.given = self.given.max(certain);
+        if certain == text.len() && !new.is_empty() {
             self.prefix = self.read;
             self.read = self.ids.len();
+            self.given = self.tokenizer.decode(&self.ids[self.prefix..]).len();
         }
         new
     }
+}
+
+/// Length of the text that further tokens cannot change.
+fn certain(text: &str) -> usize {
+    let broken = text
+        .chars()
+        .rev()
+        .take(HELD_CHARS_MAX)
+        .take_while(|c| *c == '\u{fffd}')
+        .count();
+    text.len() - broken * '\u{fffd}'.len_utf8()
 }
 
 #[cfg(test)]
@@ -207,7 +219,11 @@ mod tests {
         let mut stream = tokenizer().stream();
         let text: String = (0..40).map(|_| stream.push(0xff)).collect();
         assert!(text.chars().count() > 30 && text.chars().all(|c| c == '\u{fffd}'));
-        assert_eq!(stream.push(u32::from(b'a')), "a");
+        assert_eq!(
+            stream.push(u32::from(b'a')),
+            "\u{fffd}\u{fffd}\u{fffd}a",
+            "held, not lost"
+        );
     }
 
     #[test]

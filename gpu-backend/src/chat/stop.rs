@@ -28,12 +28,8 @@ impl StopMatcher {
             return (text.to_owned(), false);
         }
         self.held.push_str(text);
-        if let Some(at) = self
-            .stops
-            .iter()
-            .filter_map(|stop| self.held.find(stop))
-            .min()
-        {
+        let met = |stop: &String| self.held.find(stop).map(|at| (at + stop.len(), at));
+        if let Some((_, at)) = self.stops.iter().filter_map(met).min() {
             self.held.truncate(at);
             return (std::mem::take(&mut self.held), true);
         }
@@ -83,7 +79,7 @@ mod tests {
         assert_eq!(
             run(&["é!", "b"], &["aé", "!b"]),
             ("a".into(), true),
-            "the first in the text"
+            "complete first"
         );
         assert_eq!(run(&[""], &["a"]), ("a".into(), false));
     }

@@ -123,7 +123,7 @@ async fn a_seeded_answer_does_not_depend_on_what_else_runs() {
     let server = Server::start(&["--max-num-batched-tokens", "24"]);
     let fields = |seed| json!({"seed": seed, "max_tokens": 60, "ignore_eos": true, "top_p": 0.9});
     let (_, alone) = server.chat(fields(3)).await;
-    let crowd = futures::future::join_all((0..20).map(|i| server.chat(fields(i)))).await;
+    let crowd = futures_util::future::join_all((0..20).map(|i| server.chat(fields(i)))).await;
     let texts: Vec<&Json> = crowd
         .iter()
         .map(|(_, a)| &a["choices"][0]["message"]["content"])
@@ -346,7 +346,7 @@ async fn a_request_id_is_taken_over_or_made() {
 async fn two_hundred_streams_all_end_exactly_once() {
     let server = Server::start(&["--max-num-seqs", "64"]);
     let fields = |seed| json!({"seed": seed, "max_tokens": 20, "ignore_eos": true});
-    let all = futures::future::join_all((0..200).map(|i| server.stream(fields(i)))).await;
+    let all = futures_util::future::join_all((0..200).map(|i| server.stream(fields(i)))).await;
     for events in all {
         assert_eq!(events.iter().filter(|e| *e == "[DONE]").count(), 1);
         let ends = events
@@ -374,7 +374,7 @@ async fn a_hundred_vanishing_clients_free_their_sequences() {
     let server = Server::start(&[]);
     let long = json!({"max_tokens": 2000, "ignore_eos": true, "stream": true});
     for round in 0..4 {
-        let streams = futures::future::join_all((0..25).map(|i| {
+        let streams = futures_util::future::join_all((0..25).map(|i| {
             let mut fields = long.clone();
             fields["seed"] = (round * 25 + i).into();
             server.send(server.post(chat(fields).to_string()))

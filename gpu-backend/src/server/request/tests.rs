@@ -149,7 +149,7 @@ fn malformed_and_out_of_range_values_are_refused_by_name() {
         ("max_completion_tokens", json!(-1)),
         ("stop", json!(5)),
         ("stop", json!([""])),
-        ("stop", json!(["a"; 17])),
+        ("stop", json!(vec!["a"; 17])),
         ("stop_token_ids", json!([100])),
         ("logit_bias", json!({"100": 1})),
         ("logit_bias", json!({"1": 101})),
