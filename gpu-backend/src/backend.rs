@@ -220,6 +220,10 @@ pub struct Matrix {
 }
 
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "handles; each matrix is thousands of times larger"
+)]
 enum Storage {
     Dense(Tensor<2>),
     Int8 {

@@ -294,7 +294,11 @@ async fn bad_requests_get_clear_answers() {
         json!("messages"),
         "invalid_value",
     );
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_routes_wrong_methods_and_too_many_headers_get_clear_answers() {
+    let server = Server::start(&[]);
     let (status, body) = server.get("/v1/nothing").await;
     check_error(
         (status, serde_json::from_str(&body).unwrap()),
