@@ -185,6 +185,7 @@ impl Front {
         let refusal = Refusal::BodyTooLarge {
             bytes_max: self.limits.body_bytes_max,
         };
+        let waits = request.headers().contains_key(header::EXPECT);
         let swallow = async {
             let mut body = request.into_body();
             let mut bytes = 0;
@@ -195,7 +196,10 @@ impl Front {
                 }
             }
         };
-        let _ = tokio::time::timeout(self.limits.swallow_time_max, swallow).await;
+        // A client that asked first has sent nothing yet, and need not.
+        if !waits {
+            let _ = tokio::time::timeout(self.limits.swallow_time_max, swallow).await;
+        }
         self.metrics.request("host", 413);
         refusal
             .response()

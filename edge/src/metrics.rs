@@ -104,96 +104,106 @@ impl Metrics {
     /// The whole in Prometheus' text format.
     pub(crate) fn text(&self) -> String {
         let mut out = String::new();
-        let families: [(&Family, &str, &str); 8] = [
-            (
-                &self.requests,
-                "edge_requests_total",
-                "Requests answered, by component and status.",
-            ),
-            (
-                &self.refused,
-                "edge_refused_total",
-                "Requests and connections refused by a limit.",
-            ),
-            (
-                &self.instantiations,
-                "edge_instantiations_total",
-                "Instances made, by component.",
-            ),
-            (
-                &self.traps,
-                "edge_traps_total",
-                "Instances lost to a trap, by component.",
-            ),
-            (
-                &self.cpu_stops,
-                "edge_cpu_stops_total",
-                "Instances stopped for spending their CPU budget.",
-            ),
-            (
-                &self.outbound,
-                "edge_outbound_requests_total",
-                "Outbound requests, by host and outcome.",
-            ),
-            (
-                &self.key_value,
-                "edge_key_value_operations_total",
-                "Key-value operations, by store.",
-            ),
-            (
-                &self.sqlite,
-                "edge_sqlite_statements_total",
-                "SQLite statements, by database.",
-            ),
-        ];
-        for (family, name, help) in families {
+        for (family, name, help) in self.families() {
             family.write(&mut out, name, help);
         }
-        let gauges: [(&AtomicI64, &str, &str); 4] = [
-            (
-                &self.in_flight,
-                "edge_requests_in_flight",
-                "Requests whose answer has not ended.",
-            ),
-            (
-                &self.connections,
-                "edge_connections",
-                "Open connections of clients.",
-            ),
-            (&self.instances, "edge_instances", "Instances alive."),
-            (
-                &self.backend_up,
-                "edge_backend_up",
-                "1 while the supervised backend is up.",
-            ),
-        ];
-        for (gauge, name, help) in gauges {
-            let value = gauge.load(Relaxed);
+        for (kind, value, name, help) in self.figures() {
             let _ = writeln!(
                 out,
-                "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}"
+                "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}"
             );
         }
-        let counters: [(&AtomicU64, &str, &str); 2] = [
+        out
+    }
+
+    /// Every counter with labels, its name and its help.
+    fn families(&self) -> [(&Family, &'static str, &'static str); 8] {
+        let named = |family, name, help| (family, name, help);
+        [
+            named(
+                &self.requests,
+                "edge_requests_total",
+                "Requests answered, by component.",
+            ),
+            named(
+                &self.refused,
+                "edge_refused_total",
+                "What a limit refused, by reason.",
+            ),
+            named(
+                &self.instantiations,
+                "edge_instantiations_total",
+                "Instances made.",
+            ),
+            named(&self.traps, "edge_traps_total", "Instances lost to a trap."),
+            named(
+                &self.cpu_stops,
+                "edge_cpu_stops_total",
+                "Instances out of CPU budget.",
+            ),
+            named(
+                &self.outbound,
+                "edge_outbound_requests_total",
+                "Outbound requests.",
+            ),
+            named(
+                &self.key_value,
+                "edge_key_value_operations_total",
+                "Key-value operations.",
+            ),
+            named(
+                &self.sqlite,
+                "edge_sqlite_statements_total",
+                "SQLite statements.",
+            ),
+        ]
+    }
+
+    /// Every figure without labels: its kind, value, name and help.
+    fn figures(&self) -> [(&'static str, i64, &'static str, &'static str); 6] {
+        let level = |of: &AtomicI64| of.load(Relaxed);
+        let count = |of: &AtomicU64| i64::try_from(of.load(Relaxed)).unwrap_or(i64::MAX);
+        let in_flight = level(&self.in_flight);
+        let restarts = count(&self.backend_restarts);
+        let bytes = count(&self.body_bytes_sent);
+        [
             (
-                &self.backend_restarts,
+                "gauge",
+                in_flight,
+                "edge_requests_in_flight",
+                "Answers that have not ended.",
+            ),
+            (
+                "gauge",
+                level(&self.connections),
+                "edge_connections",
+                "Open connections.",
+            ),
+            (
+                "gauge",
+                level(&self.instances),
+                "edge_instances",
+                "Instances alive.",
+            ),
+            (
+                "gauge",
+                level(&self.backend_up),
+                "edge_backend_up",
+                "1 while the backend is up.",
+            ),
+            (
+                "counter",
+                restarts,
                 "edge_backend_restarts_total",
                 "Restarts of the backend.",
             ),
             (
-                &self.body_bytes_sent,
+                "counter",
+                bytes,
                 "edge_body_bytes_sent_total",
-                "Bytes of bodies sent to clients.",
+                "Bytes of bodies sent.",
             ),
-        ];
-        for (counter, name, help) in counters {
-            let value = counter.load(Relaxed);
-            let _ = writeln!(
-                out,
-                "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}"
-            );
-        }
-        out
+        ]
     }
 }
 
