@@ -6,9 +6,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::json;
 
@@ -19,6 +19,8 @@ use super::{BODY_BYTES_MAX, BODY_TIMEOUT, Service};
 use crate::chat::Chat;
 use crate::metrics;
 
+/// Bytes of a body that is too large which are read, and not kept, before it is cut off.
+const DISCARDED_BYTES_MAX: usize = 64 << 20;
 /// Longest `x-request-id` that is taken over.
 const REQUEST_ID_MAX: usize = 128;
 
@@ -98,12 +100,32 @@ async fn chat_completions(
 }
 
 async fn read_body(request: Request<Incoming>) -> Result<Bytes, ApiError> {
-    let limited = Limited::new(request.into_body(), BODY_BYTES_MAX);
-    match tokio::time::timeout(BODY_TIMEOUT, limited.collect()).await {
-        Err(_) => Err(ApiError::BodyTimeout),
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::BodyTooLarge),
-        Ok(Err(_)) => Err(ApiError::BodyBroken),
+    tokio::time::timeout(BODY_TIMEOUT, collect(request.into_body()))
+        .await
+        .unwrap_or(Err(ApiError::BodyTimeout))
+}
+
+/// Reads a body to its end, even if it is too large: a client that is still sending
+/// would see a broken connection instead of the answer.
+async fn collect(mut body: Incoming) -> Result<Bytes, ApiError> {
+    let mut bytes = BytesMut::new();
+    let mut seen = 0usize;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| ApiError::BodyBroken)?.into_data() else {
+            continue;
+        };
+        seen = seen.saturating_add(data.len());
+        if seen > DISCARDED_BYTES_MAX {
+            break;
+        }
+        if seen <= BODY_BYTES_MAX {
+            bytes.extend_from_slice(&data);
+        }
+    }
+    if seen > BODY_BYTES_MAX {
+        Err(ApiError::BodyTooLarge)
+    } else {
+        Ok(bytes.freeze())
     }
 }
 
