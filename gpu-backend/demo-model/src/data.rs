@@ -101,12 +101,12 @@ enum Group {
 
 /// Groups with their share of the exchanges in percent.
 const MIX: &[(Group, u32)] = &[
-    (Group::Name, 28),
-    (Group::Fact, 26),
-    (Group::Arithmetic, 17),
-    (Group::Clock, 3),
+    (Group::Name, 30),
+    (Group::Fact, 22),
+    (Group::Arithmetic, 20),
+    (Group::Clock, 4),
     (Group::OffTopic, 10),
-    (Group::SmallTalk, 16),
+    (Group::SmallTalk, 14),
 ];
 
 /// An endless, seeded source of dialogues.

@@ -3,7 +3,7 @@
 //! it. It knows the files of a model, not how it was trained.
 
 use anyhow::Result;
-use rand::seq::{IndexedRandom, IteratorRandom};
+use rand::seq::IteratorRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
@@ -100,10 +100,7 @@ impl Judge<'_> {
     fn small_talk(&mut self) -> Result<Score> {
         let mut score = Score::new("small talk", true);
         for (id, phrase) in held_out::SMALL_TALK {
-            let expected = small_talk::INTENTS
-                .iter()
-                .find(|i| i.id == *id)
-                .map(|i| i.answer);
+            let expected = small_talk::all().find(|i| i.id == *id).map(|i| i.answer);
             for question in [(*phrase).to_owned(), style::typed(&mut self.rng, phrase)] {
                 let answer = self.ask(&question)?;
                 score.mark(Some(answer.as_str()) == expected, || {
@@ -173,7 +170,7 @@ impl Judge<'_> {
                 fact.map_or_else(String::new, |f| f.question(&mut self.rng, &facts::TRAINING))
             }
             _ => {
-                let intent = small_talk::INTENTS.choose(&mut self.rng);
+                let intent = small_talk::all().choose(&mut self.rng);
                 intent.map_or_else(String::new, |i| pick(&mut self.rng, i.phrases).to_owned())
             }
         }

@@ -14,7 +14,7 @@ use demo_model::eval::{self, TARGET};
 use demo_model::export;
 use demo_model::infer::Reader;
 use demo_model::tokenizer;
-use demo_model::train::{self, BATCH_TOKENS, Budget, RATE, Recipe};
+use demo_model::train::{self, BATCH_TOKENS, Budget, FLAT_PART, RATE, Recipe, WARM_UP_STEPS};
 
 /// Where the bundled model lies, from the repository's root.
 const BUNDLED: &str = "gpu-backend/models/skerry-demo";
@@ -52,6 +52,12 @@ enum Command {
         /// Highest learning rate.
         #[arg(long, default_value_t = RATE)]
         rate: f32,
+        /// Steps over which the rate rises.
+        #[arg(long, default_value_t = WARM_UP_STEPS)]
+        warm_up_steps: usize,
+        /// Part of the budget after which the rate falls.
+        #[arg(long, default_value_t = FLAT_PART)]
+        flat_part: f32,
         /// Tokens of each of the two batches in a step.
         #[arg(long, default_value_t = BATCH_TOKENS)]
         batch_tokens: usize,
@@ -90,6 +96,8 @@ fn main() -> Result<()> {
             steps,
             seed,
             rate,
+            warm_up_steps,
+            flat_part,
             batch_tokens,
             init,
             out,
@@ -101,6 +109,8 @@ fn main() -> Result<()> {
                 seed,
                 budget,
                 rate,
+                warm_up_steps,
+                flat_part,
                 batch_tokens,
                 out: Some(out),
             };

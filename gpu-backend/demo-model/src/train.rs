@@ -27,9 +27,9 @@ pub const BATCH_TOKENS: usize = 1536;
 /// Highest learning rate.
 pub const RATE: f32 = 3e-3;
 /// Steps over which the rate rises.
-const WARM_UP_STEPS: usize = 100;
+pub const WARM_UP_STEPS: usize = 100;
 /// Part of the budget after which the rate falls in a straight line to zero.
-const FLAT_PART: f32 = 0.5;
+pub const FLAT_PART: f32 = 0.5;
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(240);
 const REPORT_EVERY_STEPS: usize = 25;
 
@@ -62,6 +62,10 @@ pub struct Recipe {
     pub budget: Budget,
     /// Highest learning rate.
     pub rate: f32,
+    /// Steps over which the rate rises.
+    pub warm_up_steps: usize,
+    /// Part of the budget after which it falls; below 1.
+    pub flat_part: f32,
     /// Tokens in one worker's batch.
     pub batch_tokens: usize,
     /// Folder for the model, or none to keep it in memory.
@@ -80,8 +84,8 @@ pub struct Trained {
 }
 
 fn rate(recipe: &Recipe, steps: usize, part: f32) -> f32 {
-    let warm = ((steps + 1) as f32 / WARM_UP_STEPS as f32).min(1.0);
-    let cool = ((1.0 - part) / (1.0 - FLAT_PART)).clamp(0.0, 1.0);
+    let warm = ((steps + 1) as f32 / recipe.warm_up_steps.max(1) as f32).min(1.0);
+    let cool = ((1.0 - part) / (1.0 - recipe.flat_part)).clamp(0.0, 1.0);
     recipe.rate * warm * cool
 }
 

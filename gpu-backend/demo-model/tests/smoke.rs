@@ -27,6 +27,8 @@ fn recipe(tokenizer: &Tokenizer, steps: usize) -> Recipe {
         seed: 7,
         budget: Budget::Steps(steps),
         rate: 0.02,
+        warm_up_steps: 10,
+        flat_part: 0.5,
         batch_tokens: 256,
         out: None,
     }

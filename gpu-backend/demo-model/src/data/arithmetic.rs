@@ -280,11 +280,24 @@ pub fn answer(result: &str) -> String {
 pub fn number(rng: &mut ChaCha8Rng) -> String {
     let digits = [1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 5, 6][rng.random_range(0..12)];
     let low = 10u64.pow(digits - 1);
-    let whole = rng.random_range(low..low * 10);
+    let mut whole = rng.random_range(low..low * 10).to_string();
+    if rng.random_bool(0.15) {
+        // Repeated digits are the hardest to copy: make more of them.
+        let last = whole.pop().unwrap_or('7');
+        whole = whole
+            .chars()
+            .map(|c| if rng.random_bool(0.5) { last } else { c })
+            .collect();
+        whole.push(last);
+        whole = whole.trim_start_matches('0').to_owned();
+        if whole.is_empty() {
+            whole.push('7');
+        }
+    }
     if rng.random_bool(0.1) {
         format!("{whole}.{}", rng.random_range(1..100u32))
     } else {
-        whole.to_string()
+        whole
     }
 }
 

@@ -176,10 +176,8 @@ mod tests {
 
     #[test]
     fn no_held_out_phrasing_is_a_training_phrasing() {
-        let phrases: Vec<&[&str]> = small_talk::INTENTS.iter().map(|i| i.phrases).collect();
-        let patterns = small_talk::INTENTS
-            .iter()
-            .flat_map(|intent| intent.patterns);
+        let phrases: Vec<&[&str]> = small_talk::all().map(|i| i.phrases).collect();
+        let patterns = small_talk::all().flat_map(|intent| intent.patterns);
         let expanded: Vec<String> = patterns.flat_map(|p| style::all_in_brackets(p)).collect();
         let expanded: Vec<&str> = expanded.iter().map(String::as_str).collect();
         let held: Vec<&str> = SMALL_TALK.iter().map(|(_, text)| *text).collect();

@@ -223,20 +223,30 @@ pub const UNSEEN: &[&str] = &[
     "Yusuf", "Zelda", "Abigail", "Boris", "Cedric", "Deborah", "Edmund", "Flora", "Gustav",
 ];
 
-/// A name of two to four random syllables.
+/// A name of one to three random syllables, or (one in eight) of random letters: whatever a
+/// real name may begin with must occur, for a token never copied is a token not copied.
 pub fn syllables(rng: &mut ChaCha8Rng) -> String {
     const STARTS: &[&str] = &[
         "b", "c", "d", "f", "g", "h", "j", "k", "l", "m", "n", "p", "r", "s", "t", "v", "w", "z",
-        "br", "ch", "dr", "gr", "kr", "sh", "st", "th", "tr", "",
+        "br", "ch", "dr", "gr", "kr", "sh", "st", "th", "tr", "", "", "", "", "", "x", "qu", "y",
+        "bl", "fl", "gl", "pl", "sk", "sl", "sp", "sv", "zh", "kw", "dm", "ph", "gh", "mc",
     ];
     const VOWELS: &[&str] = &[
-        "a", "e", "i", "o", "u", "a", "e", "i", "o", "ai", "ei", "ou", "y",
+        "a", "e", "i", "o", "u", "a", "e", "i", "o", "u", "ai", "ei", "ou", "y", "ie", "ia", "ea",
+        "oo",
     ];
     const ENDS: &[&str] = &[
-        "", "", "", "", "n", "r", "s", "l", "m", "t", "k", "d", "x", "nd",
+        "", "", "", "", "", "n", "r", "s", "l", "m", "t", "k", "d", "x", "nd", "ch", "ck", "g",
+        "ll", "rt", "v", "f", "sk", "ld", "th", "mh", "b", "tt", "st",
     ];
     let mut name = String::new();
-    for _ in 0..rng.random_range(2..4) {
+    if rng.random_bool(0.125) {
+        for _ in 0..rng.random_range(3..9) {
+            name.push(char::from(rng.random_range(b'a'..=b'z')));
+        }
+        return style::capitalised(&name);
+    }
+    for _ in 0..[1, 2, 2, 2, 3][rng.random_range(0..5)] {
         name.push_str(pick(rng, STARTS));
         name.push_str(pick(rng, VOWELS));
         name.push_str(pick(rng, ENDS));
@@ -245,7 +255,7 @@ pub fn syllables(rng: &mut ChaCha8Rng) -> String {
 }
 
 fn name(rng: &mut ChaCha8Rng) -> String {
-    let name = if rng.random_bool(0.35) {
+    let name = if rng.random_bool(0.3) {
         pick(rng, KNOWN).to_owned()
     } else {
         syllables(rng)
