@@ -65,7 +65,7 @@ pub enum ChatError {
     #[error(
         "This model's maximum context length is {context} tokens. However, you requested {} \
          tokens ({prompt} in the messages, {tokens_max} in the completion). Please reduce the \
-         length of the messages or completion.", prompt + tokens_max
+         length of the messages or completion.", prompt.saturating_add(*tokens_max)
     )]
     AnswerTooLong {
         prompt: usize,
