@@ -4,6 +4,7 @@
 //! check grants, which `capability/outbound.rs` has done.
 
 use crate::app::App;
+use crate::capability::outbound::asker_gone;
 use crate::dispatch::Origin;
 use edge_bindings::port::{BoxFuture, CallContext};
 use http_body_util::BodyExt as _;
@@ -41,23 +42,21 @@ impl Link {
         }
         Box::pin(async move {
             let app = app.ok_or(HttpError::DestinationUnavailable)?;
+            let own = CancellationToken::new();
             let context = CallContext {
                 depth: caller.as_ref().map_or(0, |caller| caller.depth) + 1,
                 traceparent: trace,
-                gone: CancellationToken::new(),
+                gone: own.clone(),
             };
+            // Whoever asked may leave before this answer begins; then it leaves too.
+            let leaving = own.drop_guard();
             let answer = app.call_inside(id.as_deref(), request, Origin::inside(), context);
-            let gone = async {
-                match &caller {
-                    Some(caller) => caller.gone.cancelled().await,
-                    None => std::future::pending().await,
-                }
-            };
             let response = tokio::select! {
                 biased;
-                () = gone => return Err(HttpError::ConnectionTerminated),
+                () = asker_gone(caller.as_deref()) => return Err(HttpError::ConnectionTerminated),
                 response = answer => response,
             };
+            leaving.disarm();
             Ok(response.map(|body| body.boxed_unsync()))
         })
     }

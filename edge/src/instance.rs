@@ -75,8 +75,6 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        // Whoever asked is served or gone; what was called on its behalf ends too.
-        self.context.gone.cancel();
         if let Some(load) = self.worker.get() {
             load.open.fetch_sub(1, Relaxed);
         }

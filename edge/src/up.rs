@@ -3,6 +3,7 @@
 //! Validated whole before a port is bound. It does NOT know how any step works.
 
 mod banner;
+mod descriptors;
 
 use crate::app::{App, Settings};
 use crate::backend_child::{Backend, BackendCommand};
@@ -90,6 +91,7 @@ pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
         .map_err(Failure::Config)?;
     let model = check_model(options, &manifest)?;
     let _lock = lock_state(&state)?;
+    descriptors::raise();
     let certificate = certificate(options, &state)?;
 
     let missing = if options.no_build {

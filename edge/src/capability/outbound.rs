@@ -234,12 +234,7 @@ async fn call_network(
             .entry("traceparent")
             .or_insert(traceparent);
     }
-    let gone = async {
-        match &context {
-            Some(context) => context.gone.cancelled().await,
-            None => std::future::pending().await,
-        }
-    };
+    let gone = asker_gone(context.as_deref());
     let answer = tokio::select! {
         biased;
         () = gone => Err(HttpError::ConnectionTerminated),
@@ -258,6 +253,15 @@ async fn call_network(
             tracing::debug!(host = target.host, %error, "outbound request failed");
             Err(error)
         }
+    }
+}
+
+/// Waits until whoever asked leaves before its answer has begun. Who had left already is
+/// not waited for: what a component does afterwards, such as settling a bill, is done.
+pub(crate) async fn asker_gone(context: Option<&CallContext>) {
+    match context {
+        Some(context) if !context.gone.is_cancelled() => context.gone.cancelled().await,
+        _ => std::future::pending().await,
     }
 }
 

@@ -41,18 +41,13 @@ pub(crate) fn strip_foreign(headers: &mut HeaderMap) {
 /// Adds Spin's headers to a request whose URI is absolute.
 pub(crate) fn add_spin<B>(request: &mut Request<B>, matched: &Matched, client: SocketAddr) {
     let full_url = request.uri().to_string();
-    let raw_prefix = if matched.prefix.is_empty() {
-        ""
-    } else {
-        matched.prefix.as_str()
-    };
     let fixed: [(&'static str, &str); 7] = [
         ("spin-full-url", &full_url),
         ("spin-path-info", &matched.taken.path_info),
         ("spin-matched-route", &matched.raw_route),
         ("spin-base-path", "/"),
         ("spin-raw-component-route", &matched.raw_route),
-        ("spin-component-route", raw_prefix),
+        ("spin-component-route", &matched.prefix),
         ("spin-client-addr", &client.to_string()),
     ];
     let headers = request.headers_mut();

@@ -177,3 +177,21 @@ async fn files_are_read_only_and_the_environment_is_the_manifests() {
     assert!(!folder.path().join("static/new.txt").exists());
     assert_eq!(edge.get("/environment").await.1, "[(\"MODE\", \"test\")]");
 }
+
+#[tokio::test]
+async fn what_is_done_after_the_answer_is_done() {
+    let manifest = format!(
+        "{HEAD}{}{}",
+        probe(
+            "front",
+            "/...",
+            "allowed_outbound_hosts = [\"http://back.spin.internal\"]"
+        ),
+        probe("back", "", "key_value_stores = [\"default\"]")
+    );
+    let edge = Edge::start(&manifest);
+    let read = "/fetch?http://back.spin.internal/key-value?default,k";
+    let write = "/later?http://back.spin.internal/key-value?default,k,done";
+    assert_eq!(edge.get(write).await.1, "later");
+    crate::harness::until("the write", || async { edge.get(read).await.1 == "done" }).await;
+}

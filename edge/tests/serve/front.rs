@@ -1,4 +1,5 @@
 //! The front door: routes and headers, limits, TLS.
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
 use crate::harness::{Edge, HEAD, WAIT_MAX, one, probe, send};
 use bytes::Bytes;

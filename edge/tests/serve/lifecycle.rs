@@ -1,4 +1,5 @@
 //! From the start to the end: configuration, hooks, durability, drain.
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
 use crate::harness::{Edge, HEAD, WAIT_MAX, client, command, get, one, probe, until, write};
 use http_body_util::{BodyExt as _, Full};

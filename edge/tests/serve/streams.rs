@@ -1,4 +1,5 @@
 //! Streams: both ways, beside each other, and after the client has left.
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
 use crate::harness::{Edge, client, one, until};
 use bytes::Bytes;
