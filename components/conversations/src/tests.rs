@@ -323,3 +323,17 @@ fn paths_and_methods() {
         );
     }
 }
+
+/// What `session` writes, as its own golden file has it.
+#[test]
+fn a_turn_of_the_edge_comes_back_as_it_went() {
+    let kept = Kept::new();
+    let id = kept.create();
+    let mut turn: Json =
+        serde_json::from_str(include_str!("../../session/golden/turn.json")).unwrap();
+    turn["conversation_id"] = json!(id);
+    for _ in 0..2 {
+        kept.ask("POST", "/internal/turns", json!({ "items": [turn] }));
+        assert_eq!(kept.history(&id), turn["messages"]);
+    }
+}

@@ -92,7 +92,7 @@ impl<C: Cache, R: Records, Q: Queue> History<C, R, Q> {
         {
             return Ok(entry.messages.clone());
         }
-        let messages = match self.from_records(project_id, conversation_id).await {
+        let messages = match self.fetch(project_id, conversation_id).await {
             Ok(messages) => messages,
             Err(HistoryError::Unavailable(words)) => {
                 let stale = entry.filter(|entry| self.age_ms(entry) < STALE_MS);
@@ -156,7 +156,7 @@ impl<C: Cache, R: Records, Q: Queue> History<C, R, Q> {
     }
 
     /// The records do not know what waits here, so that goes first.
-    async fn from_records(
+    async fn fetch(
         &self,
         project_id: &str,
         conversation_id: &str,

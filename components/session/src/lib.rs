@@ -14,5 +14,5 @@ pub mod trim;
 /// Tokens, estimated.
 pub mod tokens;
 
-#[cfg(all(target_family = "wasm", feature = "component"))]
+#[cfg(target_family = "wasm")]
 mod component;
