@@ -30,8 +30,6 @@ pub(crate) struct BackendRequest<'a> {
 #[derive(Serialize)]
 pub(crate) struct StreamOptions {
     pub(crate) include_usage: bool,
-    /// vLLM's extension: usage in every chunk, so that a cut answer is counted too.
-    pub(crate) continuous_usage_stats: bool,
 }
 
 #[derive(Serialize)]

@@ -6,7 +6,10 @@
 //! `orchestrator`'s, and where it is asked `router`'s.
 #![cfg_attr(
     not(any(test, target_family = "wasm")),
-    allow(dead_code, reason = "what uses it is built for wasm, and tested natively")
+    allow(
+        dead_code,
+        reason = "what uses it is built for wasm, and tested natively"
+    )
 )]
 
 #[cfg(target_family = "wasm")]

@@ -116,16 +116,18 @@ pub async fn admit<C: Counters>(
     }
 }
 
-/// Gives back what a reservation took and did not use. A second call changes nothing.
+/// Counts what was used instead of what a reservation took. A second call changes nothing.
 pub async fn settle<C: Counters>(
     counters: &C,
     reservation: &Reservation,
     tokens_used: u32,
 ) -> Result<(), String> {
-    let unused = reservation.tokens.saturating_sub(tokens_used);
     for (name, ticket) in &reservation.parts {
         change(counters, name, |window| {
-            (window.give_back(*ticket, unused), ())
+            (
+                window.give_back(*ticket, reservation.tokens, tokens_used),
+                (),
+            )
         })
         .await?;
     }

@@ -149,9 +149,14 @@ impl Window {
         true
     }
 
-    /// Gives back unused tokens. False if that was done already, or if the minute is over.
-    pub fn give_back(&mut self, ticket: Ticket, unused: u32) -> bool {
-        self.settle(ticket, unused).is_some()
+    /// Puts what was used in the place of what was taken; that may be more, as with a long stored
+    /// history. False if that was done already, or if the minute is over.
+    pub fn give_back(&mut self, ticket: Ticket, taken: u32, used: u32) -> bool {
+        let Some(step) = self.settle(ticket, taken) else {
+            return false;
+        };
+        step.tokens = step.tokens.saturating_add(u64::from(used));
+        true
     }
 
     fn settle(&mut self, ticket: Ticket, unused: u32) -> Option<&mut Step> {
@@ -339,16 +344,23 @@ mod tests {
         let mut window = Window::default();
         let first = take(&mut window, 0, 50).unwrap();
         let second = take(&mut window, 0, 50).unwrap();
-        assert!(window.give_back(first, 45));
-        assert!(!window.give_back(first, 45));
+        assert!(window.give_back(first, 50, 5));
+        assert!(!window.give_back(first, 50, 5));
         assert_eq!(window.left(0, CEILING).1.remaining, 45);
         assert!(window.undo(second, 50));
         assert!(!window.undo(second, 50));
         let (requests, tokens) = window.left(0, CEILING);
         assert_eq!((requests.remaining, tokens.remaining), (2, 95));
+        let third = take(&mut window, 0, 5).unwrap();
+        assert!(window.give_back(third, 5, 25));
+        assert_eq!(
+            window.left(0, CEILING).1.remaining,
+            70,
+            "what was used beyond it counts too"
+        );
         // Never issued, and of a step that is gone.
-        assert!(!window.give_back(Ticket { step: 0, number: 2 }, 5));
-        assert!(!window.give_back(Ticket { step: 9, number: 0 }, 5));
+        assert!(!window.give_back(Ticket { step: 0, number: 2 }, 5, 0));
+        assert!(!window.give_back(Ticket { step: 9, number: 0 }, 5, 0));
     }
 
     #[test]

@@ -176,7 +176,6 @@ impl<P: Platform> Exchange<P> {
             stream: true,
             stream_options: StreamOptions {
                 include_usage: true,
-                continuous_usage_stats: true,
             },
             max_completion_tokens: self.request.completion_tokens_max.map(|(tokens, _)| tokens),
             tools: self.tools.as_ref(),
