@@ -77,7 +77,7 @@ mod tests {
         for n in 0..20 {
             let ticket = window.take(n * 700, 50);
             if n % 3 == 0 {
-                window.give_back(ticket, 7);
+                window.give_back(ticket, 7, 0);
             }
         }
         window
@@ -111,7 +111,7 @@ mod tests {
         let mut window = Window::default();
         for n in 0..600 {
             let ticket = window.take(n * 100, 1);
-            window.give_back(ticket, 1);
+            window.give_back(ticket, 1, 0);
         }
         assert!(
             window.to_bytes().len() < 1_024,
