@@ -14,7 +14,8 @@ use safety::screen::screen;
 const PROSE: &str = "The ferry to the outer islands leaves at 7:45 from pier 3, and costs 12.50. \
     Tell Anna (anna.berg@example.org, +47 22 12 34 56) that I come later; my card 4111 1111 1111 \
     1111 has expired. Weather: 4 degrees, wind from the north-west, rain after noon.\n";
-const BYTES: usize = 1 << 20;
+/// Of one measurement.
+const BYTES: usize = 1 << 17;
 const TIME: Duration = Duration::from_secs(1);
 
 fn main() -> Result<(), Refusal> {
@@ -41,10 +42,16 @@ fn main() -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Of the best of many short measurements: the others had the processor to share.
 fn rate(bytes: usize, mut work: impl FnMut() -> bool) -> f64 {
-    let (start, mut rounds) = (Instant::now(), 0_usize);
-    while start.elapsed() < TIME && work() {
-        rounds += 1;
+    let rounds = BYTES.div_ceil(bytes);
+    let (start, mut best) = (Instant::now(), Duration::MAX);
+    while start.elapsed() < TIME {
+        let round = Instant::now();
+        if !(0..rounds).all(|_| work()) {
+            return 0.0;
+        }
+        best = best.min(round.elapsed());
     }
-    (rounds * bytes) as f64 / start.elapsed().as_secs_f64() / 1e6
+    (rounds * bytes) as f64 / best.as_secs_f64() / 1e6
 }
