@@ -298,6 +298,8 @@ impl<P: Platform> Exchange<P> {
                     }));
                 }
                 Err(RelayError::Gone) => {
+                    self.report_answered(&opened.target, opened.sent_ns, first_token_ns)
+                        .await;
                     self.cut_text = cut_text;
                     return Err(Interrupt::Gone);
                 }
@@ -318,6 +320,11 @@ impl<P: Platform> Exchange<P> {
         calls: Vec<ToolCall>,
         out: &mut impl Output,
     ) -> Result<Event, Interrupt> {
+        // The orchestrator may run fewer calls than the model asked for; a call that is not
+        // answered may not stay in the prompt.
+        if let Some(asked) = self.messages.last_mut() {
+            asked.tool_calls.clone_from(&calls);
+        }
         for call in calls {
             let ToolCall {
                 id,

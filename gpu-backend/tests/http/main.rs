@@ -133,7 +133,7 @@ async fn a_seeded_answer_does_not_depend_on_what_else_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stop_strings_logprobs_and_bias_do_what_they_say() {
+async fn stop_strings_stop_tokens_and_bias_do_what_they_say() {
     let server = Server::start(&[]);
     let greedy = json!({"temperature": 0, "max_tokens": 30, "ignore_eos": true});
     let with = |extra: Json| {
@@ -179,11 +179,16 @@ async fn stop_strings_logprobs_and_bias_do_what_they_say() {
         ),
         (&json!("stop"), &json!(""))
     );
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn log_probabilities_are_of_the_best_tokens() {
+    let server = Server::start(&[]);
     let (_, scored) = server
-        .chat(with(
-            json!({"logprobs": true, "top_logprobs": 3, "max_tokens": 5}),
-        ))
+        .chat(json!({
+            "temperature": 0, "ignore_eos": true, "max_tokens": 5,
+            "logprobs": true, "top_logprobs": 3,
+        }))
         .await;
     let content = scored["choices"][0]["logprobs"]["content"]
         .as_array()
@@ -285,6 +290,12 @@ async fn bad_requests_get_clear_answers() {
         json!("max_tokens"),
         long,
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prompt_that_cannot_be_answered_is_refused() {
+    let server = Server::start(&["--max-model-len", "512"]);
+    let long = "context_length_exceeded";
     let essay = json!({"messages": [{"role": "user", "content": "a".repeat(600)}]});
     check_error(server.chat(essay).await, 400, json!("messages"), long);
     let assistant_last = json!({"messages": [{"role": "assistant", "content": "a"}]});

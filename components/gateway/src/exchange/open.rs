@@ -53,7 +53,8 @@ impl<P: Platform> Exchange<P> {
             model: self.request.model.clone(),
             prompt_chars: u32::try_from(chars).unwrap_or(u32::MAX),
             query: self.request.query().to_owned(),
-            tools: self.tools.is_some(),
+            // The platform's tools are always on offer, so they say nothing of the question.
+            tools: self.client_tools,
         };
         let targets = self.platform.route(&request).await;
         self.lap("router", clock);

@@ -25,9 +25,18 @@ fn the_smallest_request_is_taken() {
     assert_eq!(request.tool_choice, ToolChoice::Auto);
 }
 
+fn check_refused(cases: &[(&str, serde_json::Value, &str)]) {
+    for (field, value, param) in cases {
+        let error = parse(with(field, value.clone())).unwrap_err();
+        assert_eq!(error.param.as_deref(), Some(*param), "{field} = {value}");
+        assert_eq!(error.status, 400, "{field} = {value}");
+        assert!(error.code.is_some() && !error.message.is_empty());
+    }
+}
+
 #[test]
-fn every_wrong_field_is_named() {
-    let cases = [
+fn a_wrong_model_or_message_is_named() {
+    check_refused(&[
         ("model", json!(7), "model"),
         ("model", json!(""), "model"),
         ("messages", json!([]), "messages"),
@@ -65,6 +74,12 @@ fn every_wrong_field_is_named() {
                    {"role": "tool", "content": "x", "tool_call_id": "a"}]),
             "messages[1].tool_call_id",
         ),
+    ]);
+}
+
+#[test]
+fn a_wrong_sampling_field_is_named() {
+    check_refused(&[
         ("stream", json!("yes"), "stream"),
         (
             "stream_options",
@@ -97,6 +112,12 @@ fn every_wrong_field_is_named() {
         ("functions", json!([]), "functions"),
         ("conversation", json!("../x"), "conversation"),
         ("conversation", json!({"id": "a", "b": 1}), "conversation"),
+    ]);
+}
+
+#[test]
+fn a_wrong_tool_or_extension_is_named() {
+    check_refused(&[
         ("tools", json!({}), "tools"),
         ("tools", json!([{"type": "web_search"}]), "tools[0].type"),
         (
@@ -109,13 +130,7 @@ fn every_wrong_field_is_named() {
         ("response_format", json!({"type": "xml"}), "response_format"),
         ("skerry", json!({"event": true}), "skerry.event"),
         ("tempreature", json!(1), "tempreature"),
-    ];
-    for (field, value, param) in cases {
-        let error = parse(with(field, value.clone())).unwrap_err();
-        assert_eq!(error.param.as_deref(), Some(param), "{field} = {value}");
-        assert_eq!(error.status, 400, "{field} = {value}");
-        assert!(error.code.is_some() && !error.message.is_empty());
-    }
+    ]);
 }
 
 #[test]

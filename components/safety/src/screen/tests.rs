@@ -1,4 +1,4 @@
-//! Lists of texts.
+//! Lists of texts: what is masked, how it is numbered throughout a list, what is refused.
 
 use super::*;
 
