@@ -76,7 +76,8 @@ pub(crate) struct UpOptions {
     /// Use the backend at this URL and start none.
     #[arg(long, value_name = "URL", conflicts_with_all = ["model", "backend_bin"])]
     pub(crate) backend: Option<String>,
-    /// The model for the backend that is started: a folder in Hugging Face layout.
+    /// The model for the backend that is started: a folder in Hugging Face layout, or the name
+    /// (OWNER/NAME) of one on the hub, which the backend fetches.
     #[arg(long, value_name = "PATH")]
     pub(crate) model: Option<PathBuf>,
     /// The backend's program, in place of the one built from gpu-backend/.

@@ -140,13 +140,23 @@ pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
 
 fn check_model(options: &UpOptions, manifest: &Manifest) -> Result<Option<PathBuf>, Failure> {
     match &options.model {
-        Some(model) if !model.is_dir() => Err(Failure::Config(format!(
-            "--model {}: there is no such folder",
+        Some(model) if !model.is_dir() && !is_hub_name(model) => Err(Failure::Config(format!(
+            "--model {}: there is no such folder, and it is no hub name such as OWNER/NAME",
             model.display()
         ))),
         Some(model) => Ok(Some(model.clone())),
         None => Ok(Some(manifest.folder.join(BUNDLED_MODEL)).filter(|model| model.is_dir())),
     }
+}
+
+/// `OWNER/NAME`: the backend fetches the model where there is a network.
+fn is_hub_name(model: &Path) -> bool {
+    let word = |word: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        !word.is_empty() && !word.starts_with('.') && word.bytes().all(plain)
+    };
+    let parts = model.to_str().and_then(|name| name.split_once('/'));
+    parts.is_some_and(|(owner, name)| word(owner) && word(name))
 }
 
 /// Makes the state folder and takes it for this process alone.
