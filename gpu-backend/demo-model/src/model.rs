@@ -57,7 +57,6 @@ pub fn initialise(config: &Config, rng: &mut ChaCha8Rng) -> Vec<Parameter> {
     let mut all = vec![matrix(
         rng,
         Kind::Embedding,
-        h,
         &[config.vocab_size, h],
         &[0, h],
         0.04,
@@ -67,18 +66,16 @@ pub fn initialise(config: &Config, rng: &mut ChaCha8Rng) -> Vec<Parameter> {
         all.push(matrix(
             rng,
             Kind::Matrix,
-            h,
             &[h, q + 2 * k],
             &[0, q, q + k, q + 2 * k],
             inner,
         ));
         let out = depth / (q as f32).sqrt();
-        all.push(matrix(rng, Kind::Matrix, q, &[q, h], &[0, h], out));
+        all.push(matrix(rng, Kind::Matrix, &[q, h], &[0, h], out));
         all.push(norm(h));
         all.push(matrix(
             rng,
             Kind::Matrix,
-            h,
             &[h, 2 * f],
             &[0, f, 2 * f],
             inner,
@@ -86,7 +83,6 @@ pub fn initialise(config: &Config, rng: &mut ChaCha8Rng) -> Vec<Parameter> {
         all.push(matrix(
             rng,
             Kind::Matrix,
-            f,
             &[f, h],
             &[0, h],
             depth / (f as f32).sqrt(),
@@ -109,7 +105,6 @@ fn norm(width: usize) -> Parameter {
 fn matrix(
     rng: &mut ChaCha8Rng,
     kind: Kind,
-    _inputs: usize,
     shape: &[usize],
     splits: &[usize],
     deviation: f32,
