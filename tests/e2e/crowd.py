@@ -70,9 +70,8 @@ class Client:
         self._reader: asyncio.StreamReader | None = None
 
     async def send(self) -> None:
-        context = ssl.create_default_context(cafile=str(self.edge.certificate))
         self._reader, self._writer = await asyncio.open_connection(
-            "localhost", self.edge.port, ssl=context, limit=1 << 20
+            "localhost", self.edge.port, ssl=self.edge.trust(), limit=1 << 20
         )
         head = (
             "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n"

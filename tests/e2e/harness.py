@@ -5,12 +5,14 @@ Knows the processes and their ports, and nothing of what is asked of them.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -146,12 +148,34 @@ class Scripted(Process):
         self.url = found[1]  # type: ignore[index]
 
 
+class MachineCode:
+    """What the first edge compiled, for the state folders of the ones that follow."""
+
+    def __init__(self) -> None:
+        self.folder: Path | None = None
+
+    def give(self, state: Path) -> None:
+        if self.folder and not (state / "cache").exists():
+            state.mkdir(mode=0o700, parents=True, exist_ok=True)
+            shutil.copytree(self.folder / "cache", state / "cache")
+
+    def take(self, state: Path) -> None:
+        if not self.folder and (state / "cache").is_dir():
+            self.folder = Path(tempfile.mkdtemp(prefix="skerry-e2e-code-"))
+            atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
+            shutil.copytree(state / "cache", self.folder / "cache")
+
+
+MACHINE_CODE = MachineCode()
+
+
 class Edge(Process):
     """`edge up`, from its start until it is ready."""
 
     def __init__(self, folder: Path, *options: str, state: Path | None = None):
         self.folder = folder
         self.state = state or folder / "state"
+        MACHINE_CODE.give(self.state)
         self.port = free_port()
         self.operator_port = free_port()
         command = [
@@ -174,6 +198,7 @@ class Edge(Process):
         except BaseException as error:
             self.popen.kill()
             raise AssertionError(f"{error}\n{self.tail()}") from error
+        MACHINE_CODE.take(self.state)
 
     def _ready(self) -> bool:
         if not self.running():
@@ -217,11 +242,15 @@ class Edge(Process):
         ports = eventually(lambda: listening_ports(pid), 10, "the engine listens")
         return f"http://127.0.0.1:{ports[0]}"  # type: ignore[index]
 
+    def trust(self) -> ssl.SSLContext:
+        """Trusts this edge's certificate, and no other."""
+        return ssl.create_default_context(cafile=str(self.certificate))
+
     def http(self, key: str | None = None, **options: object) -> httpx2.Client:
-        """A plain client that trusts this edge's certificate, and no other."""
+        """A plain client."""
         headers = {"authorization": f"Bearer {key}"} if key else {}
         defaults: dict[str, object] = {"timeout": 60, "base_url": self.url, "headers": headers}
-        return httpx2.Client(verify=str(self.certificate), **{**defaults, **options})
+        return httpx2.Client(verify=self.trust(), **{**defaults, **options})
 
     def openai(self, key: str, **options: object) -> openai.OpenAI:
         """The official client. It does not retry: a test sees the first answer."""
@@ -229,7 +258,7 @@ class Edge(Process):
             api_key=key,
             base_url=f"{self.url}/v1",
             max_retries=0,
-            http_client=openai.DefaultHttpxClient(verify=str(self.certificate)),
+            http_client=openai.DefaultHttpxClient(verify=self.trust()),
             **options,
         )
 

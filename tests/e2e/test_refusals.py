@@ -157,10 +157,9 @@ def test_keys_that_make_no_sense(edge):
 
 def raw(edge, request: bytes) -> bytes:
     """What comes back for these very bytes, until the connection ends."""
-    context = ssl.create_default_context(cafile=str(edge.certificate))
     with (
         socket.create_connection(("localhost", edge.port), timeout=15) as tcp,
-        context.wrap_socket(tcp, server_hostname="localhost") as tls,
+        edge.trust().wrap_socket(tcp, server_hostname="localhost") as tls,
     ):
         try:
             tls.sendall(request)
@@ -214,10 +213,9 @@ def test_a_body_that_is_never_finished_ends_by_itself(edge, http, key):
         "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n"
         f"authorization: Bearer {key.secret}\r\ncontent-length: 100\r\n\r\n" + "{"
     )
-    context = ssl.create_default_context(cafile=str(edge.certificate))
     with (
         socket.create_connection(("localhost", edge.port), timeout=90) as tcp,
-        context.wrap_socket(tcp, server_hostname="localhost") as tls,
+        edge.trust().wrap_socket(tcp, server_hostname="localhost") as tls,
     ):
         tls.sendall(request.encode())
         # Either an answer or an end: no client can hold a place for ever.
