@@ -24,9 +24,9 @@ const MUON_SCALE: f32 = 0.2;
 /// and 1.6, which is all that Muon asks.
 const NEWTON_SCHULZ: [[f32; 3]; 4] = [
     [8.156_555, -22.483_293, 15.878_77],
-    [4.042_93, -2.808_917_4, 0.500_017_84],
+    [4.042_93, -2.808_917_4, 0.500_017_8],
     [3.891_678_3, -2.772_484, 0.506_064_8],
-    [3.285_753_8, -2.368_124_9, 0.464_49],
+    [3.285_753_8, -2.368_125, 0.464_49],
 ];
 
 /// The state that belongs to one parameter.
@@ -124,8 +124,9 @@ fn muon(p: &mut Parameter, gradient: &[f32], state: &mut State, rate: f32) {
         let width = split[1] - split[0];
         let mut block = Vec::with_capacity(rows * width);
         for row in 0..rows {
-            for at in row * columns + split[0]..row * columns + split[1] {
-                block.push((1.0 - MOMENTUM) * gradient[at] + MOMENTUM * state.first[at]);
+            let part = row * columns + split[0]..row * columns + split[1];
+            for (g, m) in gradient[part.clone()].iter().zip(&state.first[part]) {
+                block.push((1.0 - MOMENTUM) * g + MOMENTUM * m);
             }
         }
         let update = orthogonalise(block, rows, width);

@@ -4,11 +4,6 @@
 //! They know nothing of tensors, graphs or devices; `ops.rs` hangs them into burn's autodiff.
 //! Invariant: every row-major matrix is contiguous, and a caller's lengths agree with its plan.
 
-#![expect(
-    clippy::needless_range_loop,
-    reason = "parallel slices walked by one index are what the compiler vectorises here"
-)]
-
 use std::sync::Arc;
 
 /// How a packed batch `[tokens, …]` falls into sequences, and the shape of attention.
