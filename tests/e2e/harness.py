@@ -67,6 +67,12 @@ def rss_bytes(pid: int) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def command_name(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
+
+
 def children(pid: int) -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
@@ -228,14 +234,13 @@ class Edge(Process):
         assert found, f"no curl line was printed:\n{self.printed()}"
         return found[1]
 
+    def engine_pids(self) -> list[int]:
+        """The engines that it supervises: one, or none while one is started again."""
+        return [pid for pid in children(self.pid) if command_name(pid) == "gpu-backend"]
+
     def engine_pid(self) -> int:
-        found = [
-            pid
-            for pid in children(self.pid)
-            if Path(f"/proc/{pid}/comm").read_text().strip() == "gpu-backend"
-        ]
-        assert len(found) == 1, f"edge has {len(found)} engines"
-        return found[0]
+        [pid] = self.engine_pids()
+        return pid
 
     def engine_url(self) -> str:
         pid = self.engine_pid()

@@ -1,7 +1,12 @@
 """Stored conversations: they remember, they belong to a project, they can go."""
 
+import time
+
 import openai
 import pytest
+
+# components/session: `FRESH_MS`.
+SESSION_FRESH_S = 30
 
 
 def say(client, model, conversation, text):
@@ -79,7 +84,19 @@ def test_a_deleted_conversation_is_gone_at_once(client, model):
     with pytest.raises(openai.NotFoundError):
         client.conversations.retrieve(conversation)
     with pytest.raises(openai.NotFoundError):
+        client.conversations.items.list(conversation)
+
+
+def test_a_deleted_conversation_is_forgotten_by_the_edge_too(client, model):
+    conversation = client.conversations.create().id
+    say(client, model, conversation, "Hello!")
+    client.conversations.delete(conversation)
+    # The edge answers from a history that is this old at most.
+    time.sleep(SESSION_FRESH_S + 1)
+    with pytest.raises(openai.NotFoundError):
         say(client, model, conversation, "Are you there?")
+    with pytest.raises(openai.NotFoundError):
+        client.conversations.retrieve(conversation)
 
 
 def test_an_id_that_never_was_is_not_found(client, model):

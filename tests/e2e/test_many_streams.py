@@ -15,7 +15,8 @@ MEMORY_GROWTH_BYTES_MAX = 512 << 20
 
 def question(model, number=0, **options):
     messages = [{"role": "user", "content": f"Hello! I am client {number}."}]
-    return {"model": model, "messages": messages, **options}
+    # A number may look like sums to the model; here it shall only talk.
+    return {"model": model, "messages": messages, "tool_choice": "none", **options}
 
 
 def totals(edge):
@@ -43,7 +44,8 @@ def test_two_hundred_streams_all_end_exactly_once(edge, key, model):
     assert Counter(stream.status for stream in streams) == {200: STREAMS}
     broken = [stream for stream in streams if not stream.is_whole()]
     assert not broken, broken[:3]
-    assert all(stream.text() for stream in streams)
+    silent = [stream.events for stream in streams if not stream.text()]
+    assert not silent, silent[:2]
     assert Counter(r for s in streams for r in s.finish_reasons()) == {"length": STREAMS}
     for pid, bytes_before in before.items():
         grown = rss_bytes(pid) - bytes_before

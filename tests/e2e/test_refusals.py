@@ -148,7 +148,7 @@ def test_messages_that_make_no_sense(http, model, messages):
 
 
 def test_keys_that_make_no_sense(edge):
-    headers = ["", "Bearer", "Bearer ", "Basic dTpw", "Bearer a b", "Bearer \u00e9", "Bearer " + "x" * 3_000]
+    headers = ["", "Bearer", "Basic dTpw", "Bearer a b", "Bearer \u00e9", "Bearer " + "x" * 3_000]
     with edge.http() as http:
         for value in headers:
             answer = http.get("/v1/models", headers={"authorization": value.encode()})
