@@ -36,9 +36,13 @@ impl Kind {
     }
 }
 
-/// One failure. `message` is for the client, `detail` for the operator's log.
+/// One failure. Boxed, because nearly every function here returns one.
 #[derive(Debug)]
-pub(crate) struct ApiError {
+pub(crate) struct ApiError(Box<Failure>);
+
+/// `message` is for the client, `detail` for the operator's log.
+#[derive(Debug)]
+pub(crate) struct Failure {
     pub(crate) status: u16,
     pub(crate) kind: Kind,
     pub(crate) code: Option<String>,
@@ -69,9 +73,23 @@ pub(crate) struct ErrorObject {
     pub(crate) code: Option<serde_json::Value>,
 }
 
+impl std::ops::Deref for ApiError {
+    type Target = Failure;
+
+    fn deref(&self) -> &Failure {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for ApiError {
+    fn deref_mut(&mut self) -> &mut Failure {
+        &mut self.0
+    }
+}
+
 impl ApiError {
     fn new(status: u16, kind: Kind, code: Option<&str>, message: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Failure {
             status,
             kind,
             code: code.map(str::to_owned),
@@ -81,7 +99,7 @@ impl ApiError {
             retry_after_ms: None,
             limits: None,
             allow: None,
-        }
+        }))
     }
 
     /// 400 for one field of the request, named by its path, such as `messages[0].role`.
