@@ -138,8 +138,15 @@ class Bench:
         failed = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
         broken = re.search(r"Socket errors: (.*)", said)
         if failed or broken or not requests:
-            sys.exit(f"{case.name}: not every request was answered well\n{said}")
+            sys.exit(f"{case.name}: not every request was answered well\n{said}\n{self.complaints()}")
         return {"requests_per_s": requests / wall_s, "cpu_s_per_1000": 1_000 * cpu_s / requests}
+
+
+    def complaints(self) -> str:
+        """The last lines of the servers' logs that tell of something wrong."""
+        lines = [line for log in self.folder.glob("*.log") for line in log.read_text().splitlines()]
+        wrong = re.compile(r"WARN|ERROR|status=[45]\d\d")
+        return "\n".join([line for line in lines if wrong.search(line)][-20:])
 
 
 def free_port() -> int:
@@ -240,7 +247,7 @@ def main() -> None:
     try:
         measured = cases(bench)
         for case in measured:
-            bench.load(case, 1)  # Warm.
+            bench.load(case, options.seconds)  # Warm.
         for round_ in range(options.rounds):
             for case in random.sample(measured, len(measured)):
                 case.rounds.append(bench.load(case, options.seconds))
