@@ -125,7 +125,8 @@ mod tests {
             let bytes = response.into_body().collect().await.unwrap().to_bytes();
             let object: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
             let error = object["error"].as_object().unwrap();
-            let keys: Vec<&str> = error.keys().map(String::as_str).collect();
+            let mut keys: Vec<&str> = error.keys().map(String::as_str).collect();
+            keys.sort_unstable();
             assert_eq!(keys, ["code", "message", "param", "type"]);
         }
     }

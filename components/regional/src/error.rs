@@ -206,7 +206,8 @@ mod tests {
     fn check(error: ApiError, status: u16, body: &str) {
         let answer = Answer::from(error);
         assert_eq!(answer.status, status);
-        assert_eq!(answer.body.unwrap().to_string(), body);
+        let expected: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(answer.body.unwrap(), expected);
     }
 
     #[test]
