@@ -67,7 +67,7 @@ impl Compiler for PlironCompiler {
     ) -> Result<PlironArtifact, CompilationError> {
         Err(CompilationError::Generic {
             reason: "this build has no LLVM compiler; kernels are compiled as CUDA C++".to_owned(),
-            backtrace: cubecl_core::backtrace::BackTrace::capture(),
+            backtrace: cubecl_environment::backtrace::BackTrace::capture(),
         })
     }
 
