@@ -114,7 +114,8 @@ def test_kill_9_again_and_again_keeps_every_acknowledged_turn(tmp_path):
                 stop.start()
                 try:
                     while True:
-                        text = f"Hello number {len(kept)}!"
+                        # The round makes a turn that was stored, but not seen, another one.
+                        text = f"Hello number {len(kept)} of round {round_}!"
                         client.chat.completions.create(
                             **question(model, text, max_tokens=4),
                             extra_body={"conversation": conversation},
