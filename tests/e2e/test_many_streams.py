@@ -9,6 +9,8 @@ from harness import command_name, eventually, forget_peak, metrics, peak_rss_byt
 
 STREAMS = 200
 VANISHING = 100
+# As many as a fast engine may have answered before the last client is gone.
+FINISHED_MAX = 10
 # Of the edge and of the engine, at any moment, for all streams together.
 MEMORY_GROWTH_BYTES_MAX = 256 << 20
 
@@ -73,8 +75,8 @@ def test_a_hundred_that_vanish_free_their_sequences(edge, key, model):
     before = totals(edge)
 
     async def vanish():
-        # Too long to end by itself before the client goes.
-        body = [question(model, n, max_tokens=400, ignore_eos=True) for n in range(VANISHING)]
+        # As long as the context allows, so that hardly one ends before its client goes.
+        body = [question(model, n, max_tokens=900, ignore_eos=True) for n in range(VANISHING)]
         clients = [Client(edge, key.secret, one) for one in body]
         await asyncio.gather(*(client.send() for client in clients))
         # Some are being answered, the others wait for their turn.
@@ -91,7 +93,8 @@ def test_a_hundred_that_vanish_free_their_sequences(edge, key, model):
     eventually(lambda: idle(edge), 3, "no sequence of a vanished client is left")
     print(f"idle {1_000 * (time.monotonic() - began):.0f} ms after the last one vanished")
     seen = totals(edge) - before
-    assert seen["cancelled"] == VANISHING, seen
+    assert seen["cancelled"] + seen["finished"] == VANISHING, seen
+    assert seen["finished"] <= FINISHED_MAX, seen
     # The engine is as good as before.
     streams = asyncio.run(all_at_once([Client(edge, key.secret, question(model))]))
     assert streams[0].is_whole()
