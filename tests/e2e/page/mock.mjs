@@ -223,7 +223,7 @@ const scripts = {
   },
   async "Too fast"(wire, { attempt }) {
     if (attempt === 1) {
-      return wire.refuse(429, "Rate limit reached for requests per minute: limit 60, used 60.", "rate_limit_exceeded", { "retry-after": "2" });
+      return wire.refuse(429, "Rate limit reached for requests per minute: limit 60, used 60.", "rate_limit_exceeded", { "retry-after": "5" });
     }
     await wire.words("Now there is room.");
     wire.finish();
