@@ -1,6 +1,9 @@
 """Keys: made, listed without their secret, revoked within five seconds."""
 
+import contextlib
+import os
 import time
+from pathlib import Path
 
 import openai
 import pytest
@@ -16,9 +19,15 @@ def test_a_secret_is_shown_once_and_stored_nowhere(edge, admin):
     listed = admin.keys(key.project)
     assert key.id in [entry["id"] for entry in listed]
     assert key.secret not in str(listed)
-    for path in edge.state.rglob("*"):
-        if path.is_file():
-            assert key.secret.encode() not in path.read_bytes(), path
+    read = 0
+    for folder, _, names in os.walk(edge.state):
+        for name in names:
+            path = Path(folder, name)
+            # The edge is at work: what was listed may be gone.
+            with contextlib.suppress(FileNotFoundError):
+                assert key.secret.encode() not in path.read_bytes(), path
+                read += 1
+    assert read > 3, "the state folder is there"
     assert key.secret not in edge.logged()
     assert key.secret not in edge.printed()
 
