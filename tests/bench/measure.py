@@ -1,7 +1,7 @@
 """Rounds of load on each server, and the table of their medians.
 
-The server under test is alone on the first core; the load generator (wrk) and the
-scripted backend share the second. What counts is the CPU time of the server's
+The server under test is alone on the first core that this process may use; the load
+generator (wrk) and the scripted backend share the second. What counts is the CPU time of the server's
 process, from the kernel; requests per second are told beside it.
 """
 
@@ -19,18 +19,30 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(os.environ.get("SKERRY_BIN_DIR", ROOT / "target" / "release"))
-SERVER_CORE, LOAD_CORE = 0, 1
+CORES = sorted(os.sched_getaffinity(0))[:2]
+START_S_MAX = 150
 CONNECTIONS = 16
 CLOCK_HZ = os.sysconf("SC_CLK_TCK")
 # Long and short streams, whose difference is the price of a chunk.
 CHUNKS_SHORT, CHUNKS_LONG = 16, 272
+# For wrk: looks at each answer's body, and tells at the end how many were not whole.
+LOOK = """
+local threads = {}
+function setup(thread) table.insert(threads, thread) end
+answers, broken = 0, 0
+function response(status, headers, body)
+  answers = answers + 1
+  if not body:find([==[%s]==], 1, true) then broken = broken + 1 end
+end
+function done()
+  print("broken answers: " .. threads[1]:get("broken") .. " of " .. threads[1]:get("answers"))
+end
+"""
 # No limit is what is measured here.
 UNLIMITED = {
     "SPIN_VARIABLE_REQUESTS_PER_MINUTE": "4000000000",
@@ -56,6 +68,8 @@ class Case:
     server: Server
     path: str = "/"
     body: dict | None = None
+    whole: str = ""
+    """What stands in every answer that is whole."""
     rounds: list[dict[str, float]] = field(default_factory=list)
 
     def median(self, figure: str) -> float:
@@ -72,39 +86,45 @@ class Bench:
         self.started: list[subprocess.Popen] = []
 
     def start(self, name: str, core: int, *options: str, env: dict[str, str] | None = None):
-        log = (self.folder / f"{name}.log").open("wb")
-        popen = subprocess.Popen(
-            ["taskset", "-c", str(core), str(BIN / name.split(":")[0]), *options],
-            stdout=subprocess.PIPE,
-            stderr=log,
-            cwd=ROOT,
-            env={**os.environ, **(env or {})},
-            text=True,
-        )
+        with self.printed(name).open("wb") as out, (self.folder / f"{name}.log").open("wb") as log:
+            popen = subprocess.Popen(
+                ["taskset", "-c", str(core), str(BIN / name.split(":")[0]), *options],
+                stdout=out,
+                stderr=log,
+                cwd=ROOT,
+                env={**os.environ, **(env or {})},
+            )
         self.started.append(popen)
         return popen
+
+    def printed(self, name: str) -> Path:
+        return self.folder / f"{name}.out"
+
+    def told(self, name: str, popen: subprocess.Popen, pattern: str) -> re.Match:
+        """What a server prints once it is up."""
+        deadline = time.monotonic() + START_S_MAX
+        while not (found := re.search(pattern, text := self.printed(name).read_text())):
+            if popen.poll() is not None or time.monotonic() > deadline:
+                sys.exit(f"{name} did not start: {text}\n{self.complaints()}")
+            time.sleep(0.05)
+        return found
 
     def printing(self, name: str, core: int) -> Server:
         """A server that prints where it listens."""
         popen = self.start(name, core)
-        line = popen.stdout.readline()
-        if not (found := re.search(r"listening on (http://\S+)", line)):
-            sys.exit(f"{name} did not start: {line}")
-        return Server(popen, found[1])
+        return Server(popen, self.told(name, popen, r"listening on (http://\S+)\n")[1])
 
     def edge(self, name: str, manifest: Path, backend: str) -> Server:
         port, state = free_port(), self.folder / f"{name}-state"
         popen = self.start(
-            f"edge:{name}", SERVER_CORE, "up", "--no-build", "--from", str(manifest),
+            f"edge:{name}", CORES[0], "up", "--no-build", "--from", str(manifest),
             "--http", f"127.0.0.1:{port}", "--listen", f"127.0.0.1:{free_port()}",
             "--operator", f"127.0.0.1:{free_port()}", "--state", str(state),
             "--backend", backend, env=UNLIMITED,
         )  # fmt: skip
         url = f"http://127.0.0.1:{port}"
-        wait_for(url, popen)
-        os.set_blocking(popen.stdout.fileno(), False)
-        time.sleep(1)
-        banner = popen.stdout.read() or ""
+        # The banner's last line: what stands before it is there as well.
+        banner = self.told(f"edge:{name}", popen, r"(?s).*Ctrl-C stops it")[0]
         key = re.search(r"\bsk-[A-Za-z0-9_-]{16,}", banner)
         return Server(popen, url, key[0] if key else "")
 
@@ -117,30 +137,44 @@ class Bench:
             except subprocess.TimeoutExpired:
                 popen.kill()
 
+    def look(self, case: Case, seconds: float) -> None:
+        """A round whose every answer is looked at: a stream that breaks is a 200 as well.
+
+        It is not measured, because the load generator is slower by it.
+        """
+        said = self.wrk(case, seconds, LOOK % case.whole if case.whole else "")
+        if case.whole and not re.search(r"broken answers: 0 of [1-9]", said):
+            sys.exit(f"{case.name}: not every answer was whole\n{said}\n{self.complaints()}")
+
     def load(self, case: Case, seconds: float) -> dict[str, float]:
-        command = ["taskset", "-c", str(LOAD_CORE), "wrk", "-t1", f"-c{CONNECTIONS}"]
+        before, began = case.server.cpu_s(), time.monotonic()
+        said = self.wrk(case, seconds)
+        wall_s, cpu_s = time.monotonic() - began, case.server.cpu_s() - before
+        requests = int(re.search(r"(\d+) requests in", said)[1])
+        return {"requests_per_s": requests / wall_s, "cpu_s_per_1000": 1_000 * cpu_s / requests}
+
+    def wrk(self, case: Case, seconds: float, script: str = "") -> str:
+        """What wrk says of a load that was answered well, as far as statuses tell."""
+        command = ["taskset", "-c", str(CORES[1]), "wrk", "-t1", f"-c{CONNECTIONS}"]
         command += [f"-d{max(1, round(seconds))}s", "--timeout", "10s"]
         if case.body is not None:
-            script = self.folder / f"{case.name.replace(' ', '-').replace(',', '')}.lua"
-            script.write_text(
-                'wrk.method = "POST"\n'
+            path = self.folder / "request.lua"
+            path.write_text(
+                f'{script}wrk.method = "POST"\n'
                 f"wrk.body = [==[{json.dumps(case.body)}]==]\n"
                 'wrk.headers["content-type"] = "application/json"\n'
                 f'wrk.headers["authorization"] = "Bearer {case.server.key}"\n'
             )
-            command += ["-s", str(script)]
-        before, began = case.server.cpu_s(), time.monotonic()
+            command += ["-s", str(path)]
         said = subprocess.run(
             [*command, case.server.url + case.path], capture_output=True, text=True, check=True
         ).stdout
-        wall_s, cpu_s = time.monotonic() - began, case.server.cpu_s() - before
         requests = int(re.search(r"(\d+) requests in", said)[1])
         failed = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
         broken = re.search(r"Socket errors: (.*)", said)
         if failed or broken or not requests:
             sys.exit(f"{case.name}: not every request was answered well\n{said}\n{self.complaints()}")
-        return {"requests_per_s": requests / wall_s, "cpu_s_per_1000": 1_000 * cpu_s / requests}
-
+        return said
 
     def complaints(self) -> str:
         """The last lines of the servers' logs that tell of something wrong."""
@@ -155,21 +189,6 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def wait_for(url: str, popen: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline:
-        if popen.poll() is not None:
-            sys.exit(f"{popen.args} ended with {popen.returncode}")
-        try:
-            urllib.request.urlopen(url, timeout=2)
-            return
-        except urllib.error.HTTPError:
-            return
-        except OSError:
-            time.sleep(0.1)
-    sys.exit(f"{url} does not answer")
-
-
 def chat(chunks: int, stream: bool) -> dict:
     content = f"[script chunks={chunks}]"
     return {
@@ -181,19 +200,20 @@ def chat(chunks: int, stream: bool) -> dict:
 
 
 def cases(bench: Bench) -> list[Case]:
-    backend = bench.printing("scripted-backend", LOAD_CORE)
-    native = bench.printing("native-hyper", SERVER_CORE)
+    backend = bench.printing("scripted-backend", CORES[1])
+    native = bench.printing("native-hyper", CORES[0])
     bare = bench.edge("bare", ROOT / "tests/bench/bare/spin.toml", backend.url)
     star = bench.edge("star", ROOT / "spin.toml", backend.url)
     if not star.key:
         sys.exit("edge printed no first key")
-    path = "/v1/chat/completions"
+    path, done = "/v1/chat/completions", "data: [DONE]"
+    short, long = chat(CHUNKS_SHORT, stream=True), chat(CHUNKS_LONG, stream=True)
     return [
         Case("native hyper", native),
         Case("bare component", bare),
-        Case("star, chat", star, path, chat(CHUNKS_SHORT, stream=False)),
-        Case(f"star, stream of {CHUNKS_SHORT}", star, path, chat(CHUNKS_SHORT, stream=True)),
-        Case(f"star, stream of {CHUNKS_LONG}", star, path, chat(CHUNKS_LONG, stream=True)),
+        Case("star, chat", star, path, chat(CHUNKS_SHORT, stream=False), '"finish_reason":"stop"'),
+        Case(f"star, stream of {CHUNKS_SHORT}", star, path, short, done),
+        Case(f"star, stream of {CHUNKS_LONG}", star, path, long, done),
     ]
 
 
@@ -239,7 +259,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=ROOT / "target" / "bench.json")
     parser.add_argument("--without-engine", action="store_true")
     options = parser.parse_args()
-    if len(os.sched_getaffinity(0)) < 2:
+    if len(CORES) < 2:
         sys.exit("two cores are needed: one for the server, one for the load")
 
     folder = Path(tempfile.mkdtemp(prefix="skerry-bench-"))
@@ -247,11 +267,13 @@ def main() -> None:
     try:
         measured = cases(bench)
         for case in measured:
-            bench.load(case, options.seconds)  # Warm.
+            bench.look(case, options.seconds)  # Which also warms it.
         for round_ in range(options.rounds):
             for case in random.sample(measured, len(measured)):
                 case.rounds.append(bench.load(case, options.seconds))
             print(f"round {round_ + 1} of {options.rounds}", file=sys.stderr)
+        for case in measured:
+            bench.look(case, options.seconds)
     finally:
         bench.stop()
         shutil.rmtree(folder, ignore_errors=True)
