@@ -1,12 +1,7 @@
 """Stored conversations: they remember, they belong to a project, they can go."""
 
-import time
-
 import openai
 import pytest
-
-# components/session: `FRESH_MS`.
-SESSION_FRESH_S = 30
 
 
 def say(client, model, conversation, text):
@@ -91,12 +86,42 @@ def test_a_deleted_conversation_is_forgotten_by_the_edge_too(client, model):
     conversation = client.conversations.create().id
     say(client, model, conversation, "Hello!")
     client.conversations.delete(conversation)
-    # The edge answers from a history that is this old at most.
-    time.sleep(SESSION_FRESH_S + 1)
     with pytest.raises(openai.NotFoundError):
         say(client, model, conversation, "Are you there?")
     with pytest.raises(openai.NotFoundError):
         client.conversations.retrieve(conversation)
+
+
+def test_items_that_were_added_are_known_to_the_model_at_once(client, model):
+    conversation = client.conversations.create().id
+    say(client, model, conversation, "Hello!")
+    items = [
+        {"type": "message", "role": "user", "content": "My name is Marta."},
+        {"type": "message", "role": "assistant", "content": "Nice to meet you, Marta!"},
+    ]
+    client.conversations.items.create(conversation, items=items)
+    assert "Marta" in say(client, model, conversation, "What is my name?")
+
+
+def test_a_reader_reads_conversations_and_calls_no_model(edge, admin, client, model):
+    conversation = client.conversations.create().id
+    reader = admin.make_key(name="reader", role="reader")
+    with edge.openai(reader.secret) as other:
+        assert other.conversations.retrieve(conversation).id == conversation
+        with pytest.raises(openai.PermissionDeniedError):
+            say(other, model, conversation, "Hello!")
+    assert texts(client, conversation) == []
+
+
+def test_more_than_a_turn_can_hold_is_refused_before_it_is_answered(client, model):
+    conversation = client.conversations.create().id
+    with pytest.raises(openai.BadRequestError) as raised:
+        client.chat.completions.create(
+            model=model,
+            messages=[{"role": "user", "content": "Hello!"}] * 101,
+            extra_body={"conversation": conversation},
+        )
+    assert raised.value.param == "messages"
 
 
 def test_an_id_that_never_was_is_not_found(client, model):

@@ -70,10 +70,11 @@ def test_kill_9_of_edge_loses_nothing_that_was_acknowledged(tmp_path):
             before = Admin(http).usage(project_ids=[project])
             conversation = client.conversations.create().id
             options = {"extra_body": {"conversation": conversation}}
-            said = [
-                client.chat.completions.create(**question(model, text, **options))
-                for text in ("Hello!", "Thank you!")
-            ]
+            said = [client.chat.completions.create(**question(model, "Hello!", **options))]
+            # The cache goes to disk every second: now it holds a history without what follows.
+            time.sleep(1.5)
+            named = question(model, "My name is Marta.", **options)
+            said.append(client.chat.completions.create(**named))
         engines = [edge.engine_pid()]
         # At once: what was acknowledged a moment ago counts.
         edge.kill()
@@ -88,9 +89,12 @@ def test_kill_9_of_edge_loses_nothing_that_was_acknowledged(tmp_path):
             assert texts == [
                 "Hello!",
                 said[0].choices[0].message.content,
-                "Thank you!",
+                "My name is Marta.",
                 said[1].choices[0].message.content,
             ]
+            asked = question(model, "What is my name?", **options)
+            said.append(client.chat.completions.create(**asked))
+            assert "Marta" in said[-1].choices[0].message.content, "the model was not told"
             expected = {
                 "input_tokens": sum(s.usage.prompt_tokens for s in said),
                 "output_tokens": sum(s.usage.completion_tokens for s in said),

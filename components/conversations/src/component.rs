@@ -2,14 +2,17 @@
 //!
 //! It converts and does IO; what is answered is decided elsewhere.
 
-use crate::routes::{Public, Route};
+use crate::routes::{Public, Route, changed};
 use crate::{routes, schema, turns};
 use bytes::Bytes;
 use records::spin::SpinDatabase;
 use regional::{Answer, ApiError, Asked, door};
 use spin_sdk::http::{FullBody, Request, Response};
 use spin_sdk::http_service;
+use spin_sdk::key_value::Store;
 
+/// The key-value store in which `session` caches histories.
+const STORE: &str = "cache";
 /// The SQLite database that the manifest grants.
 const DATABASE: &str = "conversations";
 
@@ -39,7 +42,19 @@ async fn public(
     let who = &visitor.principal;
     routes::may(who, route)?;
     let database = open().await?;
-    routes::serve(&database, who, route, asked, door::now_ms(), door::random).await
+    let answer = routes::serve(&database, who, route, asked, door::now_ms(), door::random).await?;
+    if let Some(conversation) = changed(route) {
+        forget(&turns::cached_history(&who.project_id, conversation)).await;
+    }
+    Ok(answer)
+}
+
+/// The next turn of this edge sees the change. A cache that fails is believed for 30 s, as that
+/// of another edge is.
+async fn forget(key: &str) {
+    if let Ok(store) = Store::open(STORE).await {
+        drop(store.delete(key).await);
+    }
 }
 
 async fn open() -> Result<SpinDatabase, ApiError> {

@@ -84,6 +84,18 @@ pub fn route(asked: &Asked) -> Result<Route, ApiError> {
     Ok(Route::Public(public))
 }
 
+/// The conversation whose history is another one once this is answered.
+pub fn changed(route: &Public) -> Option<&str> {
+    match route {
+        Public::Delete(id) | Public::CreateItems(id) => Some(id),
+        Public::List
+        | Public::Create
+        | Public::Get(_)
+        | Public::Update(_)
+        | Public::ListItems(_) => None,
+    }
+}
+
 /// A reader reads; owners and members write too.
 pub fn may(who: &Principal, route: &Public) -> Result<(), ApiError> {
     let reads = matches!(route, Public::List | Public::Get(_) | Public::ListItems(_));

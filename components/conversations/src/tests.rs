@@ -3,7 +3,7 @@
 //!
 //! It stands where the door stands, so it does not test who is let in.
 
-use crate::routes::{self, Route};
+use crate::routes::{self, Public, Route};
 use crate::{schema, turns};
 use futures::executor::block_on;
 use records::file::FileDatabase;
@@ -335,5 +335,23 @@ fn a_turn_of_the_edge_comes_back_as_it_went() {
     for _ in 0..2 {
         kept.ask("POST", "/internal/turns", json!({ "items": [turn] }));
         assert_eq!(kept.history(&id), turn["messages"]);
+    }
+}
+
+#[test]
+fn a_changed_history_is_forgotten_where_session_caches_it() {
+    let golden = include_str!("../../session/golden/cache-key.txt").trim();
+    assert_eq!(crate::turns::cached_history("proj_1", "conv_1"), golden);
+    let id = || "conv_1".to_owned();
+    for (route, changes) in [
+        (Public::List, false),
+        (Public::Create, false),
+        (Public::Get(id()), false),
+        (Public::Update(id()), false),
+        (Public::ListItems(id()), false),
+        (Public::Delete(id()), true),
+        (Public::CreateItems(id()), true),
+    ] {
+        assert_eq!(crate::routes::changed(&route), changes.then_some("conv_1"));
     }
 }

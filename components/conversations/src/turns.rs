@@ -67,6 +67,11 @@ struct Turn {
     messages: Vec<Message>,
 }
 
+/// Where `session` caches a history at this edge (golden/cache-key.txt there).
+pub fn cached_history(project_id: &str, conversation_id: &str) -> String {
+    format!("session/{project_id}/{conversation_id}")
+}
+
 /// `POST /internal/turns`: stores each turn once. A turn of a conversation that was deleted
 /// meanwhile is dropped.
 pub async fn apply(database: &impl Database, body: &[u8], now_ms: i64) -> Result<Answer, ApiError> {

@@ -18,6 +18,7 @@ use crate::reply::Reply;
 pub(crate) enum Kind {
     InvalidRequest,
     Authentication,
+    Permission,
     NotFound,
     RateLimit,
     Server,
@@ -29,6 +30,7 @@ impl Kind {
         match self {
             Kind::InvalidRequest | Kind::NotFound => "invalid_request_error",
             Kind::Authentication => "authentication_error",
+            Kind::Permission => "permission_error",
             Kind::RateLimit => "rate_limit_error",
             Kind::Server => "server_error",
             Kind::Overloaded => "overloaded_error",
@@ -71,6 +73,25 @@ pub(crate) struct ErrorObject {
     pub(crate) param: Option<String>,
     #[serde(default)]
     pub(crate) code: Option<serde_json::Value>,
+}
+
+impl ErrorObject {
+    /// A backend's error for the log: its kind and code, and of its words, which may quote the
+    /// prompt, no more than how many there are.
+    pub(crate) fn of_backend(&self) -> String {
+        let name = |text: &str| -> String {
+            let named = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            text.chars().take(64).filter(|c| named(*c)).collect()
+        };
+        let kind = self.kind.as_deref().map(name).unwrap_or_default();
+        let code = match &self.code {
+            Some(serde_json::Value::String(code)) => name(code),
+            Some(serde_json::Value::Number(code)) => code.to_string(),
+            _ => String::new(),
+        };
+        let length = self.message.len();
+        format!("the backend reported an error of type {kind:?}, code {code:?}, {length} bytes")
+    }
 }
 
 impl std::ops::Deref for ApiError {
@@ -146,6 +167,33 @@ impl ApiError {
         );
         error.allow = Some(allow);
         error
+    }
+
+    /// 403: the key lacks a role.
+    pub(crate) fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(
+            403,
+            Kind::Permission,
+            Some("insufficient_permissions"),
+            message,
+        )
+    }
+
+    /// A turn that was answered and could not be stored.
+    pub(crate) fn turn_not_stored(error: SessionError) -> Self {
+        match error {
+            SessionError::TooLong => {
+                let message = "The answer is too long to be stored in the conversation.";
+                Self::new(400, Kind::InvalidRequest, Some("turn_too_long"), message)
+            }
+            other => other.into(),
+        }
+    }
+
+    /// 503: the turn was answered, and its usage could not be written down: it does not count
+    /// as answered.
+    pub(crate) fn usage_not_recorded(detail: impl Into<String>) -> Self {
+        Self::unavailable("The usage ledger", detail)
     }
 
     pub(crate) fn unknown_model(model: &str) -> Self {

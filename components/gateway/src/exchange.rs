@@ -23,6 +23,7 @@ use crate::bindings::skerry::chat::types::{
 use crate::error::ApiError;
 use crate::output::{Gone, Identity, Output, StepEvent};
 use crate::platform::{Platform, Turn};
+use crate::prompt;
 use crate::relay::{Relay, RelayError};
 use crate::request::{ChatRequest, ToolChoice};
 use crate::timing::Timing;
@@ -132,7 +133,8 @@ impl<P: Platform> Exchange<P> {
         match exchange.prepare().await {
             Ok(()) => Ok(exchange),
             Err(mut error) => {
-                exchange.settle().await;
+                // The refusal is what the client is told of.
+                let _logged = exchange.settle().await;
                 error.limits.get_or_insert(exchange.admission.state);
                 Err(error)
             }
@@ -197,26 +199,24 @@ impl<P: Platform> Exchange<P> {
         Ok(())
     }
 
-    /// Masks the client's messages; the words for the user where they are refused.
+    /// Masks the whole prompt, stored history and tools with it: what was stored may be older
+    /// than today's policy, or was never screened. The words for the user where it is refused.
     async fn screen(&mut self) -> Option<String> {
-        let texts: Vec<String> = self
-            .request
-            .messages
-            .iter()
-            .map(|message| message.content.clone())
-            .collect();
-        let mut messages = std::mem::take(&mut self.request.messages);
+        self.messages.append(&mut self.request.messages);
+        let tools = &mut self.request.tools;
+        let texts = prompt::texts(&mut self.messages, tools.as_mut());
         let blocked = match self.platform.screen(&texts).await {
             Ok(screened) => {
-                for (message, text) in messages.iter_mut().zip(screened.texts) {
-                    message.content = text;
-                }
+                prompt::replace(&mut self.messages, tools.as_mut(), screened.texts);
                 None
             }
             Err(refusal) => Some(refusal.message),
         };
-        self.messages.extend(messages.iter().cloned());
-        self.request.messages = messages;
+        self.request.messages = self
+            .messages
+            .get(self.own_from..)
+            .unwrap_or_default()
+            .to_vec();
         blocked
     }
 
@@ -367,7 +367,7 @@ impl<P: Platform> Exchange<P> {
     }
 
     /// Stores the turn and settles what was used. An error here means that the
-    /// answer is not remembered, and the client is told so.
+    /// answer is not remembered or not accounted for, and the client is told so.
     pub(crate) async fn close(
         &mut self,
         result: &Result<FinishReason, Interrupt>,
@@ -383,8 +383,8 @@ impl<P: Platform> Exchange<P> {
             Err(_) => Ok(()),
         };
         self.lap("session", clock);
-        self.settle().await;
-        stored
+        let recorded = self.settle().await;
+        stored.and(recorded)
     }
 
     async fn store(&self) -> Result<(), ApiError> {
@@ -392,13 +392,14 @@ impl<P: Platform> Exchange<P> {
             return Ok(());
         };
         let own = self.messages.get(self.own_from..).unwrap_or_default();
-        Ok(self
+        let appended = self
             .platform
             .append(&self.who, conversation, &self.request_id, own)
-            .await?)
+            .await;
+        appended.map_err(ApiError::turn_not_stored)
     }
 
-    async fn settle(&mut self) {
+    async fn settle(&mut self) -> Result<(), ApiError> {
         let clock = self.platform.monotonic_ns();
         let tokens = self
             .usage
@@ -413,7 +414,7 @@ impl<P: Platform> Exchange<P> {
         }
         self.lap("rate-limit", clock);
         if self.model_calls == 0 {
-            return;
+            return Ok(());
         }
         let clock = self.platform.monotonic_ns();
         let target = self.target.as_ref();
@@ -428,13 +429,13 @@ impl<P: Platform> Exchange<P> {
             started_at_ms: self.started_unix_ms,
             duration_ms: u32::try_from(self.elapsed_ms()).unwrap_or(u32::MAX),
         };
-        if let Err(detail) = self.platform.record(&event).await {
-            crate::log::error(
-                "usage_not_recorded",
-                &format!("{}: {detail}", self.request_id),
-            );
-        }
+        let recorded = self.platform.record(&event).await;
         self.lap("billing", clock);
+        recorded.map_err(|detail| {
+            let detail = format!("{}: {detail}", self.request_id);
+            crate::log::error("usage_not_recorded", &detail);
+            ApiError::usage_not_recorded(detail)
+        })
     }
 
     fn push_answer(&mut self, content: String, tool_calls: Vec<ToolCall>) {

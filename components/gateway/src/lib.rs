@@ -17,6 +17,7 @@ mod host;
 mod routes;
 mod request;
 mod exchange;
+mod prompt;
 mod relay;
 mod backend;
 mod output;

@@ -163,10 +163,10 @@ impl<'a, P: Platform> Relay<'a, P> {
             self.done = true;
             return Ok(());
         }
-        let chunk: Chunk = serde_json::from_slice(data)
-            .map_err(|error| self.failed(format!("an event is no chunk: {error}")))?;
+        let chunk: Chunk =
+            serde_json::from_slice(data).map_err(|error| self.failed(no_chunk(&error)))?;
         if let Some(error) = chunk.error {
-            return Err(self.failed(error.message));
+            return Err(self.failed(error.of_backend()));
         }
         if let Some(usage) = chunk.usage {
             self.usage = Some(usage.into());
@@ -317,6 +317,12 @@ impl<'a, P: Platform> Relay<'a, P> {
             shown: self.first_token_ns.is_some(),
         }
     }
+}
+
+/// For the log: without the words of the event, which may be the answer's.
+fn no_chunk(error: &serde_json::Error) -> String {
+    let (kind, column) = (error.classify(), error.column());
+    format!("an event is no chunk: {kind:?} error at byte {column}")
 }
 
 fn finish_reason(name: &str) -> FinishReason {

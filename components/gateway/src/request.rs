@@ -16,6 +16,11 @@ use crate::error::ApiError;
 
 /// 4 MiB: a 128k-token prompt in any script, with room.
 pub(crate) const BODY_BYTES_MAX: usize = 4 << 20;
+/// Messages that a client may add to a stored conversation at once: with the answer and the
+/// rounds of tools they are one turn, which `session` stores whole (200 messages).
+const TURN_MESSAGES_MAX: usize = 100;
+/// Their bytes: a stored turn has 1 MiB with the answer.
+const TURN_BYTES_MAX: usize = 512 << 10;
 /// As OpenAI.
 pub(crate) const TOOLS_MAX: usize = 128;
 
@@ -62,6 +67,9 @@ impl ChatRequest {
         let include_usage = fields::stream_options(fields.remove("stream_options"), stream)?;
         let completion_tokens_max = fields::completion_tokens_max(&mut fields)?;
         let conversation = fields::conversation(fields.remove("conversation"))?;
+        if conversation.is_some() {
+            fits_a_turn(&messages)?;
+        }
         let tools = fields::tools(fields.remove("tools"))?;
         let tool_choice = fields::tool_choice(fields.remove("tool_choice"), tools.is_some())?;
         let events = fields::skerry(fields.remove("skerry"))?;
@@ -96,6 +104,24 @@ impl ChatRequest {
             .rfind(|message| message.role == MessageRole::User);
         last.map_or("", |message| message.content.as_str())
     }
+}
+
+/// What could not be stored is refused before a model is asked.
+fn fits_a_turn(messages: &[Message]) -> Result<(), ApiError> {
+    let bytes = |message: &Message| {
+        let arguments = message.tool_calls.iter().map(|call| call.arguments.len());
+        message.content.len() + arguments.sum::<usize>()
+    };
+    let fits = messages.len() <= TURN_MESSAGES_MAX
+        && messages.iter().map(bytes).sum::<usize>() <= TURN_BYTES_MAX;
+    if fits {
+        return Ok(());
+    }
+    let message = format!(
+        "With a 'conversation', 'messages' may add up to {TURN_MESSAGES_MAX} messages and \
+         {TURN_BYTES_MAX} bytes at once."
+    );
+    Err(ApiError::invalid("messages", message))
 }
 
 fn parse_object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {

@@ -2,6 +2,7 @@
 //!
 //! It does NOT know the host's types; `host.rs` converts.
 
+use crate::bindings::skerry::chat::types::{Principal, Role};
 use crate::error::ApiError;
 use crate::exchange::{Exchange, Interrupt};
 use crate::headers::limit_headers;
@@ -96,6 +97,7 @@ async fn chat<P: Platform>(
     let mut timing = Timing::default();
     let who = platform.authenticate(authorization).await?;
     timing.add("auth", platform.monotonic_ns() - started_ns);
+    may_call_models(&who)?;
 
     let clock = platform.monotonic_ns();
     let request = ChatRequest::parse(&read(body).await?)?;
@@ -157,6 +159,17 @@ fn answer_headers<P: Platform>(exchange: &Exchange<P>) -> Vec<(&'static str, Str
     headers.push(("server-timing", exchange.timing.header()));
     headers.push(("openai-processing-ms", exchange.elapsed_ms().to_string()));
     headers
+}
+
+/// Owners and members; a reader reads usage (`role` in wit/types.wit).
+fn may_call_models(who: &Principal) -> Result<(), ApiError> {
+    let calls = |role: &Role| matches!(role, Role::Owner | Role::Member);
+    if who.roles.iter().any(calls) {
+        return Ok(());
+    }
+    Err(ApiError::forbidden(
+        "This API key may read usage, and not call models.",
+    ))
 }
 
 async fn read(mut body: impl Body) -> Result<Vec<u8>, ApiError> {

@@ -15,7 +15,7 @@ pub mod queue;
 pub use delivery::{SendError, Transport};
 
 /// Bodies that wait in one queue, at most. At 100 requests a second that is a quarter of an hour
-/// without the region; the edge refuses new work then, because it could not account for it.
+/// without the region; then answers end with an error, because they could not be accounted for.
 pub const WAITING_MAX: u32 = 100_000;
 /// Refused bodies that are kept for the operator, per queue; the oldest make room.
 pub const DEAD_MAX: u32 = 10_000;

@@ -13,9 +13,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 /// How long a closed connection is read.
-const LINGER_TIME_MAX: Duration = Duration::from_millis(500);
-/// How much of it.
-const LINGER_BYTES_MAX: usize = 4 << 20;
+const LINGER_TIME_MAX: Duration = Duration::from_secs(2);
+/// How much of it: a client that writes a whole body before it reads has sent more than is
+/// taken before it sees that.
+const LINGER_BYTES_MAX: usize = 64 << 20;
 
 pub(super) struct Lingering<S> {
     inner: S,

@@ -192,3 +192,44 @@ fn sampling_is_handed_on_as_it_came() {
     let expected = json!({"temperature": 0.5, "seed": 7, "stop": ["\n"]});
     assert_eq!(Value::Object(request.sampling), expected);
 }
+
+#[test]
+fn what_could_not_be_stored_as_a_turn_is_refused_before_it_is_answered() {
+    let many = |count: usize, text: &str| {
+        let message = json!({"role": "user", "content": text});
+        json!({"model": "m", "messages": vec![message; count]})
+    };
+    for (mut body, fits) in [
+        (many(TURN_MESSAGES_MAX, "hi"), true),
+        (many(TURN_MESSAGES_MAX + 1, "hi"), false),
+        (many(1, &"x".repeat(TURN_BYTES_MAX)), true),
+        (many(1, &"x".repeat(TURN_BYTES_MAX + 1)), false),
+    ] {
+        assert!(parse(body.clone()).is_ok(), "nothing is stored");
+        body["conversation"] = json!("conv_1");
+        let parsed = parse(body);
+        assert_eq!(parsed.is_ok(), fits);
+        if let Err(error) = parsed {
+            assert_eq!(
+                (error.status, error.param.as_deref()),
+                (400, Some("messages"))
+            );
+        }
+    }
+}
+
+#[test]
+fn of_a_backends_error_no_word_is_logged() {
+    let error: crate::error::ErrorObject = serde_json::from_value(json!({
+        "message": "my prompt", "type": "server_error my", "param": null, "code": 500}))
+    .unwrap();
+    let logged = error.of_backend();
+    assert!(
+        logged.contains("server_error") && logged.contains("500"),
+        "{logged}"
+    );
+    assert!(
+        !logged.contains("prompt") && logged.contains("9 bytes"),
+        "{logged}"
+    );
+}

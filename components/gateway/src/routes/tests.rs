@@ -6,7 +6,8 @@ mod script;
 use serde_json::{Value, json};
 
 use super::*;
-use script::{Backend, Script, chunk, drive, finish, text, tool_call, usage};
+use crate::bindings::skerry::chat::types::{Message, MessageRole, ToolCall};
+use script::{Backend, Script, chunk, drive, finish, message, text, tool_call, usage};
 
 fn ask(extra: Value) -> Value {
     let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}]});
@@ -214,7 +215,7 @@ fn a_forbidden_prompt_never_reaches_a_model() {
 
 #[test]
 fn a_turn_is_stored_with_its_conversation_and_masked() {
-    let script = Script::new([hello()]);
+    let script = Script::new([hello()]).after([message(MessageRole::User, "before")]);
     let mut body = ask(json!({"conversation": "conv_1"}));
     body["messages"][0]["content"] = "I am SECRET".into();
     assert_eq!(drive(&script, body).status, 200);
@@ -329,4 +330,72 @@ fn a_body_over_the_maximum_is_413() {
         &body,
     );
     assert_eq!(reply.status, 413);
+}
+
+#[test]
+fn a_readers_key_calls_no_model() {
+    let script = Script::new([hello()]).for_a_reader();
+    let reply = drive(&script, ask(json!({"conversation": "conv_1"})));
+    assert_eq!(reply.status, 403);
+    assert_eq!(reply.json()["error"]["code"], "insufficient_permissions");
+    assert!(script.requests().is_empty() && script.stored().is_empty());
+    let models = script::send(&script, "GET", "/v1/models", Some("Bearer key"), b"");
+    assert_eq!(models.status, 200, "what is served is no secret");
+}
+
+#[test]
+fn stored_history_arguments_and_tools_are_screened_too() {
+    let called = Message {
+        tool_calls: vec![ToolCall {
+            id: "c1".into(),
+            name: "pay".into(),
+            arguments: "{\"to\":\"SECRET\"}".into(),
+        }],
+        ..message(MessageRole::Assistant, "")
+    };
+    let answered = Message {
+        tool_call_id: Some("c1".into()),
+        ..message(MessageRole::Tool, "paid SECRET")
+    };
+    let history = [message(MessageRole::User, "my SECRET"), called, answered];
+    let script = Script::new([hello()]).after(history);
+    let tools = json!([{"type": "function",
+        "function": {"name": "pay", "description": "pays SECRET"}}]);
+    let reply = drive(
+        &script,
+        ask(json!({"conversation": "conv_1", "tools": tools})),
+    );
+    assert_eq!(reply.status, 200);
+    let sent = script.requests()[0].to_string();
+    assert!(!sent.contains("SECRET"), "{sent}");
+    assert_eq!(sent.matches("[MASK]").count(), 4, "{sent}");
+    assert_eq!(script.stored(), ["hi", "Hello"], "only this turn is stored");
+}
+
+#[test]
+fn a_forbidden_word_in_the_history_is_refused() {
+    let history = [message(MessageRole::User, "FORBIDDEN")];
+    let script = Script::new([hello()]).after(history);
+    let reply = drive(&script, ask(json!({"conversation": "conv_1"})));
+    let choice = &reply.json()["choices"][0];
+    assert_eq!(choice["finish_reason"], "content_filter");
+    assert!(script.requests().is_empty());
+}
+
+#[test]
+fn an_answer_that_is_not_accounted_for_is_no_answer() {
+    let script = Script::new([hello()]).with_a_full_ledger();
+    let reply = drive(&script, ask(json!({})));
+    assert_eq!(reply.status, 503);
+    assert_eq!(
+        script.settled(),
+        [9],
+        "what was admitted is settled all the same"
+    );
+
+    let script = Script::new([hello()]).with_a_full_ledger();
+    let events = drive(&script, ask(json!({"stream": true}))).events();
+    let last: Value = serde_json::from_str(events.last().unwrap()).unwrap();
+    assert_eq!(last["error"]["code"], "service_unavailable");
+    assert!(!events.contains(&"[DONE]".to_owned()));
 }

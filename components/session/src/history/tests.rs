@@ -231,3 +231,9 @@ fn turns_are_bounded() {
     assert_eq!(appended, Err(HistoryError::TooLong));
     assert!(world.waiting.borrow().is_empty());
 }
+
+#[test]
+fn the_cached_entry_has_the_name_that_conversations_forgets() {
+    let golden = include_str!("../../golden/cache-key.txt").trim();
+    assert_eq!(key("proj_1", "conv_1"), golden);
+}

@@ -1,27 +1,52 @@
 //! A key-value store on sled, for what can be rebuilt: caches and counters.
 //!
 //! Invariant: nothing that must survive is kept here. A folder that sled cannot open is set
-//! aside and the store starts empty.
+//! aside; one that was not closed lacks the last second's writes, so that a value in it may be
+//! older than what its writer was told, and is emptied. What nobody writes for an hour goes.
 
 use super::add;
 use async_trait::async_trait;
 use edge_bindings::port::{ANSWER_BYTES_MAX, KeyValue, KeyValueError};
-use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Memory for sled's page cache.
 const CACHE_BYTES: u64 = 64 << 20;
 /// How often dirty pages go to disk; what is younger may be lost in a crash.
 const FLUSH_EVERY_MS: u64 = 1_000;
+/// How long an entry stays that nobody writes: far longer than any component believes one.
+pub(super) const AGE_MAX: Duration = Duration::from_secs(3_600);
+/// How often old entries are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
+/// Stands in the folder while the store is closed and whole.
+const CLOSED: &str = "closed";
+/// What it holds: the form of the entries (see [`Entry`]).
+const FORM: &str = "1";
 
-pub(super) struct SledStore(sled::Db);
+pub(super) struct SledStore {
+    db: sled::Db,
+    path: PathBuf,
+    sweeper: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
+}
 
 impl SledStore {
-    /// Opens the store in `path`; a corrupt one is set aside.
+    /// Opens the store in `path`; a corrupt one is set aside, one that was not closed is emptied.
     pub(super) fn open(path: &Path) -> Result<Self, String> {
-        std::fs::create_dir_all(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        match Self::try_open(path) {
-            Ok(store) => Ok(store),
+        let named = |error: std::io::Error| format!("{}: {error}", path.display());
+        let closed = path.join(CLOSED);
+        let whole = std::fs::read_to_string(&closed).is_ok_and(|form| form == FORM);
+        std::fs::create_dir_all(path).map_err(named)?;
+        if !whole && path.join("db").exists() {
+            tracing::info!(path = %path.display(), "cache was not closed: starting empty");
+            remove_files(path).map_err(named)?;
+        }
+        if whole {
+            std::fs::remove_file(&closed).map_err(named)?;
+        }
+        let db = match try_open(path) {
+            Ok(db) => db,
             Err(error) => {
                 let aside = aside(path);
                 tracing::error!(
@@ -32,26 +57,130 @@ impl SledStore {
                 );
                 std::fs::rename(path, &aside)
                     .map_err(|rename| format!("{}: {error}; {rename}", path.display()))?;
-                Self::try_open(path).map_err(|error| format!("{}: {error}", path.display()))
+                try_open(path).map_err(|error| format!("{}: {error}", path.display()))?
             }
-        }
+        };
+        let sweeper = Some(start_sweeper(db.clone()).map_err(named)?);
+        let path = path.to_owned();
+        Ok(Self { db, path, sweeper })
     }
 
-    fn try_open(path: &Path) -> Result<Self, String> {
-        // sled 0.34 reports some corruption by a panic.
-        let opened = std::panic::catch_unwind(|| {
-            sled::Config::new()
-                .path(path)
-                .cache_capacity(CACHE_BYTES)
-                .flush_every_ms(Some(FLUSH_EVERY_MS))
-                .open()
-        });
-        match opened {
-            Ok(Ok(db)) => Ok(Self(db)),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("sled panicked while opening".to_owned()),
+    fn load(&self, key: &str) -> Result<Option<sled::IVec>, KeyValueError> {
+        self.db.get(key).map_err(failed)
+    }
+
+    /// False if the entry is no longer `before`.
+    fn swap(
+        &self,
+        key: &str,
+        before: Option<sled::IVec>,
+        value: &[u8],
+    ) -> Result<bool, KeyValueError> {
+        let swapped = self
+            .db
+            .compare_and_swap(key, before, Some(entry(value, now_s())))
+            .map_err(failed)?;
+        Ok(swapped.is_ok())
+    }
+}
+
+impl Drop for SledStore {
+    fn drop(&mut self) {
+        if let Some((stop, thread)) = self.sweeper.take() {
+            drop(stop);
+            let _ended = thread.join();
+        }
+        // The mark says that everything is on disk, so it comes last.
+        let closed = self
+            .db
+            .flush()
+            .map_err(|error| error.to_string())
+            .and_then(|_| {
+                std::fs::write(self.path.join(CLOSED), FORM).map_err(|error| error.to_string())
+            });
+        if let Err(error) = closed {
+            tracing::warn!(path = %self.path.display(), error, "cache was not closed");
         }
     }
+}
+
+/// Removes what sled keeps in a folder, and nothing else: the operator named the folder.
+fn remove_files(path: &Path) -> std::io::Result<()> {
+    for file in std::fs::read_dir(path)? {
+        let file = file?;
+        let name = file.file_name();
+        let name = name.to_string_lossy();
+        if name == "blobs" {
+            std::fs::remove_dir_all(file.path())?;
+        } else if name == "db" || name == "conf" || name.starts_with("snap.") {
+            std::fs::remove_file(file.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn try_open(path: &Path) -> Result<sled::Db, String> {
+    // sled 0.34 reports some corruption by a panic.
+    let opened = std::panic::catch_unwind(|| {
+        sled::Config::new()
+            .path(path)
+            .cache_capacity(CACHE_BYTES)
+            .flush_every_ms(Some(FLUSH_EVERY_MS))
+            .open()
+    });
+    match opened {
+        Ok(opened) => opened.map_err(|error| error.to_string()),
+        Err(_) => Err("sled panicked while opening".to_owned()),
+    }
+}
+
+/// An entry: when it was written, in seconds since the Unix epoch (8 bytes, big-endian), then
+/// the value.
+fn entry(value: &[u8], written_s: u64) -> Vec<u8> {
+    let mut entry = Vec::with_capacity(WRITTEN_BYTES + value.len());
+    entry.extend_from_slice(&written_s.to_be_bytes());
+    entry.extend_from_slice(value);
+    entry
+}
+
+const WRITTEN_BYTES: usize = size_of::<u64>();
+
+fn value_of(entry: &[u8]) -> &[u8] {
+    entry.get(WRITTEN_BYTES..).unwrap_or_default()
+}
+
+fn written_s(entry: &[u8]) -> u64 {
+    let bytes = entry.first_chunk::<WRITTEN_BYTES>();
+    bytes.map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}
+
+fn now_s() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| now.as_secs())
+}
+
+fn start_sweeper(db: sled::Db) -> std::io::Result<(mpsc::Sender<()>, JoinHandle<()>)> {
+    let (stop, stopped) = mpsc::channel::<()>();
+    let run = move || {
+        while stopped.recv_timeout(SWEEP_EVERY) == Err(RecvTimeoutError::Timeout) {
+            if let Err(error) = sweep(&db, now_s()) {
+                tracing::warn!(%error, "old cache entries could not be removed");
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("cache-sweep".to_owned());
+    Ok((stop, thread.spawn(run)?))
+}
+
+/// Removes entries of more than [`AGE_MAX`]; one that is written meanwhile stays.
+fn sweep(db: &sled::Db, now_s: u64) -> Result<(), sled::Error> {
+    for pair in db.iter() {
+        let (key, entry) = pair?;
+        if now_s.saturating_sub(written_s(&entry)) > AGE_MAX.as_secs() {
+            let _kept_if_newer = db.compare_and_swap(key, Some(entry), None::<&[u8]>)?;
+        }
+    }
+    Ok(())
 }
 
 fn aside(path: &Path) -> std::path::PathBuf {
@@ -71,27 +200,28 @@ fn failed(error: sled::Error) -> KeyValueError {
 #[async_trait]
 impl KeyValue for SledStore {
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, KeyValueError> {
-        Ok(self.0.get(key).map_err(failed)?.map(|value| value.to_vec()))
+        Ok(self.load(key)?.map(|entry| value_of(&entry).to_vec()))
     }
 
     async fn set(&self, key: &str, value: Vec<u8>) -> Result<(), KeyValueError> {
-        self.0.insert(key, value).map_err(failed)?;
+        let entry = entry(&value, now_s());
+        self.db.insert(key, entry).map_err(failed)?;
         Ok(())
     }
 
     async fn delete(&self, key: &str) -> Result<(), KeyValueError> {
-        self.0.remove(key).map_err(failed)?;
+        self.db.remove(key).map_err(failed)?;
         Ok(())
     }
 
     async fn exists(&self, key: &str) -> Result<bool, KeyValueError> {
-        self.0.contains_key(key).map_err(failed)
+        self.db.contains_key(key).map_err(failed)
     }
 
     async fn keys(&self) -> Result<Vec<String>, KeyValueError> {
         let mut keys = Vec::new();
         let mut bytes = 0;
-        for key in self.0.iter().keys() {
+        for key in self.db.iter().keys() {
             let key = String::from_utf8_lossy(&key.map_err(failed)?).into_owned();
             bytes += key.len() + size_of::<String>();
             if bytes > ANSWER_BYTES_MAX {
@@ -104,15 +234,9 @@ impl KeyValue for SledStore {
 
     async fn increment(&self, key: &str, delta: i64) -> Result<i64, KeyValueError> {
         loop {
-            let stored = self.0.get(key).map_err(failed)?;
-            let sum = add(stored.as_deref(), delta)?;
-            let next = sum.to_string().into_bytes();
-            if self
-                .0
-                .compare_and_swap(key, stored, Some(next))
-                .map_err(failed)?
-                .is_ok()
-            {
+            let before = self.load(key)?;
+            let sum = add(before.as_deref().map(value_of), delta)?;
+            if self.swap(key, before, sum.to_string().as_bytes())? {
                 return Ok(sum);
             }
         }
@@ -124,19 +248,24 @@ impl KeyValue for SledStore {
         expected: Option<Vec<u8>>,
         value: Vec<u8>,
     ) -> Result<bool, KeyValueError> {
-        let swapped = self
-            .0
-            .compare_and_swap(key, expected, Some(value))
-            .map_err(failed)?;
-        Ok(swapped.is_ok())
+        loop {
+            let before = self.load(key)?;
+            if before.as_deref().map(value_of) != expected.as_deref() {
+                return Ok(false);
+            }
+            // Somebody else may have written the same value again.
+            if self.swap(key, before, &value)? {
+                return Ok(true);
+            }
+        }
     }
 
     async fn set_many(&self, pairs: Vec<(String, Vec<u8>)>) -> Result<(), KeyValueError> {
         let mut batch = sled::Batch::default();
         for (key, value) in pairs {
-            batch.insert(key.into_bytes(), value);
+            batch.insert(key.into_bytes(), entry(&value, now_s()));
         }
-        self.0.apply_batch(batch).map_err(failed)
+        self.db.apply_batch(batch).map_err(failed)
     }
 
     async fn delete_many(&self, keys: Vec<String>) -> Result<(), KeyValueError> {
@@ -144,6 +273,47 @@ impl KeyValue for SledStore {
         for key in keys {
             batch.remove(key.into_bytes());
         }
-        self.0.apply_batch(batch).map_err(failed)
+        self.db.apply_batch(batch).map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_closed_store_is_kept_and_one_that_was_not_closed_is_emptied() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache");
+        let store = SledStore::open(&path).unwrap();
+        store.set("a", b"1".to_vec()).await.unwrap();
+        drop(store);
+        let store = SledStore::open(&path).unwrap();
+        assert_eq!(store.get("a").await.unwrap(), Some(b"1".to_vec()));
+        assert!(!path.join(CLOSED).exists(), "it is open");
+        drop(store);
+        // As after `kill -9`: no mark, whatever the files hold.
+        std::fs::remove_file(path.join(CLOSED)).unwrap();
+        std::fs::write(path.join("not-sleds"), "x").unwrap();
+        let store = SledStore::open(&path).unwrap();
+        assert_eq!(store.get("a").await.unwrap(), None);
+        assert!(path.join("not-sleds").exists());
+    }
+
+    #[tokio::test]
+    async fn entries_that_nobody_writes_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SledStore::open(&folder.path().join("cache")).unwrap();
+        let age = AGE_MAX.as_secs();
+        for (key, written_s) in [("old", 1_000), ("young", 1_001)] {
+            store.db.insert(key, entry(b"x", written_s)).unwrap();
+        }
+        sweep(&store.db, 1_001 + age).unwrap();
+        assert_eq!(store.keys().await.unwrap(), ["young"]);
+        sweep(&store.db, 500).unwrap();
+        assert!(
+            store.exists("young").await.unwrap(),
+            "a clock that was put back removes nothing"
+        );
     }
 }

@@ -81,6 +81,7 @@ async fn a_corrupt_cache_is_set_aside() {
     std::fs::create_dir_all(&path).unwrap();
     std::fs::write(path.join("conf"), b"this is not sled's configuration").unwrap();
     std::fs::write(path.join("db"), vec![7; 4096]).unwrap();
+    std::fs::write(path.join("closed"), "1").unwrap();
     let store = SledStore::open(&path).unwrap();
     store.set("a", b"1".to_vec()).await.unwrap();
     let names: Vec<String> = std::fs::read_dir(folder.path())

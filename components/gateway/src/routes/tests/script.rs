@@ -17,7 +17,7 @@ use crate::bindings::skerry::chat::safety::{Refusal, Released, Screened};
 use crate::bindings::skerry::chat::session::{History, SessionError};
 use crate::bindings::skerry::chat::tools::ToolError;
 use crate::bindings::skerry::chat::types::{
-    FinishReason, Limits, Message, MessageRole, Principal, ToolCall, ToolDefinition,
+    FinishReason, Limits, Message, MessageRole, Principal, Role, ToolCall, ToolDefinition,
 };
 use crate::output::{Gone, Sink};
 use crate::platform::{Answer, Guard, Platform, Turn, Upstream};
@@ -92,6 +92,9 @@ struct Log {
     backends: VecDeque<Backend>,
     platform_tool: bool,
     leaves_after: Option<usize>,
+    reader: bool,
+    ledger_full: bool,
+    history: Vec<Message>,
     clock: u64,
     requests: Vec<Value>,
     settled: Vec<u32>,
@@ -114,6 +117,24 @@ impl Script {
 
     pub(super) fn with_platform_tool(self) -> Self {
         self.0.borrow_mut().platform_tool = true;
+        self
+    }
+
+    /// The key may read usage only.
+    pub(super) fn for_a_reader(self) -> Self {
+        self.0.borrow_mut().reader = true;
+        self
+    }
+
+    /// Usage cannot be written down.
+    pub(super) fn with_a_full_ledger(self) -> Self {
+        self.0.borrow_mut().ledger_full = true;
+        self
+    }
+
+    /// The conversation holds these messages.
+    pub(super) fn after(self, history: impl IntoIterator<Item = Message>) -> Self {
+        self.0.borrow_mut().history = history.into_iter().collect();
         self
     }
 
@@ -362,7 +383,7 @@ fn target(index: usize) -> Target {
     }
 }
 
-fn message(role: MessageRole, content: &str) -> Message {
+pub(super) fn message(role: MessageRole, content: &str) -> Message {
     Message {
         role,
         content: content.into(),
@@ -388,7 +409,11 @@ impl Platform for Script {
                 project_id: "proj_1".into(),
                 user_id: None,
                 key_id: "key_1".into(),
-                roles: Vec::new(),
+                roles: vec![if self.0.borrow().reader {
+                    Role::Reader
+                } else {
+                    Role::Member
+                }],
                 key_limits: none,
                 project_limits: none,
             })
@@ -416,7 +441,7 @@ impl Platform for Script {
     }
 
     async fn load(&self, _: &Principal, _: &str) -> Result<Vec<Message>, SessionError> {
-        Ok(vec![message(MessageRole::User, "before")])
+        Ok(self.0.borrow().history.clone())
     }
 
     async fn trim(&self, messages: &[Message], _: u32) -> Result<History, SessionError> {
@@ -499,6 +524,9 @@ impl Platform for Script {
     }
 
     async fn record(&self, event: &UsageEvent) -> Result<(), String> {
+        if self.0.borrow().ledger_full {
+            return Err("100000 items wait".into());
+        }
         let usage = event.usage;
         self.0
             .borrow_mut()
