@@ -131,6 +131,32 @@ impl Server {
             .unwrap()
     }
 
+    /// Requests that ended by themselves.
+    pub(crate) async fn finished(&self) -> f64 {
+        let mut finished = 0.0;
+        for reason in ["stop", "length", "error"] {
+            let name = format!("vllm:request_success_total{{finished_reason=\"{reason}\"}}");
+            finished += self.metric(&name).await;
+        }
+        finished
+    }
+
+    /// Waits until so many requests have ended: the cancelled ones, and the others.
+    pub(crate) async fn ends(&self, all: f64) -> (f64, f64) {
+        let began = Instant::now();
+        loop {
+            let cancelled = self.metric("skerry:requests_cancelled_total").await;
+            let finished = self.finished().await;
+            if cancelled + finished >= all {
+                assert_eq!(cancelled + finished, all, "each ends once");
+                return (cancelled, finished);
+            }
+            let waited = began.elapsed();
+            assert!(waited < Duration::from_secs(30), "{cancelled} + {finished}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Waits until a metric has a value.
     pub(crate) async fn until(&self, name: &str, value: f64) {
         let began = Instant::now();

@@ -6,7 +6,6 @@ mod harness;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -403,7 +402,8 @@ async fn a_hundred_vanishing_clients_free_their_sequences() {
             }
         }
     }
-    server.until("skerry:requests_cancelled_total", 100.0).await;
+    let (cancelled, finished) = server.ends(100.0).await;
+    assert!(cancelled >= 90.0, "{finished} ended by themselves");
     server.until("vllm:num_requests_running", 0.0).await;
     server.until("vllm:kv_cache_usage_perc", 0.0).await;
     let (status, _) = server.chat(json!({"max_tokens": 3})).await;
@@ -414,17 +414,21 @@ async fn a_hundred_vanishing_clients_free_their_sequences() {
 async fn a_client_that_gives_up_before_its_answer_frees_it_too() {
     let server = Server::start(&["--max-num-seqs", "1"]);
     let long = json!({"max_tokens": 2000, "ignore_eos": true});
-    for _ in 0..3 {
-        // The first runs, the others wait: all are given up.
-        let waiting = server.chat(long.clone());
-        assert!(
-            tokio::time::timeout(Duration::from_millis(30), waiting)
-                .await
-                .is_err()
-        );
+    let answers = futures_util::future::join_all((0..8).map(|_| server.chat(long.clone())));
+    // All are with the engine, one runs and the others wait: then all are given up.
+    let queued = async {
+        while server.metric("vllm:num_requests_waiting").await < 7.0 {
+            assert_eq!(server.finished().await, 0.0, "it ended too soon");
+        }
+    };
+    tokio::select! {
+        _ = answers => panic!("nobody gave up"),
+        () = queued => {}
     }
-    server.until("skerry:requests_cancelled_total", 3.0).await;
+    let (cancelled, finished) = server.ends(8.0).await;
+    assert!(cancelled >= 6.0, "{finished} ended by themselves");
     server.until("vllm:num_requests_waiting", 0.0).await;
+    server.until("vllm:kv_cache_usage_perc", 0.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
