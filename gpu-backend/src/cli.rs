@@ -65,7 +65,8 @@ struct ServeArgs {
     /// Threads that compute; default: all cores.
     #[arg(long)]
     threads: Option<usize>,
-    /// Longest prompt and answer together, in tokens; default: the model's own.
+    /// Longest prompt and answer together, in tokens; default: the model's own,
+    /// or as much of it as the KV cache affords.
     #[arg(long)]
     max_model_len: Option<usize>,
     /// Sequences that run at the same time.

@@ -27,7 +27,8 @@ pub struct Options {
     pub queue_max: usize,
     /// Tokens of one step.
     pub step_tokens_max: usize,
-    /// Shorter than the model's own context; absent: the model's own.
+    /// Shorter than the model's own context; absent: the model's own, or as much of it as
+    /// the cache affords.
     pub context: Option<usize>,
     /// Bytes of the KV cache.
     pub kv_cache_bytes: usize,
@@ -107,17 +108,11 @@ pub fn open(dir: &Path, options: &Options) -> Result<(Chat, JoinHandle<()>), Ope
 }
 
 fn limits(config: &ModelConfig, options: &Options) -> Result<Limits, OpenError> {
-    let context = options.context.unwrap_or(config.context);
-    if context > config.context {
-        return Err(OpenError::Context {
-            asked: context,
-            model: config.context,
-        });
-    }
+    let afforded = options.kv_cache_bytes / config.block_bytes();
+    let context = context(config, options.context, afforded)?;
     let most = options
         .sequences_max
         .saturating_mul(context.div_ceil(BLOCK_TOKENS));
-    let afforded = options.kv_cache_bytes / config.block_bytes();
     // No more than all sequences together can ever use.
     let blocks = u32::try_from(afforded.min(most)).unwrap_or(u32::MAX);
     let limits = Limits {
@@ -135,6 +130,25 @@ fn limits(config: &ModelConfig, options: &Options) -> Result<Limits, OpenError> 
         context,
         needed,
     })
+}
+
+/// Tokens that a sequence may have. A context that was asked for is taken as it is; the
+/// model's own is cut to a cache of so many blocks.
+fn context(config: &ModelConfig, asked: Option<usize>, blocks: usize) -> Result<usize, OpenError> {
+    let (model, afforded) = (config.context, blocks.saturating_mul(BLOCK_TOKENS));
+    match asked {
+        Some(asked) if asked > model => Err(OpenError::Context { asked, model }),
+        Some(asked) => Ok(asked),
+        None if (1..model).contains(&afforded) => {
+            tracing::warn!(
+                tokens = afforded,
+                model_tokens = model,
+                "the KV cache affords a shorter context than the model has"
+            );
+            Ok(afforded)
+        }
+        None => Ok(model),
+    }
 }
 
 /// A model in this process, for callers without an async runtime.
@@ -188,5 +202,60 @@ impl LocalModel {
     /// Everything else: several answers at a time, sampling, streaming.
     pub fn chat(&self) -> &Chat {
         &self.chat
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Llama-3.2-1B: 64 KiB of cache a token, so 8 GiB for its whole context.
+    fn llama_3_2_1b() -> ModelConfig {
+        ModelConfig::parse(
+            br#"{"architectures": ["LlamaForCausalLM"], "vocab_size": 128256,
+                "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16,
+                "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 64,
+                "max_position_embeddings": 131072, "tie_word_embeddings": true}"#,
+        )
+        .unwrap()
+    }
+
+    fn limits_with(kv_cache_bytes: usize, context: Option<usize>) -> Result<Limits, OpenError> {
+        let options = Options {
+            context,
+            kv_cache_bytes,
+            ..Options::default()
+        };
+        limits(&llama_3_2_1b(), &options)
+    }
+
+    #[test]
+    fn a_long_context_is_cut_to_what_the_cache_affords() {
+        let half_gib = limits_with(512 << 20, None).unwrap();
+        assert_eq!((half_gib.sequence_tokens_max, half_gib.blocks), (8192, 512));
+        assert!(half_gib.hold_one_sequence());
+        let enough = limits_with(8 << 30, None).unwrap();
+        assert_eq!(enough.sequence_tokens_max, 131_072);
+    }
+
+    #[test]
+    fn a_context_that_was_asked_for_is_held_or_refused() {
+        let short = limits_with(512 << 20, Some(4096)).unwrap();
+        assert_eq!(short.sequence_tokens_max, 4096);
+        let long = limits_with(512 << 20, Some(16_384));
+        assert!(
+            matches!(long, Err(OpenError::Cache { context: 16_384, needed, .. }) if needed == 1 << 30)
+        );
+        let longer = limits_with(512 << 20, Some(200_000));
+        assert!(matches!(
+            longer,
+            Err(OpenError::Context { model: 131_072, .. })
+        ));
+    }
+
+    #[test]
+    fn a_cache_without_a_block_is_refused() {
+        let none = limits_with(1000, None);
+        assert!(matches!(none, Err(OpenError::Cache { given: 1000, .. })));
     }
 }
