@@ -90,27 +90,31 @@ fn content(fields: &mut Fields, path: &str) -> Result<Option<String>, Invalid> {
         None => Ok(None),
         Some(Json::String(text)) => Ok(Some(text)),
         Some(Json::Array(parts)) => {
-            let mut text = String::new();
-            for (i, part) in parts.iter().enumerate() {
-                let param = format!("{param}[{i}]");
-                match (part.get("type").and_then(Json::as_str), part.get("text")) {
-                    (Some("text"), Some(Json::String(part))) => text += part,
-                    (Some("text"), _) => {
-                        return Err(invalid(param.clone(), format!("'{param}' has no text.")));
-                    }
-                    _ => {
-                        let message = format!("'{param}': only parts of type \"text\".");
-                        return Err(unsupported(&param, message));
-                    }
-                }
-            }
-            Ok(Some(text))
+            let texts = parts
+                .into_iter()
+                .enumerate()
+                .map(|(i, part)| text_part(&format!("{param}[{i}]"), part));
+            Ok(Some(texts.collect::<Result<String, _>>()?))
         }
         Some(_) => Err(invalid(
             param.clone(),
             format!("'{param}' must be a string or a list of parts."),
         )),
     }
+}
+
+fn text_part(path: &str, value: Json) -> Result<String, Invalid> {
+    let Json::Object(object) = value else {
+        return Err(invalid(path, format!("'{path}' must be an object.")));
+    };
+    let mut fields = Fields::inside(path, object);
+    if fields.string("type")?.as_deref() != Some("text") {
+        let message = format!("'{path}': only parts of type \"text\".");
+        return Err(unsupported(path, message));
+    }
+    let text = fields.string("text")?;
+    fields.finish()?;
+    text.ok_or_else(|| invalid(path, format!("'{path}' has no text.")))
 }
 
 fn calls(fields: &mut Fields, path: &str) -> Result<Vec<PastCall>, Invalid> {
@@ -127,32 +131,39 @@ fn call(path: &str, value: Json) -> Result<PastCall, Invalid> {
         let param = format!("{path}.{what}");
         invalid(param.clone(), format!("'{param}' is missing or malformed."))
     };
-    let text = |what: &str, v: Option<&Json>| {
-        v.and_then(Json::as_str)
-            .map(str::to_owned)
-            .ok_or_else(|| bad(what))
+    let Json::Object(object) = value else {
+        return Err(invalid(path, format!("'{path}' must be an object.")));
     };
-    if value
-        .get("type")
-        .and_then(Json::as_str)
+    let mut fields = Fields::inside(path, object);
+    if fields
+        .string("type")?
         .is_some_and(|kind| kind != "function")
     {
         return Err(bad("type"));
     }
-    let function = value.get("function").ok_or_else(|| bad("function"))?;
-    let arguments = text("function.arguments", function.get("arguments"))?;
-    let arguments = if arguments.trim().is_empty() {
-        "{}"
-    } else {
-        &arguments
+    let id = fields.string("id")?.ok_or_else(|| bad("id"))?;
+    let Some(Json::Object(function)) = fields.take("function") else {
+        return Err(bad("function"));
+    };
+    fields.finish()?;
+    let mut function = Fields::inside(&format!("{path}.function"), function);
+    let name = function
+        .string("name")?
+        .ok_or_else(|| bad("function.name"))?;
+    let arguments = function.string("arguments")?;
+    function.finish()?;
+    let arguments = arguments.ok_or_else(|| bad("function.arguments"))?;
+    let arguments = match arguments.trim() {
+        "" => "{}",
+        some => some,
     };
     let arguments: Map<String, Json> =
         serde_json::from_str(arguments).map_err(|_| bad("function.arguments"))?;
     Ok(PastCall {
-        id: text("id", value.get("id"))?,
+        id,
         kind: "function",
         function: PastFunction {
-            name: text("function.name", function.get("name"))?,
+            name,
             arguments: Json::Object(arguments),
         },
     })

@@ -133,6 +133,39 @@ fn what_is_not_supported_is_refused_by_name() {
 }
 
 #[test]
+fn what_stands_inside_a_message_is_refused_by_name_too() {
+    let part = json!({"type": "text", "text": "a", "cache_control": {}});
+    refused(
+        json!({"messages": [{"role": "user", "content": [part]}]}),
+        "messages[0].content[0].cache_control",
+        "unsupported_parameter",
+    );
+    for (call, name) in [
+        (json!({"index": 0}), "index"),
+        (
+            json!({"function": {"name": "f", "arguments": "{}", "strict": true}}),
+            "function.strict",
+        ),
+    ] {
+        let mut whole = json!({"id": "c", "type": "function",
+            "function": {"name": "f", "arguments": "{}"}});
+        for (key, value) in call.as_object().unwrap() {
+            whole[key] = value.clone();
+        }
+        refused(
+            json!({"messages": [{"role": "assistant", "tool_calls": [whole]}]}),
+            &format!("messages[0].tool_calls[0].{name}"),
+            "unsupported_parameter",
+        );
+    }
+    refused(
+        json!({"messages": [{"role": "user", "content": ["a"]}]}),
+        "messages[0].content[0]",
+        "invalid_value",
+    );
+}
+
+#[test]
 fn malformed_and_out_of_range_values_are_refused_by_name() {
     for (name, value) in [
         ("temperature", json!(2.5)),
