@@ -26,7 +26,8 @@ pub struct ChatRequest {
     pub tools: Vec<Json>,
     /// Look for tool calls in the answer.
     pub parse_tools: bool,
-    /// Absent: up to the end of the context.
+    /// Absent: as many as the model's `generation_config.json` says, or else up to the
+    /// end of the context.
     pub tokens_max: Option<usize>,
     pub stop: Vec<String>,
     pub stop_token_ids: Vec<u32>,
@@ -86,6 +87,8 @@ struct GenerationConfig {
     top_k: Option<usize>,
     min_p: Option<f32>,
     repetition_penalty: Option<f32>,
+    /// Tokens of an answer whose length the caller leaves open.
+    max_new_tokens: Option<usize>,
     eos_token_id: Option<OneOrMany>,
 }
 
@@ -204,7 +207,8 @@ impl Chat {
             });
         }
         let room = context - prompt_tokens;
-        let tokens_max = request.tokens_max.unwrap_or(room);
+        let open = self.text.generation.max_new_tokens.unwrap_or(room);
+        let tokens_max = request.tokens_max.unwrap_or(open.max(1).min(room));
         if tokens_max > room {
             let prompt = prompt_tokens;
             return Err(ChatError::AnswerTooLong {

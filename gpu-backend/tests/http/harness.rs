@@ -39,10 +39,16 @@ impl Drop for Server {
 
 impl Server {
     pub(crate) fn start(options: &[&str]) -> Self {
+        Self::start_with(|_| (), options)
+    }
+
+    /// With further files in the model's directory.
+    pub(crate) fn start_with(files: impl FnOnce(&Path), options: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let model = dir.path().join("tiny");
         std::fs::create_dir(&model).unwrap();
         write_model(&model);
+        files(&model);
         let mut child = command()
             .args([
                 "serve",

@@ -6,6 +6,7 @@ mod harness;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -178,6 +179,24 @@ async fn stop_strings_stop_tokens_and_bias_do_what_they_say() {
         ),
         (&json!("stop"), &json!(""))
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_models_own_length_bounds_an_answer_that_is_left_open() {
+    let files = |dir: &Path| {
+        let config = json!({"max_new_tokens": 7, "do_sample": false});
+        std::fs::write(dir.join("generation_config.json"), config.to_string()).unwrap();
+    };
+    let server = Server::start_with(files, &[]);
+    for (fields, tokens) in [
+        (json!({"ignore_eos": true}), 7),
+        (json!({"ignore_eos": true, "max_tokens": 20}), 20),
+        (json!({"ignore_eos": true, "max_tokens": 3}), 3),
+    ] {
+        let (_, answer) = server.chat(fields).await;
+        assert_eq!(answer["usage"]["completion_tokens"], tokens, "{answer}");
+        assert_eq!(answer["choices"][0]["finish_reason"], "length");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
