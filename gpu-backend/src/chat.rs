@@ -3,6 +3,8 @@
 //! round it; `local.rs` calls it in process.
 //! Knows no HTTP and no wire type.
 
+mod defuse;
+
 pub mod answer;
 mod stop;
 
@@ -188,8 +190,11 @@ impl Chat {
     /// # Errors
     /// The template refuses the messages, or a file of the model is at fault.
     pub fn prompt(&self, request: &ChatRequest) -> Result<Vec<u32>, ChatError> {
-        let messages: Vec<Message> = request.messages.iter().map(|m| self.defuse(m)).collect();
-        let text = self.text.template.render(&messages, &request.tools)?;
+        let (messages, tools) = self
+            .text
+            .tokenizer
+            .defused(&request.messages, &request.tools);
+        let text = self.text.template.render(&messages, &tools)?;
         Ok(self.text.tokenizer.encode(&text)?)
     }
 
@@ -258,16 +263,6 @@ impl Chat {
             logit_bias: asked.logit_bias,
             seed: asked.seed.unwrap_or_else(rand::random),
             logprobs: asked.logprobs,
-        }
-    }
-
-    /// The message with no special token written out in what a client sent.
-    fn defuse(&self, message: &Message) -> Message {
-        let defuse = |text: &str| self.text.tokenizer.defuse(text).into_owned();
-        Message {
-            content: defuse(&message.content),
-            name: message.name.as_deref().map(defuse),
-            ..message.clone()
         }
     }
 }
