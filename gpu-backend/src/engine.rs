@@ -10,6 +10,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -164,8 +165,14 @@ impl Engine {
             .map(|(id, _)| *id)
             .collect();
         for id in gone {
-            self.remove(id);
-            self.metrics.cancelled.inc();
+            match self.remove(id) {
+                Some(sequence) if sequence.job.stopped.load(Ordering::Acquire) => {
+                    self.metrics.finished("stop");
+                }
+                _ => {
+                    self.metrics.cancelled.inc();
+                }
+            }
         }
     }
 

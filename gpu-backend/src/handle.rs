@@ -1,6 +1,7 @@
 //! The way to the engine's thread: submit a prompt of token ids, receive token ids.
 //!
 //! Invariant: dropping a [`Generation`] cancels it; the engine sees that at its next step.
+//! One that is [stopped](Generation::stop) ends there too, and counts as finished.
 //! Invariant: no channel is unbounded: requests are counted by permits, and a
 //! generation's channel holds as many events as it can ever produce.
 //! Knows neither text nor HTTP.
@@ -54,6 +55,8 @@ pub(crate) struct Job {
     pub(crate) request: Generate,
     pub(crate) events: mpsc::Sender<Event>,
     pub(crate) arrived: Instant,
+    /// Set before the other end goes: the caller has all it wants.
+    pub(crate) stopped: Arc<AtomicBool>,
     /// Given back when the engine forgets the sequence.
     pub(crate) _permit: OwnedSemaphorePermit,
 }
@@ -82,6 +85,7 @@ pub struct Handle {
 #[derive(Debug)]
 pub struct Generation {
     events: mpsc::Receiver<Event>,
+    stopped: Arc<AtomicBool>,
 }
 
 impl Handle {
@@ -113,14 +117,19 @@ impl Handle {
         };
         // Each token is one event, and the end is one more.
         let (events, receiver) = mpsc::channel(request.tokens_max + 1);
+        let stopped = Arc::new(AtomicBool::new(false));
         let job = Job {
             request,
             events,
             arrived: Instant::now(),
+            stopped: stopped.clone(),
             _permit: permit,
         };
         match self.jobs.try_send(job) {
-            Ok(()) => Ok(Generation { events: receiver }),
+            Ok(()) => Ok(Generation {
+                events: receiver,
+                stopped,
+            }),
             Err(mpsc::error::TrySendError::Full(_)) => Err(Rejected::QueueFull),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(Rejected::Dead),
         }
@@ -154,5 +163,11 @@ impl Generation {
     /// As [`Self::next`], for a thread outside the async runtime.
     pub fn next_blocking(&mut self) -> Option<Event> {
         self.events.blocking_recv()
+    }
+
+    /// Ends it where it is: the answer is complete. What the engine has ended itself
+    /// stays as it ended.
+    pub fn stop(self) {
+        self.stopped.store(true, Ordering::Release);
     }
 }

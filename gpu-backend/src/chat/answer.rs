@@ -173,7 +173,7 @@ impl Answer {
         self.usage.completion_tokens += 1;
         let (mut pieces, stopped) = self.text.push(sampled.token);
         if stopped {
-            // The engine goes no further: dropping its generation cancels it.
+            // The engine goes no further: the end stops its generation.
             pieces.extend(self.text.finish_tools());
             return self.end(pieces, Finish::Stop);
         }
@@ -196,7 +196,9 @@ impl Answer {
     }
 
     fn end(&mut self, pieces: Vec<Piece>, finish: Finish) -> Part {
-        self.generation = None;
+        if let Some(generation) = self.generation.take() {
+            generation.stop();
+        }
         let finish = match finish {
             Finish::Stop if self.text.called => Finish::ToolCalls,
             other => other,

@@ -147,7 +147,9 @@ async fn stop_strings_stop_tokens_and_bias_do_what_they_say() {
     let (_, biased) = server.chat(with(json!({"logit_bias": {"97": 100}}))).await;
     assert_eq!(biased["choices"][0]["message"]["content"], "a".repeat(30));
     let (_, stopped) = server
-        .chat(with(json!({"logit_bias": {"97": 100}, "stop": ["aaa"]})))
+        .chat(with(
+            json!({"logit_bias": {"97": 100}, "stop": ["aaa"], "max_tokens": 2000}),
+        ))
         .await;
     assert_eq!(stopped["choices"][0]["message"]["content"], "");
     assert_eq!(
@@ -157,6 +159,10 @@ async fn stop_strings_stop_tokens_and_bias_do_what_they_say() {
         ),
         (&json!("stop"), &json!(3))
     );
+    // It was complete, so it counts as finished and not as cancelled.
+    let stops = "vllm:request_success_total{finished_reason=\"stop\"}";
+    server.until(stops, 1.0).await;
+    assert_eq!(server.metric("skerry:requests_cancelled_total").await, 0.0);
     let (_, ended) = server
         .chat(with(
             json!({"logit_bias": {"97": 100}, "stop_token_ids": [97]}),
