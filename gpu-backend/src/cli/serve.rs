@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use gpu_backend::chat::Chat;
+use gpu_backend::hub::Fetching;
 use gpu_backend::local::{self, OpenError, Options};
 use gpu_backend::server::{self, Service};
 use tokio::net::TcpListener;
@@ -130,12 +131,26 @@ fn directory(args: &ServeArgs) -> Result<PathBuf, Exit> {
         let message = format!("--model: {}: no such directory", path.display());
         return Err(Exit::Configuration(message));
     }
-    gpu_backend::hub::fetch(&args.model).map_err(|error| {
+    gpu_backend::hub::fetch(&args.model, &tell).map_err(|error| {
         Exit::Configuration(format!(
             "--model: {} is no directory here, and {error}",
             args.model
         ))
     })
+}
+
+/// In the log for the operator, and on stdout for a supervisor, which waits as long as
+/// there are lines.
+fn tell(step: Fetching<'_>) {
+    let Fetching {
+        file,
+        bytes,
+        bytes_of,
+    } = step;
+    tracing::info!(file, bytes, bytes_of, "fetching");
+    let line = format!("fetching {file}: {bytes} of {bytes_of} bytes");
+    // A supervisor that is gone is noticed when the server says that it listens.
+    let _ = print_line(&line);
 }
 
 fn served_name(args: &ServeArgs, dir: &Path) -> Result<String, Exit> {

@@ -27,6 +27,8 @@ pub(crate) struct Server {
     pub(crate) child: Child,
     pub(crate) url: String,
     pub(crate) client: Client<HttpConnector, Full<Bytes>>,
+    /// Its lines on stdout before it listened.
+    pub(crate) said: Vec<String>,
     _dir: tempfile::TempDir,
 }
 
@@ -49,36 +51,36 @@ impl Server {
         std::fs::create_dir(&model).unwrap();
         write_model(&model);
         files(&model);
-        let mut child = command()
-            .args([
-                "serve",
-                "--listen",
-                "127.0.0.1:0",
-                "--threads",
-                "2",
-                "--model",
-            ])
-            .arg(&model)
-            .args(options)
+        let mut serve = command();
+        serve.arg("serve").arg("--model").arg(&model).args(options);
+        Self::spawn(serve, dir)
+    }
+
+    /// Runs `gpu-backend serve` on a port of its own until it listens.
+    pub(crate) fn spawn(mut serve: Command, dir: tempfile::TempDir) -> Self {
+        let mut child = serve
+            .args(["--listen", "127.0.0.1:0", "--threads", "2"])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let url = line
-            .trim()
-            .strip_prefix("listening on ")
-            .unwrap_or_default()
-            .to_owned();
-        assert!(url.starts_with("http://127.0.0.1:"), "{line}");
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut said = Vec::new();
+        let url = loop {
+            let line = lines.next().unwrap_or_else(|| panic!("it said {said:?}"));
+            let line = line.unwrap();
+            match line.strip_prefix("listening on ") {
+                Some(url) => break url.to_owned(),
+                None => said.push(line),
+            }
+        };
+        assert!(url.starts_with("http://127.0.0.1:"), "{url}");
         let client = Client::builder(TokioExecutor::new()).build_http();
         Self {
             child,
             url,
             client,
+            said,
             _dir: dir,
         }
     }

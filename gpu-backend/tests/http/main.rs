@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "test helpers")]
 
 mod harness;
+mod hub;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
