@@ -57,6 +57,11 @@ impl Score {
     pub fn share(&self) -> f64 {
         self.right as f64 / self.asked.max(1) as f64
     }
+
+    /// Whether it is one of the five and misses the target.
+    pub fn is_below(&self) -> bool {
+        self.counted && self.share() < TARGET
+    }
 }
 
 /// Asks everything.

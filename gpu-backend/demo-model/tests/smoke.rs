@@ -1,6 +1,6 @@
 //! A short training of a tiny network: the loss falls, the exported folder loads again and its
 //! logits agree with the trainer's, and the fused kernels agree with burn's own operations. It
-//! does not judge the bundled model; `demo-model eval` does.
+//! does not judge the bundled model; `shipped.rs` does.
 #![expect(clippy::expect_used, reason = "a test's helper may panic")]
 
 use std::sync::Arc;
