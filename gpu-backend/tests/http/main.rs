@@ -189,6 +189,38 @@ async fn stop_strings_stop_tokens_and_bias_do_what_they_say() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_long_context_is_cut_to_what_the_cache_affords_unless_it_was_asked_for() {
+    let long = |dir: &Path| {
+        let path = dir.join("config.json");
+        let mut config: Json = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        config["max_position_embeddings"] = json!(131_072);
+        std::fs::write(path, config.to_string()).unwrap();
+    };
+    let server = Server::start_with(long, &["--kv-cache-mib", "1"]);
+    let (_, models) = server.get("/v1/models").await;
+    let models: Json = serde_json::from_str(&models).unwrap();
+    let afforded = models["data"][0]["max_model_len"].as_u64().unwrap();
+    // A token takes 256 bytes of cache, and some more for its alignment.
+    assert!((2048..=4096).contains(&afforded), "{afforded}");
+    let (status, _) = server.chat(json!({"max_tokens": 3})).await;
+    assert_eq!(status, StatusCode::OK);
+
+    let dir = tempfile::tempdir().unwrap();
+    harness::write_model(dir.path());
+    long(dir.path());
+    let longer = (afforded + 1).to_string();
+    let asked = command()
+        .args(["serve", "--kv-cache-mib", "1", "--max-model-len", &longer])
+        .arg("--model")
+        .arg(dir.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&asked.stderr).into_owned();
+    assert_eq!(asked.status.code(), Some(64), "{said}");
+    assert!(said.contains("--kv-cache-mib"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_models_own_length_bounds_an_answer_that_is_left_open() {
     let files = |dir: &Path| {
         let config = json!({"max_new_tokens": 7, "do_sample": false});
