@@ -36,14 +36,17 @@ const LISTENING: &str = "listening on ";
 pub(crate) struct BackendCommand {
     pub(crate) program: PathBuf,
     pub(crate) model: PathBuf,
+    /// The name under which the model is served.
+    pub(crate) model_name: String,
     pub(crate) silence_max: Duration,
 }
 
 impl BackendCommand {
-    pub(crate) fn new(program: PathBuf, model: &Path) -> Self {
+    pub(crate) fn new(program: PathBuf, model: &Path, model_name: String) -> Self {
         Self {
             program,
             model: model.to_owned(),
+            model_name,
             silence_max: START_SILENCE_MAX,
         }
     }
@@ -53,6 +56,8 @@ impl BackendCommand {
 pub(crate) struct Backend {
     /// Where the backend listens, for all its restarts.
     pub(crate) url: String,
+    /// What its model is called.
+    pub(crate) model_name: String,
     stop: Arc<AtomicBool>,
     up: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -63,6 +68,7 @@ impl Backend {
     pub(crate) fn start(command: BackendCommand, metrics: Arc<Metrics>) -> Result<Self, String> {
         let stop = Arc::new(AtomicBool::new(false));
         let up = Arc::new(AtomicBool::new(false));
+        let model_name = command.model_name.clone();
         let (started, listening) = mpsc::channel();
         let supervisor = Supervisor {
             command,
@@ -80,6 +86,7 @@ impl Backend {
             .unwrap_or_else(|_| Err("the supervisor ended".to_owned()))?;
         Ok(Self {
             url,
+            model_name,
             stop,
             up,
             thread: Mutex::new(Some(thread)),
@@ -193,6 +200,7 @@ impl Supervisor {
             .arg("--model")
             .arg(&self.command.model)
             .args(["--listen", &self.address])
+            .args(["--served-model-name", &self.command.model_name])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             // Ctrl-C in the terminal is for this process, which drains first.

@@ -120,7 +120,6 @@ pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
         certificate,
         backend,
         metrics: Arc::clone(&metrics),
-        model,
     };
     let settings = Settings {
         state,
@@ -158,6 +157,21 @@ fn is_hub_name(model: &Path) -> bool {
     };
     let parts = model.to_str().and_then(|name| name.split_once('/'));
     parts.is_some_and(|(owner, name)| word(owner) && word(name))
+}
+
+/// What clients call the model: by its name on the hub, or its folder's.
+fn model_name(model: &Path) -> Result<String, Failure> {
+    let failed = |problem: String| {
+        let problem = format!("--model {}: {problem}", model.display());
+        Failure::Config(problem)
+    };
+    if !model.is_dir() {
+        return Ok(model.display().to_string());
+    }
+    let whole = model.canonicalize().map_err(|e| failed(e.to_string()))?;
+    let name = whole.file_name().map(|name| name.to_string_lossy());
+    name.map(std::borrow::Cow::into_owned)
+        .ok_or_else(|| failed("the folder has no name".to_owned()))
 }
 
 /// Makes the state folder and takes it for this process alone.
@@ -240,8 +254,9 @@ fn start_backend(
             "there is no model: give one by --model ({BUNDLED_MODEL} is absent)"
         ))
     })?;
+    let name = model_name(model)?;
     say(&format!("Starting the backend with {}", model.display()));
-    let command = BackendCommand::new(program, model);
+    let command = BackendCommand::new(program, model, name);
     let backend = Backend::start(command, Arc::clone(metrics)).map_err(Failure::Run)?;
     Ok(Some(Arc::new(backend)))
 }
@@ -253,7 +268,6 @@ struct Running {
     certificate: Option<(CertificateFiles, TlsAcceptor)>,
     backend: Option<Arc<Backend>>,
     metrics: Arc<Metrics>,
-    model: Option<PathBuf>,
 }
 
 impl Running {
@@ -272,10 +286,7 @@ impl Running {
         banner.api_key = ticks::first_run(&app, &self.manifest)
             .await
             .map_err(Failure::Run)?;
-        banner.model = self
-            .model
-            .as_ref()
-            .and_then(|m| Some(m.file_name()?.to_str()?.to_owned()));
+        banner.model = self.backend.as_ref().map(|b| b.model_name.clone());
         let ticks = ticks::start(&app, &self.manifest);
         banner.say();
         self.until_told(&front).await;

@@ -17,6 +17,7 @@ pub(crate) struct Banner {
     pub(crate) operator: Option<SocketAddr>,
     pub(crate) certificate: Option<PathBuf>,
     pub(crate) api_key: Option<String>,
+    /// Absent where an engine that runs already knows the name.
     pub(crate) model: Option<String>,
 }
 
@@ -72,6 +73,9 @@ impl Banner {
             lines.push(String::new());
             lines.push("Try it:".to_owned());
             lines.push(self.curl(base));
+            if self.model.is_none() {
+                lines.push(format!("  with one of {base}/v1/models for MODEL"));
+            }
         }
         lines.push(String::new());
         lines.push("Ctrl-C stops it.".to_owned());
@@ -92,11 +96,12 @@ impl Banner {
             _ => String::new(),
         };
         let key = self.api_key.as_deref().unwrap_or("$SKERRY_API_KEY");
-        let model = self.model.as_deref().unwrap_or("skerry-demo");
+        let model = serde_json::json!(self.model.as_deref().unwrap_or("MODEL"));
+        let model = model.to_string().replace('\'', r"'\''");
         format!(
             "  curl -N{certificate} {base}{CHAT_ROUTE} \\\n    \
              -H \"Authorization: Bearer {key}\" -H \"Content-Type: application/json\" \\\n    \
-             -d '{{\"model\":\"{model}\",\"stream\":true,\
+             -d '{{\"model\":{model},\"stream\":true,\
              \"messages\":[{{\"role\":\"user\",\"content\":\"Hello!\"}}]}}'"
         )
     }
@@ -127,6 +132,7 @@ fn named(address: SocketAddr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::process::Command;
 
     #[test]
     fn the_curl_line_can_be_pasted() {
@@ -156,5 +162,30 @@ mod tests {
         let body: serde_json::Value = serde_json::from_str(json).unwrap();
         assert_eq!(body["messages"][0]["role"], "user");
         assert_eq!(text.matches("sk-first").count(), 2);
+    }
+
+    /// The model that a shell sends when the line is pasted.
+    fn pasted_model(banner: &Banner) -> String {
+        let line = banner.curl("https://localhost:8443");
+        let script = format!("curl() {{ shift $(($# - 1)); printf %s \"$1\"; }}; {line}");
+        let sent = Command::new("sh").args(["-c", &script]).output().unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&sent.stdout).unwrap();
+        body["model"].as_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn the_curl_line_names_the_model_whatever_it_is_called() {
+        let text = "spin_manifest_version = 2\n[application]\nname = \"chat\"\n";
+        let manifest = Manifest::parse(text, Path::new(".")).unwrap();
+        let mut banner = Banner::new(&manifest, Path::new("/state"));
+        for name in [
+            "HuggingFaceTB/SmolLM2-135M-Instruct",
+            "Anna's \"own\" $HOME",
+        ] {
+            banner.model = Some(name.to_owned());
+            assert_eq!(pasted_model(&banner), name);
+        }
+        banner.model = None;
+        assert_eq!(pasted_model(&banner), "MODEL");
     }
 }
