@@ -7,11 +7,15 @@ pub mod answer;
 mod stop;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value as Json;
 
 use crate::chat_template::{ChatTemplate, Message, TemplateError};
+use crate::constraint::Constraint;
+use crate::constraint::compiler::{CompileError, Compiler};
+use crate::constraint::grammar::Form;
 use crate::handle::{Generate, Handle, Rejected};
 use crate::model::config::{ModelConfig, OneOrMany};
 use crate::sampler::SamplingParams;
@@ -32,6 +36,17 @@ pub struct ChatRequest {
     pub stop_token_ids: Vec<u32>,
     pub ignore_eos: bool,
     pub sampling: Sampling,
+    /// What the answer's text must be.
+    pub form: Option<AskedForm>,
+    /// The form, compiled: [`Chat::constrain`] puts it here.
+    pub constraint: Option<Constraint>,
+}
+
+/// A form of the answer, and the field that asked for it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AskedForm {
+    pub field: String,
+    pub form: Form,
 }
 
 /// Sampling as asked for; what is absent comes from the model's `generation_config.json`.
@@ -72,6 +87,8 @@ pub enum ChatError {
         tokens_max: usize,
         context: usize,
     },
+    #[error("'{field}' cannot be honoured: {error}")]
+    Form { field: String, error: CompileError },
     #[error(transparent)]
     Rejected(#[from] Rejected),
 }
@@ -93,6 +110,7 @@ struct GenerationConfig {
 #[derive(Debug)]
 pub struct Chat {
     text: TextSide,
+    compiler: Arc<Compiler>,
     handle: Handle,
     /// Longest prompt and answer together, in tokens.
     context: usize,
@@ -160,8 +178,10 @@ impl TextSide {
 impl Chat {
     /// `context` is the engine's limit on one sequence.
     pub fn new(text: TextSide, handle: Handle, context: usize, vocab: usize) -> Self {
+        let compiler = Compiler::new(text.tokenizer.clone(), vocab, text.eos.clone());
         Self {
             text,
+            compiler: Arc::new(compiler),
             handle,
             context,
             vocab,
@@ -190,7 +210,31 @@ impl Chat {
         Ok(self.text.tokenizer.encode(&text)?)
     }
 
-    /// Starts to answer a chat.
+    /// Compiles what the request holds its answer to, on a thread of its own.
+    ///
+    /// # Errors
+    /// Names the field whose form is malformed, unsupported or too large.
+    pub async fn constrain(&self, request: &mut ChatRequest) -> Result<(), ChatError> {
+        if let Some(AskedForm { field, form }) = request.form.clone() {
+            let made = self.compiler.compile(form).await;
+            request.constraint = Some(made.map_err(|error| ChatError::Form { field, error })?);
+        }
+        Ok(())
+    }
+
+    /// As [`Self::constrain`], on the caller's thread.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn constrain_blocking(&self, request: &mut ChatRequest) -> Result<(), ChatError> {
+        if let Some(AskedForm { field, form }) = request.form.clone() {
+            let made = self.compiler.compile_blocking(&form);
+            request.constraint = Some(made.map_err(|error| ChatError::Form { field, error })?);
+        }
+        Ok(())
+    }
+
+    /// Starts to answer a chat; [`Self::constrain`] comes first.
     ///
     /// # Errors
     /// As [`Self::prompt`]; or the context is too short, or the engine takes no more.
@@ -223,6 +267,7 @@ impl Chat {
             tokens_max,
             stop_tokens,
             sampling,
+            constraint: request.constraint,
         })?;
         let tokenizer = self.text.tokenizer.clone();
         Ok(Answer::new(

@@ -20,7 +20,7 @@ use crate::handle::{Ended, Event, Handle, Job};
 use crate::metrics::Metrics;
 use crate::model::Model;
 use crate::runner::{Logits, Runner};
-use crate::sampler::{NotFinite, Sampled, Sampler};
+use crate::sampler::{SampleError, Sampled, Sampler};
 use crate::scheduler::{Limits, Plan, Scheduler, SequenceId};
 
 /// The engine's limits.
@@ -132,7 +132,7 @@ impl Engine {
         true
     }
 
-    fn add(&mut self, job: Job) {
+    fn add(&mut self, mut job: Job) {
         let id = SequenceId(self.next_id);
         self.next_id += 1;
         let tokens = job.request.prompt.clone();
@@ -144,7 +144,8 @@ impl Engine {
             let _ = job.events.try_send(Event::Failed { message });
             return self.metrics.finished("error");
         }
-        let sampler = Sampler::new(job.request.sampling.clone(), &tokens);
+        let constraint = job.request.constraint.take();
+        let sampler = Sampler::new(job.request.sampling.clone(), constraint, &tokens);
         self.sequences.insert(
             id,
             Sequence {
@@ -174,7 +175,7 @@ impl Engine {
         self.sequences.remove(&id)
     }
 
-    fn publish(&mut self, sampled: Vec<(SequenceId, Result<Sampled, NotFinite>)>) {
+    fn publish(&mut self, sampled: Vec<(SequenceId, Result<Sampled, SampleError>)>) {
         for (id, result) in sampled {
             let outcome = match (result, self.sequences.get_mut(&id)) {
                 (Ok(sampled), Some(sequence)) => {
@@ -261,7 +262,7 @@ fn sample(
     sequences: &mut BTreeMap<SequenceId, Sequence>,
     plan: &Plan,
     mut logits: Logits,
-) -> Vec<(SequenceId, Result<Sampled, NotFinite>)> {
+) -> Vec<(SequenceId, Result<Sampled, SampleError>)> {
     let mut rows: BTreeMap<SequenceId, &mut [f32]> = plan
         .chunks
         .iter()

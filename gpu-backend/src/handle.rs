@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use crate::constraint::Constraint;
 use crate::metrics::Metrics;
 use crate::sampler::{Sampled, SamplingParams};
 
@@ -23,6 +24,8 @@ pub struct Generate {
     /// Tokens that end the answer.
     pub stop_tokens: Vec<u32>,
     pub sampling: SamplingParams,
+    /// Which tokens may come next; absent: all.
+    pub constraint: Option<Constraint>,
 }
 
 /// Why a generation ended.

@@ -20,6 +20,8 @@ pub mod chat_template;
 pub mod tokenizer;
 pub mod tool_parser;
 
+pub mod constraint;
+
 pub mod handle;
 
 pub mod engine;

@@ -1,5 +1,5 @@
-//! From one row of logits to one token: bias, penalties, temperature, top-k, top-p,
-//! min-p, a seeded draw, and log-probabilities.
+//! From one row of logits to one token: the constraint's mask, bias, penalties,
+//! temperature, top-k, top-p, min-p, a seeded draw, and log-probabilities.
 //!
 //! Invariant: the draw depends on the row, the parameters and the sequence's own
 //! state alone; with a seed, a sequence's tokens are the same whatever else runs.
@@ -12,6 +12,8 @@ use std::collections::{HashMap, HashSet};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+
+use crate::constraint::{Constraint, ConstraintError};
 
 /// Below this a temperature means the most likely token.
 const GREEDY_BELOW: f32 = 1e-5;
@@ -76,10 +78,21 @@ pub struct Sampled {
 #[error("the model's output holds no finite number")]
 pub struct NotFinite;
 
+/// No token could be chosen.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SampleError {
+    #[error(transparent)]
+    NotFinite(#[from] NotFinite),
+    #[error(transparent)]
+    Constraint(#[from] ConstraintError),
+}
+
 /// What a sequence's sampling remembers between its tokens.
 #[derive(Debug)]
 pub struct Sampler {
     params: SamplingParams,
+    /// Which tokens may come next; absent: all.
+    constraint: Option<Constraint>,
     rng: ChaCha8Rng,
     /// Tokens of the answer so far; kept only where a penalty needs them.
     answered: HashMap<u32, u32>,
@@ -88,7 +101,7 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    pub fn new(params: SamplingParams, prompt: &[u32]) -> Self {
+    pub fn new(params: SamplingParams, constraint: Option<Constraint>, prompt: &[u32]) -> Self {
         let rng = ChaCha8Rng::seed_from_u64(params.seed);
         let seen = match params.repetition_penalty {
             1.0 => HashSet::new(),
@@ -96,6 +109,7 @@ impl Sampler {
         };
         Self {
             params,
+            constraint,
             rng,
             answered: HashMap::new(),
             seen,
@@ -105,15 +119,21 @@ impl Sampler {
     /// Chooses the next token; `logits` is changed in place.
     ///
     /// # Errors
-    /// No logit is finite.
-    pub fn sample(&mut self, logits: &mut [f32]) -> Result<Sampled, NotFinite> {
+    /// No logit is finite, or the constraint cannot go on.
+    pub fn sample(&mut self, logits: &mut [f32]) -> Result<Sampled, SampleError> {
         let raw = self.params.logprobs.map(|n| RawLogprobs::of(logits, n));
+        if let Some(constraint) = &mut self.constraint {
+            constraint.mask(logits)?;
+        }
         self.bias_and_penalise(logits);
         let token = if self.params.temperature < GREEDY_BELOW {
             best(logits).ok_or(NotFinite)?
         } else {
             self.draw(logits)?
         };
+        if let Some(constraint) = &mut self.constraint {
+            constraint.advance(token)?;
+        }
         let logprobs = raw.map(|raw| raw.finish(token));
         self.remember(token);
         Ok(Sampled { token, logprobs })

@@ -52,6 +52,11 @@ impl Tokenizer {
         self.inner.get_vocab_size(true)
     }
 
+    /// The tokenizer itself, for what asks after its vocabulary.
+    pub(crate) fn inner(&self) -> &tokenizers::Tokenizer {
+        &self.inner
+    }
+
     pub fn id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::backend::{self, DeviceKind, Precision};
+use crate::constraint::{Constraint, ConstraintError, TokenConstraint};
 use crate::handle::{Generate, Generation, Rejected};
 use crate::kernels::BLOCK_TOKENS;
 use crate::loader;
@@ -50,6 +51,7 @@ fn request(seed: u64, prompt: usize, tokens_max: usize) -> Generate {
             seed,
             ..SamplingParams::greedy()
         },
+        constraint: None,
     }
 }
 
@@ -172,4 +174,57 @@ fn an_overlong_prompt_is_answered_and_a_too_small_cache_does_not_start() {
         start(model(), config(4, 64, blocks)),
         Err(StartError::CacheTooSmall)
     ));
+}
+
+/// Allows the even tokens, so many times.
+#[derive(Clone, Debug)]
+struct Even {
+    left: usize,
+}
+
+impl TokenConstraint for Even {
+    fn mask(&mut self, logits: &mut [f32]) -> Result<(), ConstraintError> {
+        for logit in logits.iter_mut().skip(1).step_by(2) {
+            *logit = f32::NEG_INFINITY;
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, _: u32) -> Result<(), ConstraintError> {
+        self.left = self
+            .left
+            .checked_sub(1)
+            .ok_or(ConstraintError("spent".into()))?;
+        Ok(())
+    }
+
+    fn fork(&self) -> Box<dyn TokenConstraint> {
+        Box::new(self.clone())
+    }
+}
+
+#[test]
+fn a_constraint_holds_its_own_sequence_alone_and_its_failure_ends_that_one_once() {
+    let constrained = |left| Generate {
+        constraint: Some(Constraint::new(Even { left })),
+        ..request(1, 10, 20)
+    };
+    let (handle, _thread) = start(model(), config(8, 64, 32)).unwrap();
+    let (free, _) = collect(handle.submit(request(1, 10, 20)).unwrap());
+    let running = [
+        handle.submit(request(1, 10, 20)).unwrap(),
+        handle.submit(constrained(20)).unwrap(),
+        handle.submit(constrained(7)).unwrap(),
+    ]
+    .map(collect);
+    let [(same, _), (held, end), (cut, failed)] = running;
+    assert_eq!(same, free, "a neighbour is not touched");
+    assert!(held.len() == 20 && held.iter().all(|token| token % 2 == 0));
+    let length = Event::Ended {
+        reason: Ended::Length,
+        completion_tokens: 20,
+    };
+    assert_eq!(end, length);
+    assert_eq!(cut, held[..7]);
+    assert!(matches!(failed, Event::Failed { message } if message.contains("spent")));
 }

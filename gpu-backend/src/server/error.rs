@@ -11,6 +11,7 @@ use super::reply::{Body, full};
 use crate::chat::ChatError;
 use crate::chat::answer::Failed;
 use crate::chat_template::TemplateError;
+use crate::constraint::compiler::CompileError;
 use crate::handle::Rejected;
 
 /// Seconds after which a client that met a full queue may come again.
@@ -195,6 +196,17 @@ fn tell_chat(error: ChatError) -> Told {
         ChatError::Template(TemplateError::Refused(_)) => on(
             "messages",
             invalid(bad, error.to_string(), Some("invalid_value")),
+        ),
+        ChatError::Form {
+            ref field,
+            error: CompileError::Invalid(_) | CompileError::TooSlow,
+        } => on(
+            field,
+            invalid(bad, error.to_string(), Some("invalid_value")),
+        ),
+        ChatError::Form { ref field, .. } => on(
+            field,
+            invalid(bad, error.to_string(), Some("unsupported_parameter")),
         ),
         ChatError::PromptTooLong { .. } => on("messages", invalid(bad, error.to_string(), long)),
         ChatError::AnswerTooLong { .. } => on("max_tokens", invalid(bad, error.to_string(), long)),

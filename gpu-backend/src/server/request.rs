@@ -4,6 +4,7 @@
 
 mod fields;
 mod messages;
+mod structured;
 #[cfg(test)]
 mod tests;
 
@@ -83,6 +84,9 @@ pub(super) fn parse(body: &[u8], vocab: usize) -> Result<ValidRequest, Invalid> 
     let messages = fields.take("messages").ok_or_else(|| missing("messages"))?;
     let (tools, parse_tools) = tools(&mut fields)?;
     let stream = stream(&mut fields)?;
+    let form = structured::form(&mut fields)?;
+    let ignore_eos = fields.bool("ignore_eos")?.unwrap_or(false);
+    structured::can_end(form.as_ref(), ignore_eos)?;
     let chat = ChatRequest {
         messages: messages::parse(messages)?,
         tools,
@@ -90,8 +94,10 @@ pub(super) fn parse(body: &[u8], vocab: usize) -> Result<ValidRequest, Invalid> 
         tokens_max: tokens_max(&mut fields)?,
         stop: stop(&mut fields)?,
         stop_token_ids: stop_token_ids(&mut fields, vocab)?,
-        ignore_eos: fields.bool("ignore_eos")?.unwrap_or(false),
+        ignore_eos,
         sampling: sampling(&mut fields, vocab)?,
+        form,
+        constraint: None,
     };
     fields.finish()?;
     Ok(ValidRequest {
@@ -131,14 +137,7 @@ fn only_default(fields: &mut Fields) -> Result<(), Invalid> {
             _ => {}
         }
     }
-    match fields.take("response_format") {
-        None => Ok(()),
-        Some(format) if format.get("type").and_then(Json::as_str) == Some("text") => Ok(()),
-        Some(_) => Err(unsupported(
-            "response_format",
-            "'response_format' is not supported; only {\"type\": \"text\"}.".to_owned(),
-        )),
-    }
+    Ok(())
 }
 
 /// The tools shown to the model, and whether calls are looked for in its answer.

@@ -85,12 +85,13 @@ async fn chat_completions(
     let body = read_body(request).await?;
     let ValidRequest {
         model,
-        chat: asked,
+        chat: mut asked,
         stream,
     } = request::parse(&body, chat.vocab()).map_err(ApiError::Invalid)?;
     if model != service.model_name {
         return Err(ApiError::UnknownModel(model));
     }
+    chat.constrain(&mut asked).await?;
     let answer = chat.answer(asked)?;
     let meta = reply::Meta::new(model);
     match stream {

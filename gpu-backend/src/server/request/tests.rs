@@ -101,11 +101,6 @@ fn what_is_not_supported_is_refused_by_name() {
         "unsupported_parameter",
     );
     refused(
-        json!({"response_format": {"type": "json_object"}}),
-        "response_format",
-        "unsupported_parameter",
-    );
-    refused(
         json!({"tool_choice": "required"}),
         "tool_choice",
         "unsupported_parameter",
