@@ -20,7 +20,7 @@ use crate::handle::{Ended, Event, Handle, Job};
 use crate::metrics::Metrics;
 use crate::model::Model;
 use crate::runner::{Logits, Runner};
-use crate::sampler::{SampleError, Sampled, Sampler};
+use crate::sampler::{Logprobs, SampleError, Sampled, Sampler};
 use crate::scheduler::{Limits, Plan, Scheduler, SequenceId};
 
 /// The engine's limits.
@@ -48,6 +48,8 @@ struct Sequence {
     sampler: Sampler,
     /// Prompt and answer.
     tokens: Vec<u32>,
+    /// The prompt's log-probabilities so far, where they are wanted and not yet sent.
+    prompt_logprobs: Option<Vec<Option<Logprobs>>>,
     last_token: Option<Instant>,
 }
 
@@ -105,8 +107,13 @@ impl Engine {
                 continue;
             }
             let tokens = |id| self.sequences.get(&id).map_or(&[][..], |s| &s.tokens);
-            match pool.install(|| self.runner.forward(&plan, tokens)) {
+            let scored = |id| {
+                let sequence = self.sequences.get(&id);
+                sequence.is_some_and(|s| s.prompt_logprobs.is_some())
+            };
+            match pool.install(|| self.runner.forward_scored(&plan, tokens, scored)) {
                 Ok(logits) => {
+                    pool.install(|| score_prompts(&mut self.sequences, &plan, &logits));
                     let sampled = pool.install(|| sample(&mut self.sequences, &plan, logits));
                     self.publish(sampled);
                 }
@@ -146,12 +153,15 @@ impl Engine {
         }
         let constraint = job.request.constraint.take();
         let sampler = Sampler::new(job.request.sampling.clone(), constraint, &tokens);
+        let scores = job.request.prompt_logprobs;
+        let prompt_logprobs = scores.map(|_| vec![None; tokens.len()]);
         self.sequences.insert(
             id,
             Sequence {
                 job,
                 sampler,
                 tokens,
+                prompt_logprobs,
                 last_token: None,
             },
         );
@@ -199,14 +209,14 @@ impl Engine {
         if let Some(sequence) = self.remove(id) {
             self.metrics.finished(match end {
                 Event::Ended {
-                    reason: Ended::Stop,
+                    reason: Ended::Stop(_),
                     ..
                 } => "stop",
                 Event::Ended {
                     reason: Ended::Length,
                     ..
                 } => "length",
-                Event::Failed { .. } | Event::Token(_) => "error",
+                Event::Failed { .. } | Event::Token(_) | Event::Prompt(_) => "error",
             });
             let _ = sequence.job.events.try_send(end);
         }
@@ -263,12 +273,18 @@ fn sample(
     plan: &Plan,
     mut logits: Logits,
 ) -> Vec<(SequenceId, Result<Sampled, SampleError>)> {
-    let mut rows: BTreeMap<SequenceId, &mut [f32]> = plan
+    let mut samples: BTreeMap<usize, SequenceId> = plan
         .chunks
         .iter()
-        .filter(|chunk| chunk.samples)
-        .map(|chunk| chunk.sequence)
-        .zip(logits.values.chunks_exact_mut(logits.vocab))
+        .zip(&logits.rows)
+        .filter(|(chunk, _)| chunk.samples)
+        .map(|(chunk, rows)| (rows.end - 1, chunk.sequence))
+        .collect();
+    let mut rows: BTreeMap<SequenceId, &mut [f32]> = logits
+        .values
+        .chunks_exact_mut(logits.vocab)
+        .enumerate()
+        .filter_map(|(row, values)| Some((samples.remove(&row)?, values)))
         .collect();
     let work: Vec<_> = sequences
         .iter_mut()
@@ -279,15 +295,41 @@ fn sample(
         .collect()
 }
 
+/// Notes the log-probabilities of the prompts that are to be scored, in parallel: the
+/// row of a position holds those of the token after it. A prompt that is computed again
+/// after a preemption gets the same ones again.
+fn score_prompts(sequences: &mut BTreeMap<SequenceId, Sequence>, plan: &Plan, logits: &Logits) {
+    for (chunk, rows) in plan.chunks.iter().zip(&logits.rows) {
+        let Some(sequence) = sequences.get_mut(&chunk.sequence) else {
+            continue;
+        };
+        let top = sequence.job.request.prompt_logprobs.unwrap_or(0);
+        let Some(scores) = &mut sequence.prompt_logprobs else {
+            continue;
+        };
+        let prompt = &sequence.job.request.prompt;
+        let from = prompt.len().min(chunk.start + 1);
+        let values = &logits.values[rows.start * logits.vocab..rows.end * logits.vocab];
+        scores[from..]
+            .par_iter_mut()
+            .zip(&prompt[from..])
+            .zip(values.par_chunks_exact(logits.vocab))
+            .for_each(|((score, token), row)| *score = Some(Logprobs::of(row, *token, top)));
+    }
+}
+
 impl Sequence {
     /// Appends and sends a token; returns the end if it is one.
     fn push(&mut self, sampled: Sampled) -> Option<Event> {
         let request = &self.job.request;
+        if let Some(scores) = self.prompt_logprobs.take() {
+            let _ = self.job.events.try_send(Event::Prompt(scores));
+        }
         self.tokens.push(sampled.token);
         let completion_tokens = self.tokens.len() - request.prompt.len();
         if request.stop_tokens.contains(&sampled.token) {
             return Some(Event::Ended {
-                reason: Ended::Stop,
+                reason: Ended::Stop(sampled.token),
                 completion_tokens,
             });
         }

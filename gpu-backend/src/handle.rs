@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::constraint::Constraint;
 use crate::metrics::Metrics;
-use crate::sampler::{Sampled, SamplingParams};
+use crate::sampler::{Logprobs, Sampled, SamplingParams};
 
 /// What to generate.
 #[derive(Clone, Debug)]
@@ -26,13 +26,16 @@ pub struct Generate {
     pub sampling: SamplingParams,
     /// Which tokens may come next; absent: all.
     pub constraint: Option<Constraint>,
+    /// The prompt's own log-probabilities wanted, with this many of the best tokens at
+    /// each place. Every position of the prompt is then computed, cached or not.
+    pub prompt_logprobs: Option<usize>,
 }
 
 /// Why a generation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// The model gave a stop token.
-    Stop,
+    /// The model gave this stop token.
+    Stop(u32),
     /// The greatest number of tokens is reached.
     Length,
 }
@@ -40,6 +43,9 @@ pub enum Ended {
 /// One thing that happened to a generation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
+    /// Before the first token, where asked for: one for each token of the prompt. The
+    /// first has none, for nothing stands before it.
+    Prompt(Vec<Option<Logprobs>>),
     /// A token of the answer.
     Token(Sampled),
     /// The end, after the last token. `Stop` counts the stop token, which is not sent.
@@ -114,8 +120,8 @@ impl Handle {
             self.metrics.rejected.inc();
             return Err(Rejected::QueueFull);
         };
-        // Each token is one event, and the end is one more.
-        let (events, receiver) = mpsc::channel(request.tokens_max + 1);
+        // Each token is one event; the prompt's log-probabilities and the end are two more.
+        let (events, receiver) = mpsc::channel(request.tokens_max + 2);
         let job = Job {
             request,
             events,

@@ -7,7 +7,8 @@ use std::thread::JoinHandle;
 
 use crate::backend::{self, DeviceError, DeviceKind, Precision};
 use crate::chat::answer::{Failed, Whole};
-use crate::chat::{Chat, ChatError, ChatRequest, Sampling, TextSide, TextSideError};
+use crate::chat::options::{AnswerOptions, Sampling};
+use crate::chat::{Chat, ChatError, ChatRequest, TextSide, TextSideError};
 use crate::chat_template::Message;
 use crate::engine::{self, EngineConfig, StartError};
 use crate::kernels::BLOCK_TOKENS;
@@ -175,10 +176,13 @@ impl LocalModel {
             messages: messages.to_vec(),
             tools: tools.to_vec(),
             parse_tools: !tools.is_empty(),
-            tokens_max: Some(tokens_max),
-            sampling: Sampling {
-                temperature: Some(0.0),
-                ..Sampling::default()
+            options: AnswerOptions {
+                tokens_max: Some(tokens_max),
+                sampling: Sampling {
+                    temperature: Some(0.0),
+                    ..Sampling::default()
+                },
+                ..AnswerOptions::default()
             },
             ..ChatRequest::default()
         };

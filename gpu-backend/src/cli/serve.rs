@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use gpu_backend::chat::Chat;
 use gpu_backend::local::{self, OpenError, Options};
-use gpu_backend::server::{self, Service};
+use gpu_backend::server::{self, InFlight, Service};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -47,6 +47,7 @@ async fn run(
         model_name,
         started,
         chat: OnceLock::new(),
+        in_flight: InFlight::default(),
         draining: draining.clone(),
         drain_max: args.drain_max(),
     });

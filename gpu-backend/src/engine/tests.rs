@@ -52,6 +52,7 @@ fn request(seed: u64, prompt: usize, tokens_max: usize) -> Generate {
             ..SamplingParams::greedy()
         },
         constraint: None,
+        prompt_logprobs: None,
     }
 }
 
@@ -61,6 +62,7 @@ fn collect(mut generation: Generation) -> (Vec<u32>, Event) {
     loop {
         match generation.next_blocking().unwrap() {
             Event::Token(sampled) => tokens.push(sampled.token),
+            Event::Prompt(_) => panic!("nobody asked for it"),
             end => {
                 assert!(
                     generation.next_blocking().is_none(),
@@ -113,7 +115,7 @@ fn a_stop_token_ends_the_answer_and_is_counted_but_not_sent() {
     assert_eq!(
         end,
         Event::Ended {
-            reason: Ended::Stop,
+            reason: Ended::Stop(stop),
             completion_tokens: first + 1
         }
     );
@@ -227,4 +229,54 @@ fn a_constraint_holds_its_own_sequence_alone_and_its_failure_ends_that_one_once(
     assert_eq!(end, length);
     assert_eq!(cut, held[..7]);
     assert!(matches!(failed, Event::Failed { message } if message.contains("spent")));
+}
+
+/// The prompt's log-probabilities as the engine sends them, before anything else.
+fn scores(handle: &Handle, prompt: &[u32], top: usize) -> Vec<Option<Logprobs>> {
+    let mut generation = handle
+        .submit(Generate {
+            prompt: prompt.to_vec(),
+            prompt_logprobs: Some(top),
+            ..request(0, 1, 1)
+        })
+        .unwrap();
+    let Some(Event::Prompt(scores)) = generation.next_blocking() else {
+        panic!("the prompt's log-probabilities come first");
+    };
+    assert!(matches!(generation.next_blocking(), Some(Event::Token(_))));
+    scores
+}
+
+#[test]
+fn a_prompt_is_scored_as_its_tokens_were_when_they_were_generated() {
+    let (handle, _thread) = start(model(), config(4, 64, 16)).unwrap();
+    let mut asked = request(4, 9, 40);
+    asked.sampling.logprobs = Some(3);
+    let mut generation = handle.submit(asked.clone()).unwrap();
+    let (mut tokens, mut generated) = (asked.prompt, Vec::new());
+    while let Some(Event::Token(sampled)) = generation.next_blocking() {
+        tokens.push(sampled.token);
+        generated.push(sampled.logprobs);
+    }
+    let whole = scores(&handle, &tokens, 3);
+    assert_eq!((whole.len(), &whole[0]), (tokens.len(), &None));
+    assert_eq!(whole[9..], generated[..], "the same rows, the same bits");
+    // In chunks of 7, beside others that take its blocks away.
+    let (busy, _thread) = start(model(), config(8, 7, 9)).unwrap();
+    let _others: Vec<_> = (0..8)
+        .map(|i| busy.submit(request(i, 20, 60)).unwrap())
+        .collect();
+    assert_eq!(scores(&busy, &tokens, 3), whole);
+}
+
+#[test]
+fn a_stop_token_is_not_chosen_before_the_least_number_of_tokens() {
+    let (handle, _thread) = start(model(), config(4, 64, 16)).unwrap();
+    let mut asked = request(3, 9, 20);
+    asked.stop_tokens = (0..90).collect();
+    asked.sampling.ends = asked.stop_tokens.clone();
+    assert_eq!(collect(handle.submit(asked.clone()).unwrap()).0.len(), 0);
+    asked.sampling.min_tokens = 12;
+    let (tokens, _) = collect(handle.submit(asked).unwrap());
+    assert!(tokens.len() >= 12 && tokens.iter().all(|t| *t >= 90));
 }

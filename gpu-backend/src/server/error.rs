@@ -44,12 +44,23 @@ pub(super) enum ApiError {
     BodyBroken,
     #[error("loading")]
     Loading,
-    #[error(transparent)]
-    Chat(#[from] ChatError),
+    /// Of the prompt that stood in this field.
+    #[error("{error}")]
+    Chat {
+        error: ChatError,
+        param: &'static str,
+    },
     #[error(transparent)]
     Failed(#[from] Failed),
     #[error("internal")]
     Internal(String),
+}
+
+impl ApiError {
+    /// What became of a prompt; `param` is the field that it stood in.
+    pub(super) fn of_prompt(error: ChatError, param: &'static str) -> Self {
+        Self::Chat { error, param }
+    }
 }
 
 /// OpenAI's error object, and what HTTP says with it.
@@ -176,7 +187,7 @@ fn tell(error: ApiError) -> Told {
             "The model is loading.",
             "model_loading",
         ),
-        ApiError::Chat(error) => tell_chat(error),
+        ApiError::Chat { error, param } => tell_chat(error, param),
         ApiError::Failed(_) | ApiError::Internal(_) => server(
             StatusCode::INTERNAL_SERVER_ERROR,
             "The engine failed while answering.",
@@ -185,7 +196,7 @@ fn tell(error: ApiError) -> Told {
     }
 }
 
-fn tell_chat(error: ChatError) -> Told {
+fn tell_chat(error: ChatError, prompt: &str) -> Told {
     let long = Some("context_length_exceeded");
     let on = |param: &str, told: Told| Told {
         param: Some(param.to_owned()),
@@ -193,8 +204,8 @@ fn tell_chat(error: ChatError) -> Told {
     };
     let bad = StatusCode::BAD_REQUEST;
     match error {
-        ChatError::Template(TemplateError::Refused(_)) => on(
-            "messages",
+        ChatError::Template(TemplateError::Refused(_)) | ChatError::PromptEmpty => on(
+            prompt,
             invalid(bad, error.to_string(), Some("invalid_value")),
         ),
         ChatError::Form {
@@ -208,7 +219,7 @@ fn tell_chat(error: ChatError) -> Told {
             field,
             invalid(bad, error.to_string(), Some("unsupported_parameter")),
         ),
-        ChatError::PromptTooLong { .. } => on("messages", invalid(bad, error.to_string(), long)),
+        ChatError::PromptTooLong { .. } => on(prompt, invalid(bad, error.to_string(), long)),
         ChatError::AnswerTooLong { .. } => on("max_tokens", invalid(bad, error.to_string(), long)),
         ChatError::Rejected(Rejected::QueueFull) => retry(
             StatusCode::TOO_MANY_REQUESTS,

@@ -35,19 +35,21 @@ fn every_error_has_openais_four_keys_and_a_fitting_status() {
         (ApiError::BodyBroken, StatusCode::BAD_REQUEST),
         (ApiError::Loading, StatusCode::SERVICE_UNAVAILABLE),
         (
-            ChatError::Rejected(Rejected::QueueFull).into(),
+            ApiError::of_prompt(ChatError::Rejected(Rejected::QueueFull), "messages"),
             StatusCode::TOO_MANY_REQUESTS,
         ),
         (
-            ChatError::Rejected(Rejected::Draining).into(),
+            ApiError::of_prompt(ChatError::Rejected(Rejected::Draining), "messages"),
             StatusCode::SERVICE_UNAVAILABLE,
         ),
         (
-            ChatError::PromptTooLong {
-                prompt: 9,
-                context: 8,
-            }
-            .into(),
+            ApiError::of_prompt(
+                ChatError::PromptTooLong {
+                    prompt: 9,
+                    context: 8,
+                },
+                "prompt",
+            ),
             StatusCode::BAD_REQUEST,
         ),
         (

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "test helpers")]
 
+mod completions;
+mod contract;
 mod harness;
 
 use std::io::{Read, Write};
@@ -266,10 +268,10 @@ async fn bad_requests_get_clear_answers() {
         "unsupported_parameter",
     );
     check_error(
-        server.chat(json!({"n": 5})).await,
+        server.chat(json!({"n": 129})).await,
         400,
         json!("n"),
-        "unsupported_parameter",
+        "invalid_value",
     );
     check_error(
         server.chat(json!({"temperature": 9})).await,

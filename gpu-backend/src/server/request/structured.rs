@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json};
 
 use super::super::error::Invalid;
 use super::fields::{Fields, invalid, unsupported};
-use crate::chat::AskedForm;
+use crate::chat::options::AskedForm;
 use crate::constraint::grammar::{Form, OPTIONS_KEY};
 
 /// Bytes of one schema, regular expression or grammar.
