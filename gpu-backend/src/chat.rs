@@ -7,6 +7,7 @@ pub mod options;
 
 pub mod answer;
 pub mod answers;
+pub mod scheduling;
 mod stop;
 
 use std::path::Path;
@@ -258,7 +259,10 @@ impl Chat {
     /// As [`Self::prompt`]; or the context is too short, or the engine takes no more.
     pub fn answers(&self, request: ChatRequest) -> Result<Answers, ChatError> {
         let prompt = self.prompt(&request)?;
-        self.start(&[prompt], &request.options, request.parse_tools)
+        let platform_tokens = self.platform_tokens(&request, &prompt);
+        let mut options = request.options;
+        options.platform_tokens = platform_tokens;
+        self.start(&[prompt], &options, request.parse_tools)
     }
 
     /// Starts to continue texts, each `n` times; [`Self::constrain`] comes first.
@@ -346,7 +350,7 @@ impl Chat {
             sampling.min_tokens = options.min_tokens;
             sampling.ends = stop_tokens.clone();
         }
-        Generate {
+        let mut generate = Generate {
             prompt: prompt.to_vec(),
             // An answer of no token still computes its prompt, which gives one.
             tokens_max: tokens_max.max(1),
@@ -354,7 +358,12 @@ impl Chat {
             sampling,
             constraint: options.constraint.clone(),
             prompt_logprobs: options.prompt_logprobs,
-        }
+            ..Generate::default()
+        };
+        options
+            .scheduling
+            .apply(&mut generate, options.platform_tokens);
+        generate
     }
 
     fn sampling(&self, asked: &Sampling, seed: u64) -> SamplingParams {

@@ -7,16 +7,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::constraint::Constraint;
+use crate::kv_cache::prefix::Identity;
 use crate::metrics::Metrics;
+use crate::pace::Pace;
 use crate::sampler::{Logprobs, Sampled, SamplingParams};
+use crate::scheduler::{Limits, Refused};
 
 /// What to generate.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Generate {
     pub prompt: Vec<u32>,
     /// At least one.
@@ -29,6 +32,12 @@ pub struct Generate {
     /// The prompt's own log-probabilities wanted, with this many of the best tokens at
     /// each place. Every position of the prompt is then computed, cached or not.
     pub prompt_logprobs: Option<usize>,
+    /// Whose prompt it is: within that its prefix is shared, and its share counted.
+    pub identity: Identity,
+    /// Smaller is earlier.
+    pub priority: i32,
+    /// When the answer is of no use any more.
+    pub deadline: Option<Instant>,
 }
 
 /// Why a generation ended.
@@ -43,6 +52,8 @@ pub enum Ended {
 /// One thing that happened to a generation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
+    /// It runs; so much of its prompt was found in the cache. Before the first token.
+    Started { cached_tokens: usize },
     /// Before the first token, where asked for: one for each token of the prompt. The
     /// first has none, for nothing stands before it.
     Prompt(Vec<Option<Logprobs>>),
@@ -55,6 +66,8 @@ pub enum Event {
     },
     /// The engine could not go on.
     Failed { message: String },
+    /// The deadline passed before the end.
+    DeadlineExceeded,
 }
 
 /// A submitted generation, on the engine's side.
@@ -70,8 +83,12 @@ pub(crate) struct Job {
 /// Why a generation was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
+    /// It could never run to its end.
+    #[error("the prompt was refused: {0}")]
+    Refused(#[from] Refused),
+    /// There may be room after this time, if requests go on to end as they did.
     #[error("the engine's queue is full")]
-    QueueFull,
+    QueueFull { retry_after: Duration },
     #[error("the engine is shutting down")]
     Draining,
     #[error("the engine has stopped")]
@@ -83,8 +100,20 @@ pub enum Rejected {
 pub struct Handle {
     jobs: mpsc::Sender<Job>,
     permits: Arc<Semaphore>,
+    requests_max: usize,
+    limits: Limits,
     draining: Arc<AtomicBool>,
+    pace: Arc<Pace>,
     pub(crate) metrics: Arc<Metrics>,
+}
+
+/// What the engine has to do at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Requests that were taken and have not ended.
+    pub requests: usize,
+    /// Most requests that are taken.
+    pub requests_max: usize,
 }
 
 /// A generation in progress.
@@ -96,13 +125,21 @@ pub struct Generation {
 impl Handle {
     /// A handle and the engine's end of it. `requests_max` bounds the requests that
     /// run and wait together.
-    pub(crate) fn new(requests_max: usize, metrics: Arc<Metrics>) -> (Self, mpsc::Receiver<Job>) {
+    pub(crate) fn new(
+        requests_max: usize,
+        limits: Limits,
+        pace: Arc<Pace>,
+        metrics: Arc<Metrics>,
+    ) -> (Self, mpsc::Receiver<Job>) {
         let (jobs, receiver) = mpsc::channel(requests_max);
         let permits = Arc::new(Semaphore::new(requests_max));
         let handle = Self {
             jobs,
             permits,
+            requests_max,
+            limits,
             draining: Arc::default(),
+            pace,
             metrics,
         };
         (handle, receiver)
@@ -111,17 +148,20 @@ impl Handle {
     /// Submits a generation.
     ///
     /// # Errors
-    /// The queue is full, or the engine takes nothing more.
+    /// It could never run, the queue is full, or the engine takes nothing more.
     pub fn submit(&self, request: Generate) -> Result<Generation, Rejected> {
         if self.draining.load(Ordering::Acquire) {
             return Err(Rejected::Draining);
         }
+        self.limits
+            .check(request.prompt.len(), request.tokens_max)?;
         let Ok(permit) = self.permits.clone().try_acquire_owned() else {
             self.metrics.rejected.inc();
-            return Err(Rejected::QueueFull);
+            return Err(self.queue_full());
         };
-        // Each token is one event; the prompt's log-probabilities and the end are two more.
-        let (events, receiver) = mpsc::channel(request.tokens_max + 2);
+        // Each token is one event; the start, the prompt's log-probabilities and the end
+        // are three more.
+        let (events, receiver) = mpsc::channel(request.tokens_max + 3);
         let job = Job {
             request,
             events,
@@ -130,8 +170,22 @@ impl Handle {
         };
         match self.jobs.try_send(job) {
             Ok(()) => Ok(Generation { events: receiver }),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(Rejected::QueueFull),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(self.queue_full()),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(Rejected::Dead),
+        }
+    }
+
+    fn queue_full(&self) -> Rejected {
+        Rejected::QueueFull {
+            retry_after: self.pace.retry_after(self.metrics.waiting()),
+        }
+    }
+
+    /// What there is to do now.
+    pub fn load(&self) -> Load {
+        Load {
+            requests: self.requests_max - self.permits.available_permits(),
+            requests_max: self.requests_max,
         }
     }
 

@@ -23,6 +23,7 @@ pub mod tool_parser;
 pub mod constraint;
 
 pub mod handle;
+mod pace;
 
 pub mod engine;
 pub mod kv_cache;
@@ -42,4 +43,5 @@ pub mod loader;
 
 pub mod bench;
 pub mod local;
+mod memory;
 pub mod metrics;

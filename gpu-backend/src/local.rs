@@ -30,9 +30,24 @@ pub struct Options {
     pub step_tokens_max: usize,
     /// Shorter than the model's own context; absent: the model's own.
     pub context: Option<usize>,
-    /// Bytes of the KV cache.
-    pub kv_cache_bytes: usize,
+    pub kv_cache: KvMemory,
+    /// Prefixes that were computed once are taken from the cache.
+    pub prefix_caching: bool,
 }
+
+/// How much memory the KV cache may take.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum KvMemory {
+    Bytes(usize),
+    /// Of what the device has available once the weights are loaded, above 0 and at
+    /// most 1.
+    Share(f64),
+}
+
+/// Half: the rest is for activations, files in memory and whatever else runs here.
+pub const MEMORY_UTILIZATION: f64 = 0.5;
+/// Where the machine does not tell what it has.
+const KV_BYTES_UNKNOWN: usize = 512 << 20;
 
 impl Default for Options {
     fn default() -> Self {
@@ -44,7 +59,8 @@ impl Default for Options {
             queue_max: 1024,
             step_tokens_max: 512,
             context: None,
-            kv_cache_bytes: 512 << 20,
+            kv_cache: KvMemory::Share(MEMORY_UTILIZATION),
+            prefix_caching: true,
         }
     }
 }
@@ -91,23 +107,22 @@ pub fn open(dir: &Path, options: &Options) -> Result<(Chat, JoinHandle<()>), Ope
     // The text side first: it is small, and its mistakes show before weights are read.
     let config = ModelConfig::read(dir).map_err(LoadError::from)?;
     let text = TextSide::load(dir, &config)?;
-    let limits = limits(&config, options)?;
+    let context = context(&config, options)?;
     let model = loader::load(dir, options.precision, &device)?;
+    let limits = limits(&config, options, context)?;
     let (handle, thread) = engine::start(
         model,
         EngineConfig {
             scheduler: limits,
             queue_max: options.queue_max,
             threads: options.threads,
+            prefix_caching: options.prefix_caching,
         },
     )?;
-    Ok((
-        Chat::new(text, handle, limits.sequence_tokens_max, config.vocab),
-        thread,
-    ))
+    Ok((Chat::new(text, handle, context, config.vocab), thread))
 }
 
-fn limits(config: &ModelConfig, options: &Options) -> Result<Limits, OpenError> {
+fn context(config: &ModelConfig, options: &Options) -> Result<usize, OpenError> {
     let context = options.context.unwrap_or(config.context);
     if context > config.context {
         return Err(OpenError::Context {
@@ -115,10 +130,15 @@ fn limits(config: &ModelConfig, options: &Options) -> Result<Limits, OpenError> 
             model: config.context,
         });
     }
+    Ok(context)
+}
+
+fn limits(config: &ModelConfig, options: &Options, context: usize) -> Result<Limits, OpenError> {
+    let given = options.kv_cache.bytes(options.device);
     let most = options
         .sequences_max
         .saturating_mul(context.div_ceil(BLOCK_TOKENS));
-    let afforded = options.kv_cache_bytes / config.block_bytes();
+    let afforded = given / config.block_bytes();
     // No more than all sequences together can ever use.
     let blocks = u32::try_from(afforded.min(most)).unwrap_or(u32::MAX);
     let limits = Limits {
@@ -127,15 +147,46 @@ fn limits(config: &ModelConfig, options: &Options) -> Result<Limits, OpenError> 
         sequence_tokens_max: context,
         blocks,
     };
-    if limits.hold_one_sequence() {
-        return Ok(limits);
+    if !limits.hold_one_sequence() {
+        let needed = context.div_ceil(BLOCK_TOKENS) * config.block_bytes();
+        return Err(OpenError::Cache {
+            given,
+            context,
+            needed,
+        });
     }
-    let needed = context.div_ceil(BLOCK_TOKENS) * config.block_bytes();
-    Err(OpenError::Cache {
-        given: options.kv_cache_bytes,
-        context,
-        needed,
-    })
+    tracing::info!(
+        mib = (blocks as usize * config.block_bytes()) >> 20,
+        tokens = blocks as usize * BLOCK_TOKENS,
+        available_mib = given >> 20,
+        "KV cache"
+    );
+    Ok(limits)
+}
+
+impl KvMemory {
+    fn bytes(self, device: DeviceKind) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Share(share) => match backend::memory_available_bytes(device) {
+                Some(bytes) => share_of(bytes, share),
+                None => {
+                    tracing::warn!("this machine does not tell how much memory is available");
+                    KV_BYTES_UNKNOWN
+                }
+            },
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share of a machine's memory, between 0 and all of it"
+)]
+fn share_of(bytes: u64, share: f64) -> usize {
+    (bytes as f64 * share.clamp(0.0, 1.0)) as usize
 }
 
 /// A model in this process, for callers without an async runtime.

@@ -22,8 +22,8 @@ pub struct Runner {
 pub struct Logits {
     pub values: Vec<f32>,
     pub vocab: usize,
-    /// For each chunk of the plan its rows: all of them where the prompt is scored,
-    /// else the last where it samples, else none.
+    /// For each chunk of the plan its rows: all of them where the prompt is scored; else
+    /// where it samples the last, and those before its drafts; else none.
     pub rows: Vec<Range<usize>>,
 }
 
@@ -75,7 +75,7 @@ impl Runner {
             lay_out(chunk, &mut step);
             let of_chunk = match (scored(chunk.sequence), chunk.samples) {
                 (true, _) => tokens.len() - chunk.tokens..tokens.len(),
-                (false, true) => tokens.len() - 1..tokens.len(),
+                (false, true) => tokens.len() - 1 - chunk.drafts..tokens.len(),
                 (false, false) => 0..0,
             };
             rows.push(wanted.len()..wanted.len() + of_chunk.len());

@@ -63,6 +63,12 @@ impl SamplingParams {
     }
 }
 
+impl Default for SamplingParams {
+    fn default() -> Self {
+        Self::greedy()
+    }
+}
+
 /// Log-probabilities of one step, of the model's own distribution before any
 /// bias, penalty or temperature.
 #[derive(Clone, Debug, PartialEq)]

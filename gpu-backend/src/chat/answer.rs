@@ -64,9 +64,7 @@ pub enum Part {
         logprobs: Vec<TokenLogprob>,
     },
     End(End),
-    Failed {
-        message: String,
-    },
+    Failed(Failed),
 }
 
 /// The last text and calls, and how the answer ended.
@@ -93,10 +91,14 @@ pub struct Whole {
     pub usage: Usage,
 }
 
-/// The engine failed while answering.
+/// Why an answer broke off.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the engine failed: {0}")]
-pub struct Failed(pub String);
+pub enum Failed {
+    #[error("the engine failed: {0}")]
+    Engine(String),
+    #[error("the deadline passed")]
+    DeadlineExceeded,
+}
 
 /// An answer in progress.
 #[derive(Debug)]
@@ -172,14 +174,22 @@ impl Answer {
 
     /// The next part; `None` after the end.
     pub async fn next(&mut self) -> Option<Part> {
-        let event = self.generation.as_mut()?.next().await;
-        Some(self.take(event))
+        loop {
+            match self.generation.as_mut()?.next().await {
+                Some(Event::Started { cached_tokens }) => self.usage.cached_tokens = cached_tokens,
+                event => return Some(self.take(event)),
+            }
+        }
     }
 
     /// As [`Self::next`], for a thread outside the async runtime.
     pub fn next_blocking(&mut self) -> Option<Part> {
-        let event = self.generation.as_mut()?.next_blocking();
-        Some(self.take(event))
+        loop {
+            match self.generation.as_mut()?.next_blocking() {
+                Some(Event::Started { cached_tokens }) => self.usage.cached_tokens = cached_tokens,
+                event => return Some(self.take(event)),
+            }
+        }
     }
 
     /// Waits for the whole answer.
@@ -218,8 +228,11 @@ impl Answer {
                 reason,
                 completion_tokens,
             }) => self.ended(reason, completion_tokens),
-            Some(Event::Failed { message }) => self.fail(message),
-            None => self.fail("the engine stopped".to_owned()),
+            Some(Event::Failed { message }) => self.fail(Failed::Engine(message)),
+            Some(Event::DeadlineExceeded) => self.fail(Failed::DeadlineExceeded),
+            Some(Event::Started { .. }) | None => {
+                self.fail(Failed::Engine("the engine stopped".to_owned()))
+            }
         }
     }
 
@@ -306,9 +319,9 @@ impl Answer {
         })
     }
 
-    fn fail(&mut self, message: String) -> Part {
+    fn fail(&mut self, failed: Failed) -> Part {
         self.generation = None;
-        Part::Failed { message }
+        Part::Failed(failed)
     }
 }
 
@@ -397,7 +410,7 @@ impl Whole {
                 self.stop_reason = end.stop_reason;
                 end.pieces
             }
-            Part::Failed { message } => return Err(Failed(message)),
+            Part::Failed(failed) => return Err(failed),
         };
         for piece in pieces {
             match piece {

@@ -2,6 +2,7 @@
 //! ends, and how its tokens are chosen.
 //! Knows neither messages nor the wire.
 
+use super::scheduling::Scheduling;
 use crate::constraint::Constraint;
 use crate::constraint::grammar::Form;
 
@@ -34,6 +35,12 @@ pub struct AnswerOptions {
     /// [`Chat::constrain`]: super::Chat::constrain
     pub constraint: Option<Constraint>,
     pub sampling: Sampling,
+    pub scheduling: Scheduling,
+    /// Leading tokens of the prompt that are the platform's own: [`Chat::answers`] counts
+    /// them.
+    ///
+    /// [`Chat::answers`]: super::Chat::answers
+    pub platform_tokens: usize,
 }
 
 /// A form of the answer, and the field that asked for it.
@@ -58,6 +65,8 @@ impl Default for AnswerOptions {
             prompt_logprobs: None,
             form: None,
             constraint: None,
+            scheduling: Scheduling::default(),
+            platform_tokens: 0,
             sampling: Sampling::default(),
         }
     }

@@ -6,6 +6,7 @@
 mod fields;
 mod messages;
 mod options;
+mod scheduling;
 mod structured;
 
 pub(super) mod completion;

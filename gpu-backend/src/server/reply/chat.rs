@@ -97,7 +97,7 @@ impl Form for Deltas {
         match part {
             Part::Delta { pieces, logprobs } => self.pieces(index, pieces, &logprobs),
             Part::End(end) => self.end(index, end),
-            Part::Prompt(_) | Part::Failed { .. } => Vec::new(),
+            Part::Prompt(_) | Part::Failed(_) => Vec::new(),
         }
     }
 }

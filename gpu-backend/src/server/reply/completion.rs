@@ -159,7 +159,7 @@ impl Form for Texts {
                 vec![self.text(index, &text)]
             }
             Part::End(end) => vec![self.end(index, end)],
-            Part::Failed { .. } => Vec::new(),
+            Part::Failed(_) => Vec::new(),
         }
     }
 }

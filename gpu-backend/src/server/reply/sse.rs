@@ -95,7 +95,7 @@ impl<F: Form> Events<F> {
     async fn next(&mut self) -> Option<Bytes> {
         while self.ready.is_empty() {
             match self.parts.as_mut()?.next().await {
-                Some((_, Part::Failed { message })) => self.fail(message),
+                Some((_, Part::Failed(failed))) => self.fail(failed),
                 Some((index, part)) => self.add(index, part),
                 None => self.end(),
             }
@@ -107,7 +107,7 @@ impl<F: Form> Events<F> {
         match &part {
             Part::End(end) => self.usages[index] = end.usage,
             Part::Delta { .. } => self.usages[index].completion_tokens += 1,
-            Part::Prompt(_) | Part::Failed { .. } => {}
+            Part::Prompt(_) | Part::Failed(_) => {}
         }
         let choices = self.form.part(index, part);
         self.choices(index, choices);
@@ -122,9 +122,9 @@ impl<F: Form> Events<F> {
     }
 
     /// One answer failed: the error is the last event, and the others are cancelled.
-    fn fail(&mut self, message: String) {
+    fn fail(&mut self, failed: Failed) {
         self.parts = None;
-        let body = stream_body(ApiError::Failed(Failed(message)));
+        let body = stream_body(ApiError::Failed(failed));
         self.event(&body);
     }
 

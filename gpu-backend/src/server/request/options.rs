@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use super::super::error::Invalid;
 use super::fields::{Fields, invalid, unsupported};
-use super::structured;
+use super::{scheduling, structured};
 use crate::chat::options::{AnswerOptions, Sampling};
 
 /// Answers of one request over all its prompts (OpenAI's limit for `n`).
@@ -48,6 +48,7 @@ pub(super) fn answer(fields: &mut Fields, vocab: usize) -> Result<AnswerOptions,
         prompt_tokens_kept: prompt_tokens_kept(fields)?,
         form,
         sampling: sampling(fields, vocab)?,
+        scheduling: scheduling::parse(fields)?,
         ..AnswerOptions::default()
     })
 }
