@@ -133,6 +133,10 @@ pub enum TextSideError {
 }
 
 impl TextSide {
+    pub(crate) fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
     /// Loads tokenizer, template and generation defaults.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! Knows nothing of requests.
 
 mod serve;
+mod speculative;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use gpu_backend::backend::{DeviceKind, Precision};
 use gpu_backend::bench;
 use gpu_backend::local::{KvMemory, MEMORY_UTILIZATION, Options};
+use gpu_backend::speculation::SpeculativeConfig;
 use tracing_subscriber::EnvFilter;
 
 /// `EX_USAGE` of sysexits.h: the configuration is wrong and a restart does not help.
@@ -43,6 +45,8 @@ enum Command {
     Serve(ServeArgs),
     /// Measure prefill and decode speed on random weights of a known shape.
     Bench(BenchArgs),
+    /// Measure what speculation gains where an answer copies from its prompt.
+    BenchSpeculative(speculative::Args),
 }
 
 #[derive(Debug, Args)]
@@ -86,6 +90,10 @@ struct ServeArgs {
     /// Compute every prompt whole, also where its beginning was met before.
     #[arg(long)]
     no_enable_prefix_caching: bool,
+    /// How to speculate, as JSON: {"method": "ngram", "num_speculative_tokens": 5}, or
+    /// {"method": "draft_model", "model": DIR, "num_speculative_tokens": 3}.
+    #[arg(long)]
+    speculative_config: Option<String>,
     /// Seconds that open streams may go on after SIGTERM.
     #[arg(long, default_value_t = 30)]
     drain_s: u64,
@@ -133,6 +141,7 @@ pub(crate) fn main() -> ExitCode {
     let done = match cli.command {
         Command::Serve(args) => serve::serve(&args),
         Command::Bench(args) => measure(&args),
+        Command::BenchSpeculative(args) => speculative::measure(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -175,6 +184,9 @@ impl ServeArgs {
             let message = "--memory-utilization: must be above 0 and at most 1".to_owned();
             return Err(Exit::Configuration(message));
         }
+        let speculative = self.speculative_config.as_deref();
+        let speculative = speculative.map(SpeculativeConfig::parse).transpose();
+        let wrong = |error| Exit::Configuration(format!("--speculative-config: {error}"));
         let defaults = Options::default();
         let kv_cache = match self.kv_cache_mib {
             Some(mib) => KvMemory::Bytes(mib.saturating_mul(1 << 20)),
@@ -190,6 +202,7 @@ impl ServeArgs {
             context: self.max_model_len,
             kv_cache,
             prefix_caching: !self.no_enable_prefix_caching,
+            speculative: speculative.map_err(wrong)?,
         })
     }
 

@@ -22,9 +22,9 @@ use crate::metrics::Metrics;
 use crate::model::Model;
 use crate::pace::Pace;
 use crate::runner::Runner;
-use crate::sampler::{SampleError, Sampled};
 use crate::scheduler::{Limits, Plan, Scheduler, SequenceId, Terms};
-use sequence::{Sequence, sample, score_prompts};
+use crate::speculation::{Asked, Speculation};
+use sequence::{Chosen, Sequence, sample, score_prompts};
 
 /// The engine's limits.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +52,8 @@ struct Engine {
     runner: Runner,
     scheduler: Scheduler,
     prefix_caching: bool,
+    step_tokens_max: usize,
+    speculation: Option<Speculation>,
     sequences: BTreeMap<SequenceId, Sequence>,
     jobs: mpsc::Receiver<Job>,
     metrics: Arc<Metrics>,
@@ -66,6 +68,18 @@ struct Engine {
 /// # Errors
 /// The limits contradict each other, or no thread can be had.
 pub fn start(model: Model, config: EngineConfig) -> Result<(Handle, JoinHandle<()>), StartError> {
+    start_speculative(model, config, None)
+}
+
+/// As [`start`]; `speculation` supposes further tokens.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_speculative(
+    model: Model,
+    config: EngineConfig,
+    speculation: Option<Speculation>,
+) -> Result<(Handle, JoinHandle<()>), StartError> {
     if !config.scheduler.hold_one_sequence() {
         return Err(StartError::CacheTooSmall);
     }
@@ -88,6 +102,8 @@ pub fn start(model: Model, config: EngineConfig) -> Result<(Handle, JoinHandle<(
             runner: Runner::new(model, config.scheduler.blocks),
             scheduler: Scheduler::new(config.scheduler),
             prefix_caching: config.prefix_caching,
+            step_tokens_max: config.scheduler.step_tokens_max,
+            speculation,
             sequences: BTreeMap::new(),
             jobs,
             metrics,
@@ -107,6 +123,7 @@ pub fn start(model: Model, config: EngineConfig) -> Result<(Handle, JoinHandle<(
 impl Engine {
     fn run(mut self, pool: &rayon::ThreadPool) {
         while self.admit() {
+            self.suppose(pool);
             let plan = self.scheduler.schedule();
             self.announce(&plan);
             if plan.chunks.is_empty() {
@@ -166,6 +183,38 @@ impl Engine {
         self.sequences.insert(id, Sequence::new(job));
     }
 
+    /// Supposes how the sequences go on that have one token left to compute.
+    fn suppose(&mut self, pool: &rayon::ThreadPool) {
+        let Some(speculation) = &mut self.speculation else {
+            return;
+        };
+        self.sequences.values_mut().for_each(|s| s.suppose(&[]));
+        // So many that each of those that run still has its turn in the step.
+        let share = self.step_tokens_max / self.scheduler.running().max(1);
+        let most = speculation.tokens_max.min(share.saturating_sub(1));
+        let scheduler = &self.scheduler;
+        let asked = self.sequences.iter().filter_map(|(id, sequence)| {
+            let drafts_max = sequence.drafts_max().min(most);
+            (drafts_max > 0 && scheduler.awaits_one(*id)).then(|| Asked {
+                id: *id,
+                known: sequence.known(),
+                drafts_max,
+            })
+        });
+        let asked: Vec<Asked> = asked.collect();
+        match pool.install(|| speculation.propose(&asked)) {
+            Ok(proposed) => {
+                for (id, drafts) in proposed {
+                    self.scheduler.suppose(id, drafts.len());
+                    if let Some(sequence) = self.sequences.get_mut(&id) {
+                        sequence.suppose(&drafts);
+                    }
+                }
+            }
+            Err(error) => self.fail_all(&error.to_string()),
+        }
+    }
+
     fn forget_vanished(&mut self) {
         for id in self.those(Sequence::has_no_client) {
             self.remove(id);
@@ -187,6 +236,9 @@ impl Engine {
 
     fn remove(&mut self, id: SequenceId) -> Option<Sequence> {
         self.scheduler.remove(id);
+        if let Some(speculation) = &mut self.speculation {
+            speculation.forget(id);
+        }
         let now = Instant::now();
         if let Some(before) = self.last_left.replace(now) {
             self.pace.ended(now - before);
@@ -194,28 +246,23 @@ impl Engine {
         self.sequences.remove(&id)
     }
 
-    fn publish(&mut self, sampled: Vec<(SequenceId, Result<Vec<Sampled>, SampleError>)>) {
-        for (id, result) in sampled {
+    fn publish(&mut self, sampled: Vec<(SequenceId, Chosen)>) {
+        for (id, chosen) in sampled {
             let Some(sequence) = self.sequences.get_mut(&id) else {
                 continue;
             };
-            let end = match result {
-                Ok(sampled) => {
-                    let tokens: Vec<u32> = sampled.iter().map(|s| s.token).collect();
-                    self.metrics.generation_tokens.inc_by(tokens.len() as u64);
-                    sequence.observe_latency(&self.metrics);
-                    let end = sequence.push(sampled);
-                    if end.is_none() {
-                        self.scheduler.push_tokens(id, &tokens);
-                    }
-                    end
-                }
-                Err(error) => Some(Event::Failed {
-                    message: error.to_string(),
-                }),
+            let tokens: Vec<u32> = chosen.tokens.iter().map(|s| s.token).collect();
+            self.metrics.generation_tokens.inc_by(tokens.len() as u64);
+            let drafts_held = tokens.len().saturating_sub(1);
+            self.metrics.drafts_accepted.inc_by(drafts_held as u64);
+            sequence.observe_latency(&self.metrics);
+            let failed = |error: crate::sampler::SampleError| Event::Failed {
+                message: error.to_string(),
             };
-            if let Some(end) = end {
-                self.finish(id, end);
+            let end = sequence.push(chosen.tokens);
+            match end.or(chosen.failed.map(failed)) {
+                None => self.scheduler.push_tokens(id, &tokens),
+                Some(end) => self.finish(id, end),
             }
         }
     }

@@ -7,6 +7,7 @@
 //! server → chat → handle → engine → { scheduler → kv_cache (integers only) }
 //!                                  → { runner → model → layer → backend → kernels }
 //!                                  → sampler
+//!                                  → speculation
 //! ```
 //!
 //! Invariant: the scheduler and the block allocator import no tensor type; the model
@@ -28,6 +29,8 @@ mod pace;
 pub mod engine;
 pub mod kv_cache;
 pub mod scheduler;
+
+pub mod speculation;
 
 mod layer;
 pub mod model;

@@ -2,8 +2,10 @@
 //! directory, answer chats. The same path as over HTTP, without the HTTP.
 //! Knows no HTTP and no wire type.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
+
+use burn::tensor::Device;
 
 use crate::backend::{self, DeviceError, DeviceKind, Precision};
 use crate::chat::answer::{Failed, Whole};
@@ -13,11 +15,14 @@ use crate::chat_template::Message;
 use crate::engine::{self, EngineConfig, StartError};
 use crate::kernels::BLOCK_TOKENS;
 use crate::loader::{self, LoadError};
+use crate::model::Model;
 use crate::model::config::ModelConfig;
 use crate::scheduler::Limits;
+use crate::speculation::{DraftModel, Proposer, Speculation, SpeculativeConfig};
+use crate::tokenizer::Tokenizer;
 
 /// How to run a model.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     pub device: DeviceKind,
     pub precision: Precision,
@@ -33,6 +38,7 @@ pub struct Options {
     pub kv_cache: KvMemory,
     /// Prefixes that were computed once are taken from the cache.
     pub prefix_caching: bool,
+    pub speculative: Option<SpeculativeConfig>,
 }
 
 /// How much memory the KV cache may take.
@@ -61,6 +67,7 @@ impl Default for Options {
             context: None,
             kv_cache: KvMemory::Share(MEMORY_UTILIZATION),
             prefix_caching: true,
+            speculative: None,
         }
     }
 }
@@ -76,6 +83,8 @@ pub enum OpenError {
     Text(#[from] TextSideError),
     #[error(transparent)]
     Start(#[from] StartError),
+    #[error("the draft model {}: {problem}", .dir.display())]
+    Draft { dir: PathBuf, problem: String },
     #[error("the context of {asked} tokens is longer than the model's {model}")]
     Context { asked: usize, model: usize },
     #[error(
@@ -109,8 +118,23 @@ pub fn open(dir: &Path, options: &Options) -> Result<(Chat, JoinHandle<()>), Ope
     let text = TextSide::load(dir, &config)?;
     let context = context(&config, options)?;
     let model = loader::load(dir, options.precision, &device)?;
-    let limits = limits(&config, options, context)?;
-    let (handle, thread) = engine::start(
+    let draft = draft_model(options, &text, &config, context, &device)?;
+    let draft_bytes = draft
+        .as_ref()
+        .map_or(0, |draft| draft.config().block_bytes());
+    let limits = limits(config.block_bytes() + draft_bytes, options, context)?;
+    let speculation = options.speculative.as_ref().map(|speculative| Speculation {
+        proposer: match draft {
+            Some(draft) => Proposer::Model(Box::new(DraftModel::new(
+                draft,
+                limits.blocks,
+                limits.step_tokens_max,
+            ))),
+            None => Proposer::Lookup(speculative.prompt_lookup()),
+        },
+        tokens_max: speculative.num_speculative_tokens,
+    });
+    let (handle, thread) = engine::start_speculative(
         model,
         EngineConfig {
             scheduler: limits,
@@ -118,8 +142,40 @@ pub fn open(dir: &Path, options: &Options) -> Result<(Chat, JoinHandle<()>), Ope
             threads: options.threads,
             prefix_caching: options.prefix_caching,
         },
+        speculation,
     )?;
     Ok((Chat::new(text, handle, context, config.vocab), thread))
+}
+
+/// The model that speculates, if one does.
+fn draft_model(
+    options: &Options,
+    text: &TextSide,
+    config: &ModelConfig,
+    context: usize,
+    device: &Device,
+) -> Result<Option<Model>, OpenError> {
+    let speculative = options.speculative.as_ref();
+    let Some(dir) = speculative.and_then(|speculative| speculative.model.as_deref()) else {
+        return Ok(None);
+    };
+    let wrong = |problem: String| OpenError::Draft {
+        dir: dir.to_owned(),
+        problem,
+    };
+    let draft = ModelConfig::read(dir).map_err(|e| wrong(e.to_string()))?;
+    if draft.context < context {
+        return Err(wrong(format!(
+            "its context of {} tokens is shorter than {context}",
+            draft.context
+        )));
+    }
+    let tokenizer = Tokenizer::load(dir).map_err(|e| wrong(e.to_string()))?;
+    if draft.vocab > config.vocab || !tokenizer.is_like(text.tokenizer()) {
+        return Err(wrong("its tokenizer is another one".to_owned()));
+    }
+    let model = loader::load(dir, options.precision, device).map_err(|e| wrong(e.to_string()))?;
+    Ok(Some(model))
 }
 
 fn context(config: &ModelConfig, options: &Options) -> Result<usize, OpenError> {
@@ -133,12 +189,12 @@ fn context(config: &ModelConfig, options: &Options) -> Result<usize, OpenError> 
     Ok(context)
 }
 
-fn limits(config: &ModelConfig, options: &Options, context: usize) -> Result<Limits, OpenError> {
+fn limits(block_bytes: usize, options: &Options, context: usize) -> Result<Limits, OpenError> {
     let given = options.kv_cache.bytes(options.device);
     let most = options
         .sequences_max
         .saturating_mul(context.div_ceil(BLOCK_TOKENS));
-    let afforded = given / config.block_bytes();
+    let afforded = given / block_bytes;
     // No more than all sequences together can ever use.
     let blocks = u32::try_from(afforded.min(most)).unwrap_or(u32::MAX);
     let limits = Limits {
@@ -148,7 +204,7 @@ fn limits(config: &ModelConfig, options: &Options, context: usize) -> Result<Lim
         blocks,
     };
     if !limits.hold_one_sequence() {
-        let needed = context.div_ceil(BLOCK_TOKENS) * config.block_bytes();
+        let needed = context.div_ceil(BLOCK_TOKENS) * block_bytes;
         return Err(OpenError::Cache {
             given,
             context,
@@ -156,7 +212,7 @@ fn limits(config: &ModelConfig, options: &Options, context: usize) -> Result<Lim
         });
     }
     tracing::info!(
-        mib = (blocks as usize * config.block_bytes()) >> 20,
+        mib = (blocks as usize * block_bytes) >> 20,
         tokens = blocks as usize * BLOCK_TOKENS,
         available_mib = given >> 20,
         "KV cache"

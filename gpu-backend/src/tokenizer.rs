@@ -57,6 +57,11 @@ impl Tokenizer {
         &self.inner
     }
 
+    /// Whether each token has the same id in both.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.inner.get_vocab(true) == other.inner.get_vocab(true)
+    }
+
     pub fn id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
     }

@@ -81,6 +81,7 @@ async fn load(dir: PathBuf, options: Options) -> Result<Chat, Exit> {
         let key = match &error {
             OpenError::Device(_) => "device",
             OpenError::Load(_) | OpenError::Text(_) => "model",
+            OpenError::Draft { .. } => "speculative-config",
             OpenError::Context { .. } => "max-model-len",
             OpenError::Cache { .. } => "kv-cache-mib",
             OpenError::Start(_) => return Exit::Failed(error.to_string()),

@@ -24,6 +24,10 @@ impl Engine {
         m.preemptions.inc_by(plan.preempted as u64);
         if !plan.chunks.is_empty() {
             m.steps.inc();
+            let drafts = plan.chunks.iter().map(|chunk| chunk.drafts);
+            m.drafts
+                .inc_by(drafts.clone().filter(|n| *n > 0).count() as u64);
+            m.draft_tokens.inc_by(drafts.sum::<usize>() as u64);
             m.prompt_tokens.inc_by(self.prompt_tokens(plan));
         }
     }

@@ -16,8 +16,10 @@ use crate::scheduler::{Plan, SequenceId, Started};
 pub(super) struct Sequence {
     pub(super) job: Job,
     sampler: Sampler,
-    /// Prompt and answer.
+    /// Prompt and answer, and after them the drafts of this step.
     tokens: Vec<u32>,
+    /// Tokens of prompt and answer.
+    known: usize,
     /// The prompt's log-probabilities so far, where they are wanted and not yet sent.
     prompt_logprobs: Option<Vec<Option<Logprobs>>>,
     started: Option<Instant>,
@@ -35,6 +37,7 @@ impl Sequence {
             job,
             sampler,
             prompt_logprobs: scores.map(|_| vec![None; tokens.len()]),
+            known: tokens.len(),
             tokens,
             started: None,
             first_token: None,
@@ -42,8 +45,26 @@ impl Sequence {
         }
     }
 
+    /// Prompt, answer and drafts.
     pub(super) fn tokens(&self) -> &[u32] {
         &self.tokens
+    }
+
+    /// Prompt and answer.
+    pub(super) fn known(&self) -> &[u32] {
+        &self.tokens[..self.known]
+    }
+
+    /// How many drafts could be used: after the last of them one more token is sampled.
+    pub(super) fn drafts_max(&self) -> usize {
+        let answered = self.known - self.prompt_tokens();
+        self.job.request.tokens_max.saturating_sub(answered + 1)
+    }
+
+    /// Supposes how it goes on, in place of what was supposed before.
+    pub(super) fn suppose(&mut self, drafts: &[u32]) {
+        self.tokens.truncate(self.known);
+        self.tokens.extend_from_slice(drafts);
     }
 
     pub(super) fn prompt_tokens(&self) -> usize {
@@ -78,6 +99,30 @@ impl Sequence {
         }
     }
 
+    /// Samples from consecutive rows as long as the drafts hold: the first row follows the
+    /// last known token, each other one a draft. Advances the sampler by the tokens
+    /// returned and no more, as if each had been sampled in a step of its own.
+    fn sample(&mut self, rows: &mut [f32], vocab: usize) -> Chosen {
+        let drafts = self.tokens.split_off(self.known);
+        let mut chosen = Chosen::default();
+        for (i, row) in rows.chunks_exact_mut(vocab).enumerate() {
+            let sampled = match self.sampler.sample(row) {
+                Ok(sampled) => sampled,
+                Err(error) => {
+                    chosen.failed = Some(error);
+                    break;
+                }
+            };
+            let token = sampled.token;
+            chosen.tokens.push(sampled);
+            let ended = self.end_after(self.known + i + 1, token).is_some();
+            if ended || drafts.get(i) != Some(&token) {
+                break;
+            }
+        }
+        chosen
+    }
+
     /// Appends and sends tokens up to the end, if one of them is it; returns the end.
     pub(super) fn push(&mut self, sampled: Vec<Sampled>) -> Option<Event> {
         if let Some(scores) = self.prompt_logprobs.take() {
@@ -85,14 +130,15 @@ impl Sequence {
         }
         sampled.into_iter().find_map(|sampled| {
             self.tokens.push(sampled.token);
-            let end = self.end_after(self.tokens.len(), sampled.token);
+            self.known += 1;
+            let end = self.end_after(self.known, sampled.token);
             if !matches!(end, Some(Ended::Stop(_))) {
                 // A closed channel is a client that went away: the next step forgets it.
                 let _ = self.job.events.try_send(Event::Token(sampled));
             }
             Some(Event::Ended {
                 reason: end?,
-                completion_tokens: self.tokens.len() - self.prompt_tokens(),
+                completion_tokens: self.known - self.prompt_tokens(),
             })
         })
     }
@@ -139,7 +185,7 @@ impl Sequence {
         metrics
             .request_prompt_tokens
             .observe(float(self.prompt_tokens()));
-        let answered = self.tokens.len() - self.prompt_tokens();
+        let answered = self.known - self.prompt_tokens();
         metrics.request_generation_tokens.observe(float(answered));
         if let Some(started) = self.started {
             metrics.inference_time.observe(since(started));
@@ -158,12 +204,21 @@ fn float(count: usize) -> f64 {
     count as f64
 }
 
+/// What a step gave a sequence.
+#[derive(Debug, Default)]
+pub(super) struct Chosen {
+    /// One token, and one more for each draft that held.
+    pub(super) tokens: Vec<Sampled>,
+    /// After these, no token could be chosen.
+    pub(super) failed: Option<SampleError>,
+}
+
 /// Chooses tokens for every sequence whose chunk reached its end, in parallel.
 pub(super) fn sample(
     sequences: &mut BTreeMap<SequenceId, Sequence>,
     plan: &Plan,
     mut logits: Logits,
-) -> Vec<(SequenceId, Result<Vec<Sampled>, SampleError>)> {
+) -> Vec<(SequenceId, Chosen)> {
     let vocab = logits.vocab;
     let mut rest = logits.values.as_mut_slice();
     let mut rows: BTreeMap<SequenceId, &mut [f32]> = BTreeMap::new();
@@ -178,10 +233,10 @@ pub(super) fn sample(
     }
     let work: Vec<_> = sequences
         .iter_mut()
-        .filter_map(|(id, sequence)| rows.remove(id).map(|row| (*id, sequence, row)))
+        .filter_map(|(id, sequence)| rows.remove(id).map(|rows| (*id, sequence, rows)))
         .collect();
     work.into_par_iter()
-        .map(|(id, s, row)| (id, s.sampler.sample(row).map(|sampled| vec![sampled])))
+        .map(|(id, s, rows)| (id, s.sample(rows, vocab)))
         .collect()
 }
 

@@ -38,10 +38,10 @@ impl Load {
         }
     }
 
-    /// Fills the queues up: tenant `i` has `8^i + 1` sequences here.
+    /// Fills the queues up: tenant `i` has `10 · 4^i` sequences here, more than can run.
     fn arrive(&mut self) {
         for tenant in 0..self.served.len() {
-            let wanted = 8usize.pow(tenant as u32) + 1;
+            let wanted = 10 * 4usize.pow(tenant as u32);
             let here = self.lives.values().filter(|life| life.0 == tenant).count();
             for _ in here..wanted {
                 let prompt = self.rng.random_range(1..=PROMPT_MAX);
