@@ -179,6 +179,27 @@ fn open_cuda() -> Result<Device, DeviceError> {
     }
 }
 
+/// Bytes that a device still has to give; `None` where it does not tell.
+pub fn memory_available_bytes(kind: DeviceKind) -> Option<u64> {
+    match kind {
+        DeviceKind::Cpu => crate::memory::available_bytes(),
+        DeviceKind::Cuda => cuda_memory_free_bytes(),
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda_memory_free_bytes() -> Option<u64> {
+    None
+}
+
+#[cfg(feature = "cuda")]
+fn cuda_memory_free_bytes() -> Option<u64> {
+    let context = cudarc::driver::CudaContext::new(0).ok()?;
+    context.bind_to_thread().ok()?;
+    let (free, _) = cudarc::driver::result::mem_get_info().ok()?;
+    u64::try_from(free).ok()
+}
+
 /// How weights are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {

@@ -1,26 +1,33 @@
-//! A chat in, an answer out: renders the template, encodes, submits to the engine, and
-//! turns token ids back into text, stop strings and tool calls. The server speaks HTTP
-//! round it; `local.rs` calls it in process.
+//! A chat or a text in, answers out: renders the template, encodes, submits to the
+//! engine, and turns token ids back into text, stop strings and tool calls. The server
+//! speaks HTTP round it; `local.rs` calls it in process.
 //! Knows no HTTP and no wire type.
 
 mod defuse;
+pub mod options;
 
 pub mod answer;
+pub mod answers;
+pub mod scheduling;
 mod stop;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value as Json;
 
 use crate::chat_template::{ChatTemplate, Message, TemplateError};
+use crate::constraint::compiler::{CompileError, Compiler};
 use crate::handle::{Generate, Handle, Rejected};
 use crate::model::config::{ModelConfig, OneOrMany};
 use crate::sampler::SamplingParams;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use answer::Answer;
+use answers::Answers;
+use options::{AnswerOptions, AskedForm, Sampling};
 
-/// What a caller asks for, already checked field by field.
+/// A chat to be answered, already checked field by field.
 #[derive(Clone, Debug, Default)]
 pub struct ChatRequest {
     pub messages: Vec<Message>,
@@ -28,29 +35,26 @@ pub struct ChatRequest {
     pub tools: Vec<Json>,
     /// Look for tool calls in the answer.
     pub parse_tools: bool,
-    /// Absent: as many as the model's `generation_config.json` says, or else up to the
-    /// end of the context.
-    pub tokens_max: Option<usize>,
-    pub stop: Vec<String>,
-    pub stop_token_ids: Vec<u32>,
-    pub ignore_eos: bool,
-    pub sampling: Sampling,
+    /// Adds the tokenizer's own special tokens to what the template wrote.
+    pub add_special: bool,
+    pub options: AnswerOptions,
 }
 
-/// Sampling as asked for; what is absent comes from the model's `generation_config.json`.
+/// Texts to be continued, as they are.
 #[derive(Clone, Debug, Default)]
-pub struct Sampling {
-    pub temperature: Option<f32>,
-    pub top_p: Option<f32>,
-    /// `Some(None)` turns the model's own limit off.
-    pub top_k: Option<Option<usize>>,
-    pub min_p: Option<f32>,
-    pub presence_penalty: f32,
-    pub frequency_penalty: f32,
-    pub repetition_penalty: Option<f32>,
-    pub logit_bias: Vec<(u32, f32)>,
-    pub seed: Option<u64>,
-    pub logprobs: Option<usize>,
+pub struct CompletionRequest {
+    /// At least one.
+    pub prompts: Vec<Prompt>,
+    /// Adds the tokenizer's own special tokens (a beginning of sequence) to a text.
+    pub add_special: bool,
+    pub options: AnswerOptions,
+}
+
+/// Where an answer begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Prompt {
+    Text(String),
+    Tokens(Vec<u32>),
 }
 
 /// Why a chat is not answered.
@@ -60,21 +64,25 @@ pub enum ChatError {
     Template(#[from] TemplateError),
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    #[error("The prompt holds no token.")]
+    PromptEmpty,
     #[error(
-        "This model's maximum context length is {context} tokens. However, your messages \
-         resulted in {prompt} tokens. Please reduce the length of the messages."
+        "This model's maximum context length is {context} tokens. However, your prompt \
+         resulted in {prompt} tokens. Please reduce its length."
     )]
     PromptTooLong { prompt: usize, context: usize },
     #[error(
         "This model's maximum context length is {context} tokens. However, you requested {} \
-         tokens ({prompt} in the messages, {tokens_max} in the completion). Please reduce the \
-         length of the messages or completion.", prompt.saturating_add(*tokens_max)
+         tokens ({prompt} in the prompt, {tokens_max} in the completion). Please reduce the \
+         length of either.", prompt.saturating_add(*tokens_max)
     )]
     AnswerTooLong {
         prompt: usize,
         tokens_max: usize,
         context: usize,
     },
+    #[error("'{field}' cannot be honoured: {error}")]
+    Form { field: String, error: CompileError },
     #[error(transparent)]
     Rejected(#[from] Rejected),
 }
@@ -98,6 +106,7 @@ struct GenerationConfig {
 #[derive(Debug)]
 pub struct Chat {
     text: TextSide,
+    compiler: Arc<Compiler>,
     handle: Handle,
     /// Longest prompt and answer together, in tokens.
     context: usize,
@@ -127,6 +136,10 @@ pub enum TextSideError {
 }
 
 impl TextSide {
+    pub(crate) fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
     /// Loads tokenizer, template and generation defaults.
     ///
     /// # Errors
@@ -165,8 +178,10 @@ impl TextSide {
 impl Chat {
     /// `context` is the engine's limit on one sequence.
     pub fn new(text: TextSide, handle: Handle, context: usize, vocab: usize) -> Self {
+        let compiler = Compiler::new(text.tokenizer.clone(), vocab, text.eos.clone());
         Self {
             text,
+            compiler: Arc::new(compiler),
             handle,
             context,
             vocab,
@@ -185,6 +200,10 @@ impl Chat {
         self.vocab
     }
 
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.text.tokenizer
+    }
+
     /// Renders and encodes a chat: the prompt's tokens.
     ///
     /// # Errors
@@ -195,55 +214,170 @@ impl Chat {
             .tokenizer
             .defused(&request.messages, &request.tools);
         let text = self.text.template.render(&messages, &tools)?;
-        Ok(self.text.tokenizer.encode(&text)?)
+        Ok(self.text.tokenizer.encode(&text, request.add_special)?)
     }
 
-    /// Starts to answer a chat.
+    /// The tokens of a text that is continued as it is: here special tokens may be
+    /// written out, for the caller writes the whole prompt.
+    ///
+    /// # Errors
+    /// The tokenizer failed.
+    pub fn encode(&self, prompt: &Prompt, add_special: bool) -> Result<Vec<u32>, ChatError> {
+        match prompt {
+            Prompt::Text(text) => Ok(self.text.tokenizer.encode(text, add_special)?),
+            Prompt::Tokens(tokens) => Ok(tokens.clone()),
+        }
+    }
+
+    /// Compiles what the answers are held to, on a thread of its own.
+    ///
+    /// # Errors
+    /// Names the field whose form is malformed, unsupported or too large.
+    pub async fn constrain(&self, options: &mut AnswerOptions) -> Result<(), ChatError> {
+        if let Some(AskedForm { field, form }) = options.form.clone() {
+            let made = self.compiler.compile(form).await;
+            options.constraint = Some(made.map_err(|error| ChatError::Form { field, error })?);
+        }
+        Ok(())
+    }
+
+    /// As [`Self::constrain`], on the caller's thread.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn constrain_blocking(&self, options: &mut AnswerOptions) -> Result<(), ChatError> {
+        if let Some(AskedForm { field, form }) = options.form.clone() {
+            let made = self.compiler.compile_blocking(&form);
+            options.constraint = Some(made.map_err(|error| ChatError::Form { field, error })?);
+        }
+        Ok(())
+    }
+
+    /// Starts to answer a chat, once; [`Self::constrain`] comes first.
+    ///
+    /// # Errors
+    /// As [`Self::answers`].
+    pub fn answer(&self, mut request: ChatRequest) -> Result<Answer, ChatError> {
+        request.options.n = 1;
+        let answers = self.answers(request)?;
+        answers.into_first().ok_or(ChatError::PromptEmpty)
+    }
+
+    /// Starts to answer a chat, `n` times; [`Self::constrain`] comes first.
     ///
     /// # Errors
     /// As [`Self::prompt`]; or the context is too short, or the engine takes no more.
-    pub fn answer(&self, request: ChatRequest) -> Result<Answer, ChatError> {
+    pub fn answers(&self, request: ChatRequest) -> Result<Answers, ChatError> {
         let prompt = self.prompt(&request)?;
-        let (context, prompt_tokens) = (self.context, prompt.len());
-        if prompt_tokens >= context {
-            return Err(ChatError::PromptTooLong {
-                prompt: prompt_tokens,
-                context,
-            });
+        let platform_tokens = self.platform_tokens(&request, &prompt);
+        let mut options = request.options;
+        options.platform_tokens = platform_tokens;
+        self.start(&[prompt], &options, request.parse_tools)
+    }
+
+    /// Starts to continue texts, each `n` times; [`Self::constrain`] comes first.
+    ///
+    /// # Errors
+    /// A prompt is empty or the context too short for it, the tokenizer failed, or the
+    /// engine takes no more.
+    pub fn complete(&self, request: &CompletionRequest) -> Result<Answers, ChatError> {
+        let encode = |prompt| self.encode(prompt, request.add_special);
+        let prompts: Vec<Vec<u32>> = request
+            .prompts
+            .iter()
+            .map(encode)
+            .collect::<Result<_, _>>()?;
+        self.start(&prompts, &request.options, false)
+    }
+
+    /// Submits all; if one is refused, those before it are cancelled by being dropped.
+    fn start(
+        &self,
+        prompts: &[Vec<u32>],
+        options: &AnswerOptions,
+        parse_tools: bool,
+    ) -> Result<Answers, ChatError> {
+        let mut answers = Vec::with_capacity(prompts.len() * options.n);
+        let seed = options.sampling.seed.unwrap_or_else(rand::random);
+        for prompt in prompts {
+            let skipped = match options.prompt_tokens_kept {
+                Some(kept) => prompt.len().saturating_sub(kept),
+                None => 0,
+            };
+            let prompt = &prompt[skipped..];
+            let tokens_max = self.room(prompt.len(), options.tokens_max)?;
+            for (_, offset) in (0..options.n).zip(0u64..) {
+                let seed = seed.wrapping_add(offset);
+                let generate = self.generate(prompt, tokens_max, seed, options);
+                let generation = self.handle.submit(generate)?;
+                let tokenizer = self.text.tokenizer.clone();
+                answers.push(Answer::new(
+                    generation,
+                    tokenizer,
+                    options,
+                    parse_tools,
+                    prompt,
+                ));
+            }
         }
-        let room = context - prompt_tokens;
+        Ok(Answers::new(answers, options.n))
+    }
+
+    /// Tokens that an answer to a prompt may have.
+    fn room(&self, prompt: usize, asked: Option<usize>) -> Result<usize, ChatError> {
+        let context = self.context;
+        if prompt == 0 {
+            return Err(ChatError::PromptEmpty);
+        }
+        let room = context.saturating_sub(prompt);
+        if prompt > context || (room == 0 && asked != Some(0)) {
+            return Err(ChatError::PromptTooLong { prompt, context });
+        }
         let open = self.text.generation.max_new_tokens.unwrap_or(room);
-        let tokens_max = request.tokens_max.unwrap_or(open.max(1).min(room));
+        let tokens_max = asked.unwrap_or(open.max(1).min(room));
         if tokens_max > room {
-            let prompt = prompt_tokens;
             return Err(ChatError::AnswerTooLong {
                 prompt,
                 tokens_max,
                 context,
             });
         }
-        let mut stop_tokens = request.stop_token_ids;
-        if !request.ignore_eos {
-            stop_tokens.extend(&self.text.eos);
-        }
-        let sampling = self.sampling(request.sampling);
-        let generation = self.handle.submit(Generate {
-            prompt,
-            tokens_max,
-            stop_tokens,
-            sampling,
-        })?;
-        let tokenizer = self.text.tokenizer.clone();
-        Ok(Answer::new(
-            generation,
-            tokenizer,
-            request.stop,
-            request.parse_tools,
-            prompt_tokens,
-        ))
+        Ok(tokens_max)
     }
 
-    fn sampling(&self, asked: Sampling) -> SamplingParams {
+    fn generate(
+        &self,
+        prompt: &[u32],
+        tokens_max: usize,
+        seed: u64,
+        options: &AnswerOptions,
+    ) -> Generate {
+        let mut stop_tokens = options.stop_token_ids.clone();
+        if !options.ignore_eos {
+            stop_tokens.extend(&self.text.eos);
+        }
+        let mut sampling = self.sampling(&options.sampling, seed);
+        if options.min_tokens > 0 {
+            sampling.min_tokens = options.min_tokens;
+            sampling.ends = stop_tokens.clone();
+        }
+        let mut generate = Generate {
+            prompt: prompt.to_vec(),
+            // An answer of no token still computes its prompt, which gives one.
+            tokens_max: tokens_max.max(1),
+            stop_tokens,
+            sampling,
+            constraint: options.constraint.clone(),
+            prompt_logprobs: options.prompt_logprobs,
+            ..Generate::default()
+        };
+        options
+            .scheduling
+            .apply(&mut generate, options.platform_tokens);
+        generate
+    }
+
+    fn sampling(&self, asked: &Sampling, seed: u64) -> SamplingParams {
         let model = &self.text.generation;
         let temperature = match model.do_sample {
             Some(false) => 0.0,
@@ -260,8 +394,10 @@ impl Chat {
                 .repetition_penalty
                 .or(model.repetition_penalty)
                 .unwrap_or(1.0),
-            logit_bias: asked.logit_bias,
-            seed: asked.seed.unwrap_or_else(rand::random),
+            logit_bias: asked.logit_bias.clone(),
+            seed,
+            min_tokens: 0,
+            ends: Vec::new(),
             logprobs: asked.logprobs,
         }
     }

@@ -3,6 +3,7 @@
 //! Knows nothing of requests.
 
 mod serve;
+mod speculative;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,7 +13,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use gpu_backend::backend::{DeviceKind, Precision};
 use gpu_backend::bench;
-use gpu_backend::local::Options;
+use gpu_backend::local::{KvMemory, MEMORY_UTILIZATION, Options};
+use gpu_backend::speculation::SpeculativeConfig;
 use tracing_subscriber::EnvFilter;
 
 /// `EX_USAGE` of sysexits.h: the configuration is wrong and a restart does not help.
@@ -43,6 +45,8 @@ enum Command {
     Serve(ServeArgs),
     /// Measure prefill and decode speed on random weights of a known shape.
     Bench(BenchArgs),
+    /// Measure what speculation gains where an answer copies from its prompt.
+    BenchSpeculative(speculative::Args),
 }
 
 #[derive(Debug, Args)]
@@ -78,9 +82,19 @@ struct ServeArgs {
     /// Requests that wait beyond those that run; more are answered with 429.
     #[arg(long, default_value_t = 1024)]
     max_queue: usize,
-    /// MiB of the KV cache.
-    #[arg(long, default_value_t = 512)]
-    kv_cache_mib: usize,
+    /// Share of the memory available after loading that the KV cache may take.
+    #[arg(long, default_value_t = MEMORY_UTILIZATION, conflicts_with = "kv_cache_mib")]
+    memory_utilization: f64,
+    /// MiB of the KV cache, in place of a share.
+    #[arg(long)]
+    kv_cache_mib: Option<usize>,
+    /// Compute every prompt whole, also where its beginning was met before.
+    #[arg(long)]
+    no_enable_prefix_caching: bool,
+    /// How to speculate, as JSON: {"method": "ngram", "num_speculative_tokens": 5}, or
+    /// {"method": "draft_model", "model": DIR, "num_speculative_tokens": 3}.
+    #[arg(long)]
+    speculative_config: Option<String>,
     /// Seconds that open streams may go on after SIGTERM.
     #[arg(long, default_value_t = 30)]
     drain_s: u64,
@@ -128,6 +142,7 @@ pub(crate) fn main() -> ExitCode {
     let done = match cli.command {
         Command::Serve(args) => serve::serve(&args),
         Command::Bench(args) => measure(&args),
+        Command::BenchSpeculative(args) => speculative::measure(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -161,12 +176,23 @@ impl ServeArgs {
             ("max-model-len", self.max_model_len.unwrap_or(1)),
             ("max-num-seqs", self.max_num_seqs),
             ("max-num-batched-tokens", self.max_num_batched_tokens),
-            ("kv-cache-mib", self.kv_cache_mib),
+            ("kv-cache-mib", self.kv_cache_mib.unwrap_or(1)),
         ];
         if let Some((key, _)) = least_one.into_iter().find(|(_, value)| *value == 0) {
             return Err(Exit::Configuration(format!("--{key}: must be at least 1")));
         }
+        if !(self.memory_utilization > 0.0 && self.memory_utilization <= 1.0) {
+            let message = "--memory-utilization: must be above 0 and at most 1".to_owned();
+            return Err(Exit::Configuration(message));
+        }
+        let speculative = self.speculative_config.as_deref();
+        let speculative = speculative.map(SpeculativeConfig::parse).transpose();
+        let wrong = |error| Exit::Configuration(format!("--speculative-config: {error}"));
         let defaults = Options::default();
+        let kv_cache = match self.kv_cache_mib {
+            Some(mib) => KvMemory::Bytes(mib.saturating_mul(1 << 20)),
+            None => KvMemory::Share(self.memory_utilization),
+        };
         Ok(Options {
             device: self.device,
             precision: self.precision,
@@ -175,7 +201,9 @@ impl ServeArgs {
             queue_max: self.max_queue,
             step_tokens_max: self.max_num_batched_tokens,
             context: self.max_model_len,
-            kv_cache_bytes: self.kv_cache_mib.saturating_mul(1 << 20),
+            kv_cache,
+            prefix_caching: !self.no_enable_prefix_caching,
+            speculative: speculative.map_err(wrong)?,
         })
     }
 

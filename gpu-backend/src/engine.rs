@@ -2,9 +2,11 @@
 //! the cache and every sequence; there is no lock round a generation.
 //!
 //! Invariant: the engine never sees text.
-//! Invariant: every admitted sequence ends exactly once: by its end, by a failure
-//! that is reported, or because its client went away.
+//! Invariant: every admitted sequence ends exactly once: by its end, by its deadline, by
+//! a failure that is reported, or because its client went away.
 
+mod observe;
+mod sequence;
 #[cfg(test)]
 mod tests;
 
@@ -14,15 +16,16 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use rayon::prelude::*;
 use tokio::sync::mpsc;
 
-use crate::handle::{Ended, Event, Handle, Job};
+use crate::handle::{Event, Handle, Job};
 use crate::metrics::Metrics;
 use crate::model::Model;
-use crate::runner::{Logits, Runner};
-use crate::sampler::{NotFinite, Sampled, Sampler};
-use crate::scheduler::{Limits, Plan, Scheduler, SequenceId};
+use crate::pace::Pace;
+use crate::runner::Runner;
+use crate::scheduler::{Limits, Plan, Scheduler, SequenceId, Terms};
+use crate::speculation::{Asked, Speculation};
+use sequence::{Chosen, Sequence, sample, score_prompts};
 
 /// The engine's limits.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +35,8 @@ pub struct EngineConfig {
     pub queue_max: usize,
     /// Threads that compute.
     pub threads: usize,
+    /// Prefixes that were computed once are taken from the cache.
+    pub prefix_caching: bool,
 }
 
 /// The engine cannot start.
@@ -43,22 +48,19 @@ pub enum StartError {
     Threads(String),
 }
 
-/// One admitted generation.
-struct Sequence {
-    job: Job,
-    sampler: Sampler,
-    /// Prompt and answer.
-    tokens: Vec<u32>,
-    last_token: Option<Instant>,
-}
-
 /// Everything the engine's thread owns.
 struct Engine {
     runner: Runner,
     scheduler: Scheduler,
+    prefix_caching: bool,
+    step_tokens_max: usize,
+    speculation: Option<Speculation>,
     sequences: BTreeMap<SequenceId, Sequence>,
     jobs: mpsc::Receiver<Job>,
     metrics: Arc<Metrics>,
+    pace: Arc<Pace>,
+    /// When a sequence last left; absent after a pause.
+    last_left: Option<Instant>,
     next_id: u64,
 }
 
@@ -67,6 +69,18 @@ struct Engine {
 /// # Errors
 /// The limits contradict each other, or no thread can be had.
 pub fn start(model: Model, config: EngineConfig) -> Result<(Handle, JoinHandle<()>), StartError> {
+    start_speculative(model, config, None)
+}
+
+/// As [`start`]; `speculation` supposes further tokens.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_speculative(
+    model: Model,
+    config: EngineConfig,
+    speculation: Option<Speculation>,
+) -> Result<(Handle, JoinHandle<()>), StartError> {
     if !config.scheduler.hold_one_sequence() {
         return Err(StartError::CacheTooSmall);
     }
@@ -76,16 +90,26 @@ pub fn start(model: Model, config: EngineConfig) -> Result<(Handle, JoinHandle<(
         .thread_name(|i| format!("compute-{i}"))
         .build()
         .map_err(|e| threads(&e))?;
-    let metrics = Arc::new(Metrics::new());
+    let (metrics, pace) = (Arc::new(Metrics::new()), Arc::new(Pace::default()));
     let requests_max = config.scheduler.sequences_max + config.queue_max;
-    let (handle, jobs) = Handle::new(requests_max, metrics.clone());
+    let (handle, jobs) = Handle::new(
+        requests_max,
+        config.scheduler,
+        pace.clone(),
+        metrics.clone(),
+    );
     let run = move || {
         let engine = Engine {
             runner: Runner::new(model, config.scheduler.blocks),
             scheduler: Scheduler::new(config.scheduler),
+            prefix_caching: config.prefix_caching,
+            step_tokens_max: config.scheduler.step_tokens_max,
+            speculation,
             sequences: BTreeMap::new(),
             jobs,
             metrics,
+            pace,
+            last_left: None,
             next_id: 0,
         };
         engine.run(&pool);
@@ -100,14 +124,17 @@ pub fn start(model: Model, config: EngineConfig) -> Result<(Handle, JoinHandle<(
 impl Engine {
     fn run(mut self, pool: &rayon::ThreadPool) {
         while self.admit() {
+            self.suppose(pool);
             let plan = self.scheduler.schedule();
-            self.measure(&plan);
+            self.announce(&plan);
             if plan.chunks.is_empty() {
                 continue;
             }
-            let tokens = |id| self.sequences.get(&id).map_or(&[][..], |s| &s.tokens);
-            match pool.install(|| self.runner.forward(&plan, tokens)) {
+            let tokens = |id| self.sequences.get(&id).map_or(&[][..], Sequence::tokens);
+            let scored = |id| self.sequences.get(&id).is_some_and(Sequence::is_scored);
+            match pool.install(|| self.runner.forward_scored(&plan, tokens, scored)) {
                 Ok(logits) => {
+                    pool.install(|| score_prompts(&mut self.sequences, &plan, &logits));
                     let sampled = pool.install(|| sample(&mut self.sequences, &plan, logits));
                     self.publish(sampled);
                 }
@@ -116,12 +143,13 @@ impl Engine {
         }
     }
 
-    /// Takes what has arrived, forgets whose client went away, and sleeps while there
-    /// is nothing to do. False when no handle is left.
+    /// Takes what has arrived, forgets whose client went away or whose time is up, and
+    /// sleeps while there is nothing to do. False when no handle is left.
     fn admit(&mut self) -> bool {
         self.forget_vanished();
+        self.end_overdue();
         if self.sequences.is_empty() {
-            self.measure(&Plan::default());
+            self.rest();
             match self.jobs.blocking_recv() {
                 Some(job) => self.add(job),
                 None => return false,
@@ -136,39 +164,62 @@ impl Engine {
     fn add(&mut self, job: Job) {
         let id = SequenceId(self.next_id);
         self.next_id += 1;
-        let tokens = job.request.prompt.clone();
-        if let Err(refused) = self
-            .scheduler
-            .admit(id, tokens.len(), job.request.tokens_max)
-        {
+        let request = &job.request;
+        let terms = Terms {
+            answer_tokens_max: request.tokens_max,
+            identity: request.identity,
+            priority: request.priority,
+        };
+        // A prompt that is scored is computed at every position.
+        let admitted = if self.prefix_caching && request.prompt_logprobs.is_none() {
+            self.scheduler.admit_shared(id, &request.prompt, terms)
+        } else {
+            self.scheduler.admit_alone(id, request.prompt.len(), terms)
+        };
+        if let Err(refused) = admitted {
             let message = format!("the prompt was refused: {refused}");
             let _ = job.events.try_send(Event::Failed { message });
             return self.metrics.finished("error");
         }
-        let sampler = Sampler::new(job.request.sampling.clone(), &tokens);
-        self.sequences.insert(
-            id,
-            Sequence {
-                job,
-                sampler,
-                tokens,
-                last_token: None,
-            },
-        );
+        self.sequences.insert(id, Sequence::new(job));
+    }
+
+    /// Supposes how the sequences go on that have one token left to compute.
+    fn suppose(&mut self, pool: &rayon::ThreadPool) {
+        let Some(speculation) = &mut self.speculation else {
+            return;
+        };
+        self.sequences.values_mut().for_each(|s| s.suppose(&[]));
+        // So many that each of those that run still has its turn in the step.
+        let share = self.step_tokens_max / self.scheduler.running().max(1);
+        let most = speculation.tokens_max.min(share.saturating_sub(1));
+        let scheduler = &self.scheduler;
+        let asked = self.sequences.iter().filter_map(|(id, sequence)| {
+            let drafts_max = sequence.drafts_max().min(most);
+            (drafts_max > 0 && scheduler.awaits_one(*id)).then(|| Asked {
+                id: *id,
+                known: sequence.known(),
+                drafts_max,
+            })
+        });
+        let asked: Vec<Asked> = asked.collect();
+        match pool.install(|| speculation.propose(&asked)) {
+            Ok(proposed) => {
+                for (id, drafts) in proposed {
+                    self.scheduler.suppose(id, drafts.len());
+                    if let Some(sequence) = self.sequences.get_mut(&id) {
+                        sequence.suppose(&drafts);
+                    }
+                }
+            }
+            Err(error) => self.fail_all(&error.to_string()),
+        }
     }
 
     fn forget_vanished(&mut self) {
-        let gone: Vec<SequenceId> = self
-            .sequences
-            .iter()
-            .filter(|(_, s)| s.job.events.is_closed())
-            .map(|(id, _)| *id)
-            .collect();
-        for id in gone {
+        for id in self.those(Sequence::has_no_client) {
             match self.remove(id) {
-                Some(sequence) if sequence.job.stopped.load(Ordering::Acquire) => {
-                    self.metrics.finished("stop");
-                }
+                Some(sequence) if sequence.is_stopped() => self.metrics.finished("stop"),
                 _ => {
                     self.metrics.cancelled.inc();
                 }
@@ -176,26 +227,46 @@ impl Engine {
         }
     }
 
+    fn end_overdue(&mut self) {
+        let now = Instant::now();
+        for id in self.those(|s| s.is_overdue(now)) {
+            self.finish(id, Event::DeadlineExceeded);
+        }
+    }
+
+    fn those(&self, are_meant: impl Fn(&Sequence) -> bool) -> Vec<SequenceId> {
+        let meant = self.sequences.iter().filter(|(_, s)| are_meant(s));
+        meant.map(|(id, _)| *id).collect()
+    }
+
     fn remove(&mut self, id: SequenceId) -> Option<Sequence> {
         self.scheduler.remove(id);
+        if let Some(speculation) = &mut self.speculation {
+            speculation.forget(id);
+        }
+        let now = Instant::now();
+        if let Some(before) = self.last_left.replace(now) {
+            self.pace.ended(now - before);
+        }
         self.sequences.remove(&id)
     }
 
-    fn publish(&mut self, sampled: Vec<(SequenceId, Result<Sampled, NotFinite>)>) {
-        for (id, result) in sampled {
-            let outcome = match (result, self.sequences.get_mut(&id)) {
-                (Ok(sampled), Some(sequence)) => {
-                    self.metrics.generation_tokens.inc();
-                    sequence.observe_latency(&self.metrics);
-                    sequence.push(sampled)
-                }
-                (Err(error), Some(_)) => Some(Event::Failed {
-                    message: error.to_string(),
-                }),
-                (_, None) => None,
+    fn publish(&mut self, sampled: Vec<(SequenceId, Chosen)>) {
+        for (id, chosen) in sampled {
+            let Some(sequence) = self.sequences.get_mut(&id) else {
+                continue;
             };
-            match outcome {
-                None => self.scheduler.push_token(id),
+            let tokens: Vec<u32> = chosen.tokens.iter().map(|s| s.token).collect();
+            self.metrics.generation_tokens.inc_by(tokens.len() as u64);
+            let drafts_held = tokens.len().saturating_sub(1);
+            self.metrics.drafts_accepted.inc_by(drafts_held as u64);
+            sequence.observe_latency(&self.metrics);
+            let failed = |error: crate::sampler::SampleError| Event::Failed {
+                message: error.to_string(),
+            };
+            let end = sequence.push(chosen.tokens);
+            match end.or(chosen.failed.map(failed)) {
+                None => self.scheduler.push_tokens(id, &tokens),
                 Some(end) => self.finish(id, end),
             }
         }
@@ -203,115 +274,27 @@ impl Engine {
 
     fn finish(&mut self, id: SequenceId, end: Event) {
         if let Some(sequence) = self.remove(id) {
-            self.metrics.finished(match end {
-                Event::Ended {
-                    reason: Ended::Stop,
-                    ..
-                } => "stop",
-                Event::Ended {
-                    reason: Ended::Length,
-                    ..
-                } => "length",
-                Event::Failed { .. } | Event::Token(_) => "error",
-            });
+            sequence.observe_end(&end, &self.metrics);
             let _ = sequence.job.events.try_send(end);
         }
     }
 
     fn fail_all(&mut self, message: &str) {
         tracing::error!(message, sequences = self.sequences.len(), "a step failed");
-        for id in self.sequences.keys().copied().collect::<Vec<_>>() {
-            self.finish(
-                id,
-                Event::Failed {
-                    message: message.to_owned(),
-                },
-            );
+        self.scheduler.forget_contents();
+        for id in self.those(|_| true) {
+            let message = message.to_owned();
+            self.finish(id, Event::Failed { message });
         }
     }
 
-    fn measure(&self, plan: &Plan) {
-        let m = &self.metrics;
-        let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        m.running.set(gauge(self.scheduler.running()));
-        m.waiting.set(gauge(self.scheduler.waiting()));
-        let (free, total) = (self.scheduler.blocks_free(), self.scheduler.blocks_total());
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a share; block counts are below 2^32"
-        )]
-        m.kv_cache_usage.set((total - free) as f64 / total as f64);
-        m.preemptions.inc_by(plan.preempted as u64);
-        if !plan.chunks.is_empty() {
-            m.steps.inc();
-            m.prompt_tokens.inc_by(self.prompt_tokens(plan));
+    /// Tells of a step before it runs.
+    fn announce(&mut self, plan: &Plan) {
+        for started in &plan.started {
+            if let Some(sequence) = self.sequences.get_mut(&started.sequence) {
+                sequence.start(started, &self.metrics);
+            }
         }
-    }
-
-    /// Prompt tokens in the step; a preempted sequence's answer is not prompt again.
-    fn prompt_tokens(&self, plan: &Plan) -> u64 {
-        let of = |chunk: &crate::scheduler::Chunk| {
-            let sequence = self.sequences.get(&chunk.sequence)?;
-            let prompt = sequence.job.request.prompt.len();
-            Some(
-                prompt
-                    .min(chunk.start + chunk.tokens)
-                    .saturating_sub(chunk.start),
-            )
-        };
-        plan.chunks.iter().filter_map(of).sum::<usize>() as u64
-    }
-}
-
-/// Chooses a token for every sequence whose chunk reached its end, in parallel.
-fn sample(
-    sequences: &mut BTreeMap<SequenceId, Sequence>,
-    plan: &Plan,
-    mut logits: Logits,
-) -> Vec<(SequenceId, Result<Sampled, NotFinite>)> {
-    let mut rows: BTreeMap<SequenceId, &mut [f32]> = plan
-        .chunks
-        .iter()
-        .filter(|chunk| chunk.samples)
-        .map(|chunk| chunk.sequence)
-        .zip(logits.values.chunks_exact_mut(logits.vocab))
-        .collect();
-    let work: Vec<_> = sequences
-        .iter_mut()
-        .filter_map(|(id, sequence)| rows.remove(id).map(|row| (*id, sequence, row)))
-        .collect();
-    work.into_par_iter()
-        .map(|(id, s, row)| (id, s.sampler.sample(row)))
-        .collect()
-}
-
-impl Sequence {
-    /// Appends and sends a token; returns the end if it is one.
-    fn push(&mut self, sampled: Sampled) -> Option<Event> {
-        let request = &self.job.request;
-        self.tokens.push(sampled.token);
-        let completion_tokens = self.tokens.len() - request.prompt.len();
-        if request.stop_tokens.contains(&sampled.token) {
-            return Some(Event::Ended {
-                reason: Ended::Stop,
-                completion_tokens,
-            });
-        }
-        // A closed channel is a client that went away: the next step forgets it.
-        let _ = self.job.events.try_send(Event::Token(sampled));
-        (completion_tokens >= request.tokens_max).then_some(Event::Ended {
-            reason: Ended::Length,
-            completion_tokens,
-        })
-    }
-
-    fn observe_latency(&mut self, metrics: &Metrics) {
-        let now = Instant::now();
-        match self.last_token.replace(now) {
-            None => metrics
-                .first_token
-                .observe((now - self.job.arrived).as_secs_f64()),
-            Some(last) => metrics.inter_token.observe((now - last).as_secs_f64()),
-        }
+        self.measure(plan);
     }
 }

@@ -8,15 +8,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use crate::constraint::Constraint;
+use crate::kv_cache::prefix::Identity;
 use crate::metrics::Metrics;
-use crate::sampler::{Sampled, SamplingParams};
+use crate::pace::Pace;
+use crate::sampler::{Logprobs, Sampled, SamplingParams};
+use crate::scheduler::{Limits, Refused};
 
 /// What to generate.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Generate {
     pub prompt: Vec<u32>,
     /// At least one.
@@ -24,13 +28,24 @@ pub struct Generate {
     /// Tokens that end the answer.
     pub stop_tokens: Vec<u32>,
     pub sampling: SamplingParams,
+    /// Which tokens may come next; absent: all.
+    pub constraint: Option<Constraint>,
+    /// The prompt's own log-probabilities wanted, with this many of the best tokens at
+    /// each place. Every position of the prompt is then computed, cached or not.
+    pub prompt_logprobs: Option<usize>,
+    /// Whose prompt it is: within that its prefix is shared, and its share counted.
+    pub identity: Identity,
+    /// Smaller is earlier.
+    pub priority: i32,
+    /// When the answer is of no use any more.
+    pub deadline: Option<Instant>,
 }
 
 /// Why a generation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// The model gave a stop token.
-    Stop,
+    /// The model gave this stop token.
+    Stop(u32),
     /// The greatest number of tokens is reached.
     Length,
 }
@@ -38,6 +53,11 @@ pub enum Ended {
 /// One thing that happened to a generation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
+    /// It runs; so much of its prompt was found in the cache. Before the first token.
+    Started { cached_tokens: usize },
+    /// Before the first token, where asked for: one for each token of the prompt. The
+    /// first has none, for nothing stands before it.
+    Prompt(Vec<Option<Logprobs>>),
     /// A token of the answer.
     Token(Sampled),
     /// The end, after the last token. `Stop` counts the stop token, which is not sent.
@@ -47,6 +67,8 @@ pub enum Event {
     },
     /// The engine could not go on.
     Failed { message: String },
+    /// The deadline passed before the end.
+    DeadlineExceeded,
 }
 
 /// A submitted generation, on the engine's side.
@@ -64,8 +86,12 @@ pub(crate) struct Job {
 /// Why a generation was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
+    /// It could never run to its end.
+    #[error("the prompt was refused: {0}")]
+    Refused(#[from] Refused),
+    /// There may be room after this time, if requests go on to end as they did.
     #[error("the engine's queue is full")]
-    QueueFull,
+    QueueFull { retry_after: Duration },
     #[error("the engine is shutting down")]
     Draining,
     #[error("the engine has stopped")]
@@ -77,8 +103,20 @@ pub enum Rejected {
 pub struct Handle {
     jobs: mpsc::Sender<Job>,
     permits: Arc<Semaphore>,
+    requests_max: usize,
+    limits: Limits,
     draining: Arc<AtomicBool>,
+    pace: Arc<Pace>,
     pub(crate) metrics: Arc<Metrics>,
+}
+
+/// What the engine has to do at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Requests that were taken and have not ended.
+    pub requests: usize,
+    /// Most requests that are taken.
+    pub requests_max: usize,
 }
 
 /// A generation in progress.
@@ -91,13 +129,21 @@ pub struct Generation {
 impl Handle {
     /// A handle and the engine's end of it. `requests_max` bounds the requests that
     /// run and wait together.
-    pub(crate) fn new(requests_max: usize, metrics: Arc<Metrics>) -> (Self, mpsc::Receiver<Job>) {
+    pub(crate) fn new(
+        requests_max: usize,
+        limits: Limits,
+        pace: Arc<Pace>,
+        metrics: Arc<Metrics>,
+    ) -> (Self, mpsc::Receiver<Job>) {
         let (jobs, receiver) = mpsc::channel(requests_max);
         let permits = Arc::new(Semaphore::new(requests_max));
         let handle = Self {
             jobs,
             permits,
+            requests_max,
+            limits,
             draining: Arc::default(),
+            pace,
             metrics,
         };
         (handle, receiver)
@@ -106,17 +152,20 @@ impl Handle {
     /// Submits a generation.
     ///
     /// # Errors
-    /// The queue is full, or the engine takes nothing more.
+    /// It could never run, the queue is full, or the engine takes nothing more.
     pub fn submit(&self, request: Generate) -> Result<Generation, Rejected> {
         if self.draining.load(Ordering::Acquire) {
             return Err(Rejected::Draining);
         }
+        self.limits
+            .check(request.prompt.len(), request.tokens_max)?;
         let Ok(permit) = self.permits.clone().try_acquire_owned() else {
             self.metrics.rejected.inc();
-            return Err(Rejected::QueueFull);
+            return Err(self.queue_full());
         };
-        // Each token is one event, and the end is one more.
-        let (events, receiver) = mpsc::channel(request.tokens_max + 1);
+        // Each token is one event; the start, the prompt's log-probabilities and the end
+        // are three more.
+        let (events, receiver) = mpsc::channel(request.tokens_max + 3);
         let stopped = Arc::new(AtomicBool::new(false));
         let job = Job {
             request,
@@ -130,8 +179,22 @@ impl Handle {
                 events: receiver,
                 stopped,
             }),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(Rejected::QueueFull),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(self.queue_full()),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(Rejected::Dead),
+        }
+    }
+
+    fn queue_full(&self) -> Rejected {
+        Rejected::QueueFull {
+            retry_after: self.pace.retry_after(self.metrics.waiting()),
+        }
+    }
+
+    /// What there is to do now.
+    pub fn load(&self) -> Load {
+        Load {
+            requests: self.requests_max - self.permits.available_permits(),
+            requests_max: self.requests_max,
         }
     }
 

@@ -7,6 +7,7 @@
 //! server → chat → handle → engine → { scheduler → kv_cache (integers only) }
 //!                                  → { runner → model → layer → backend → kernels }
 //!                                  → sampler
+//!                                  → speculation
 //! ```
 //!
 //! Invariant: the scheduler and the block allocator import no tensor type; the model
@@ -20,11 +21,16 @@ pub mod chat_template;
 pub mod tokenizer;
 pub mod tool_parser;
 
+pub mod constraint;
+
 pub mod handle;
+mod pace;
 
 pub mod engine;
 pub mod kv_cache;
 pub mod scheduler;
+
+pub mod speculation;
 
 mod layer;
 pub mod model;
@@ -40,4 +46,5 @@ pub mod loader;
 
 pub mod bench;
 pub mod local;
+mod memory;
 pub mod metrics;

@@ -2,21 +2,27 @@
 //! directory, answer chats. The same path as over HTTP, without the HTTP.
 //! Knows no HTTP and no wire type.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
+
+use burn::tensor::Device;
 
 use crate::backend::{self, DeviceError, DeviceKind, Precision};
 use crate::chat::answer::{Failed, Whole};
-use crate::chat::{Chat, ChatError, ChatRequest, Sampling, TextSide, TextSideError};
+use crate::chat::options::{AnswerOptions, Sampling};
+use crate::chat::{Chat, ChatError, ChatRequest, TextSide, TextSideError};
 use crate::chat_template::Message;
 use crate::engine::{self, EngineConfig, StartError};
 use crate::kernels::BLOCK_TOKENS;
 use crate::loader::{self, LoadError};
+use crate::model::Model;
 use crate::model::config::ModelConfig;
 use crate::scheduler::Limits;
+use crate::speculation::{DraftModel, Proposer, Speculation, SpeculativeConfig};
+use crate::tokenizer::Tokenizer;
 
 /// How to run a model.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     pub device: DeviceKind,
     pub precision: Precision,
@@ -30,9 +36,25 @@ pub struct Options {
     /// Shorter than the model's own context; absent: the model's own, or as much of it as
     /// the cache affords.
     pub context: Option<usize>,
-    /// Bytes of the KV cache.
-    pub kv_cache_bytes: usize,
+    pub kv_cache: KvMemory,
+    /// Prefixes that were computed once are taken from the cache.
+    pub prefix_caching: bool,
+    pub speculative: Option<SpeculativeConfig>,
 }
+
+/// How much memory the KV cache may take.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum KvMemory {
+    Bytes(usize),
+    /// Of what the device has available once the weights are loaded, above 0 and at
+    /// most 1.
+    Share(f64),
+}
+
+/// Half: the rest is for activations, files in memory and whatever else runs here.
+pub const MEMORY_UTILIZATION: f64 = 0.5;
+/// Where the machine does not tell what it has.
+const KV_BYTES_UNKNOWN: usize = 512 << 20;
 
 impl Default for Options {
     fn default() -> Self {
@@ -44,7 +66,9 @@ impl Default for Options {
             queue_max: 1024,
             step_tokens_max: 512,
             context: None,
-            kv_cache_bytes: 512 << 20,
+            kv_cache: KvMemory::Share(MEMORY_UTILIZATION),
+            prefix_caching: true,
+            speculative: None,
         }
     }
 }
@@ -60,6 +84,8 @@ pub enum OpenError {
     Text(#[from] TextSideError),
     #[error(transparent)]
     Start(#[from] StartError),
+    #[error("the draft model {}: {problem}", .dir.display())]
+    Draft { dir: PathBuf, problem: String },
     #[error("the context of {asked} tokens is longer than the model's {model}")]
     Context { asked: usize, model: usize },
     #[error(
@@ -91,25 +117,88 @@ pub fn open(dir: &Path, options: &Options) -> Result<(Chat, JoinHandle<()>), Ope
     // The text side first: it is small, and its mistakes show before weights are read.
     let config = ModelConfig::read(dir).map_err(LoadError::from)?;
     let text = TextSide::load(dir, &config)?;
-    let limits = limits(&config, options)?;
+    if let Some(asked) = options.context.filter(|asked| *asked > config.context) {
+        let model = config.context;
+        return Err(OpenError::Context { asked, model });
+    }
     let model = loader::load(dir, options.precision, &device)?;
-    let (handle, thread) = engine::start(
+    let draft = draft_model(options, &text, &config, &device)?;
+    let (mut block_bytes, mut longest) = (config.block_bytes(), config.context);
+    if let Some(draft) = draft.as_ref().map(Model::config) {
+        block_bytes += draft.block_bytes();
+        longest = longest.min(draft.context);
+    }
+    // Measured when the weights are in memory.
+    let given = options.kv_cache.bytes(options.device);
+    let limits = limits(block_bytes, given, options, longest)?;
+    let context = limits.sequence_tokens_max;
+    let speculation = options.speculative.as_ref().map(|speculative| Speculation {
+        proposer: match draft {
+            Some(draft) => Proposer::Model(Box::new(DraftModel::new(
+                draft,
+                limits.blocks,
+                limits.step_tokens_max,
+            ))),
+            None => Proposer::Lookup(speculative.prompt_lookup()),
+        },
+        tokens_max: speculative.num_speculative_tokens,
+    });
+    let (handle, thread) = engine::start_speculative(
         model,
         EngineConfig {
             scheduler: limits,
             queue_max: options.queue_max,
             threads: options.threads,
+            prefix_caching: options.prefix_caching,
         },
+        speculation,
     )?;
-    Ok((
-        Chat::new(text, handle, limits.sequence_tokens_max, config.vocab),
-        thread,
-    ))
+    Ok((Chat::new(text, handle, context, config.vocab), thread))
 }
 
-fn limits(config: &ModelConfig, options: &Options) -> Result<Limits, OpenError> {
-    let afforded = options.kv_cache_bytes / config.block_bytes();
-    let context = context(config, options.context, afforded)?;
+/// The model that speculates, if one does.
+fn draft_model(
+    options: &Options,
+    text: &TextSide,
+    config: &ModelConfig,
+    device: &Device,
+) -> Result<Option<Model>, OpenError> {
+    let speculative = options.speculative.as_ref();
+    let Some(dir) = speculative.and_then(|speculative| speculative.model.as_deref()) else {
+        return Ok(None);
+    };
+    let wrong = |problem: String| OpenError::Draft {
+        dir: dir.to_owned(),
+        problem,
+    };
+    let draft = ModelConfig::read(dir).map_err(|e| wrong(e.to_string()))?;
+    let asked = options.context.unwrap_or(0);
+    if draft.context < asked {
+        return Err(wrong(format!(
+            "its context of {} tokens is shorter than {asked}",
+            draft.context
+        )));
+    }
+    let tokenizer = Tokenizer::load(dir).map_err(|e| wrong(e.to_string()))?;
+    if draft.vocab > config.vocab || !tokenizer.is_like(text.tokenizer()) {
+        return Err(wrong("its tokenizer is another one".to_owned()));
+    }
+    let model = loader::load(dir, options.precision, device).map_err(|e| wrong(e.to_string()))?;
+    Ok(Some(model))
+}
+
+/// What the scheduler may use of a cache of `given` bytes, for sequences of `context`
+/// tokens or, where none was asked for, of as many as the model has and the cache affords.
+fn limits(
+    block_bytes: usize,
+    given: usize,
+    options: &Options,
+    model_context: usize,
+) -> Result<Limits, OpenError> {
+    let afforded = given / block_bytes;
+    let context = options
+        .context
+        .unwrap_or_else(|| affordable(model_context, afforded));
     let most = options
         .sequences_max
         .saturating_mul(context.div_ceil(BLOCK_TOKENS));
@@ -121,34 +210,60 @@ fn limits(config: &ModelConfig, options: &Options) -> Result<Limits, OpenError> 
         sequence_tokens_max: context,
         blocks,
     };
-    if limits.hold_one_sequence() {
-        return Ok(limits);
+    if !limits.hold_one_sequence() {
+        let needed = context.div_ceil(BLOCK_TOKENS) * block_bytes;
+        return Err(OpenError::Cache {
+            given,
+            context,
+            needed,
+        });
     }
-    let needed = context.div_ceil(BLOCK_TOKENS) * config.block_bytes();
-    Err(OpenError::Cache {
-        given: options.kv_cache_bytes,
-        context,
-        needed,
-    })
+    tracing::info!(
+        mib = (blocks as usize * block_bytes) >> 20,
+        tokens = blocks as usize * BLOCK_TOKENS,
+        available_mib = given >> 20,
+        "KV cache"
+    );
+    Ok(limits)
 }
 
-/// Tokens that a sequence may have. A context that was asked for is taken as it is; the
-/// model's own is cut to a cache of so many blocks.
-fn context(config: &ModelConfig, asked: Option<usize>, blocks: usize) -> Result<usize, OpenError> {
-    let (model, afforded) = (config.context, blocks.saturating_mul(BLOCK_TOKENS));
-    match asked {
-        Some(asked) if asked > model => Err(OpenError::Context { asked, model }),
-        Some(asked) => Ok(asked),
-        None if (1..model).contains(&afforded) => {
-            tracing::warn!(
-                tokens = afforded,
-                model_tokens = model,
-                "the KV cache affords a shorter context than the model has"
-            );
-            Ok(afforded)
+impl KvMemory {
+    fn bytes(self, device: DeviceKind) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Share(share) => match backend::memory_available_bytes(device) {
+                Some(bytes) => share_of(bytes, share),
+                None => {
+                    tracing::warn!("this machine does not tell how much memory is available");
+                    KV_BYTES_UNKNOWN
+                }
+            },
         }
-        None => Ok(model),
     }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share of a machine's memory, between 0 and all of it"
+)]
+fn share_of(bytes: u64, share: f64) -> usize {
+    (bytes as f64 * share.clamp(0.0, 1.0)) as usize
+}
+
+/// The model's own context, cut to what a cache of so many blocks holds.
+fn affordable(model_context: usize, blocks: usize) -> usize {
+    let tokens = blocks.saturating_mul(BLOCK_TOKENS);
+    if !(1..model_context).contains(&tokens) {
+        return model_context;
+    }
+    tracing::warn!(
+        tokens,
+        model_tokens = model_context,
+        "the KV cache affords a shorter context than the model has"
+    );
+    tokens
 }
 
 /// A model in this process, for callers without an async runtime.
@@ -189,10 +304,13 @@ impl LocalModel {
             messages: messages.to_vec(),
             tools: tools.to_vec(),
             parse_tools: !tools.is_empty(),
-            tokens_max: Some(tokens_max),
-            sampling: Sampling {
-                temperature: Some(0.0),
-                ..Sampling::default()
+            options: AnswerOptions {
+                tokens_max: Some(tokens_max),
+                sampling: Sampling {
+                    temperature: Some(0.0),
+                    ..Sampling::default()
+                },
+                ..AnswerOptions::default()
             },
             ..ChatRequest::default()
         };
@@ -223,10 +341,10 @@ mod tests {
     fn limits_with(kv_cache_bytes: usize, context: Option<usize>) -> Result<Limits, OpenError> {
         let options = Options {
             context,
-            kv_cache_bytes,
             ..Options::default()
         };
-        limits(&llama_3_2_1b(), &options)
+        let config = llama_3_2_1b();
+        limits(config.block_bytes(), kv_cache_bytes, &options, config.context)
     }
 
     #[test]
@@ -246,11 +364,6 @@ mod tests {
         assert!(
             matches!(long, Err(OpenError::Cache { context: 16_384, needed, .. }) if needed == 1 << 30)
         );
-        let longer = limits_with(512 << 20, Some(200_000));
-        assert!(matches!(
-            longer,
-            Err(OpenError::Context { model: 131_072, .. })
-        ));
     }
 
     #[test]

@@ -23,6 +23,16 @@ const INTER_TOKEN_BUCKETS: [f64; 13] = [
     0.001, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5,
 ];
 
+/// vLLM's bounds for what takes as long as a request, in seconds.
+const REQUEST_BUCKETS: [f64; 20] = [
+    0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0,
+    480.0, 960.0, 1920.0,
+];
+/// Bounds for counts of tokens: 1, 2, 5 and so on.
+const TOKEN_BUCKETS: [f64; 16] = [
+    1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5,
+];
+
 /// Label of finished requests.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Finished {
@@ -44,6 +54,18 @@ pub struct Metrics {
     pub steps: Counter,
     pub first_token: Histogram,
     pub inter_token: Histogram,
+    pub prefix_queries: Counter,
+    pub prefix_hits: Counter,
+    pub drafts: Counter,
+    pub draft_tokens: Counter,
+    pub drafts_accepted: Counter,
+    pub queue_time: Histogram,
+    pub prefill_time: Histogram,
+    pub decode_time: Histogram,
+    pub inference_time: Histogram,
+    pub e2e_latency: Histogram,
+    pub request_prompt_tokens: Histogram,
+    pub request_generation_tokens: Histogram,
     success: Family<Finished, Counter>,
 }
 
@@ -68,17 +90,31 @@ impl Metrics {
             steps: Counter::default(),
             first_token: Histogram::new(FIRST_TOKEN_BUCKETS),
             inter_token: Histogram::new(INTER_TOKEN_BUCKETS),
+            prefix_queries: Counter::default(),
+            prefix_hits: Counter::default(),
+            drafts: Counter::default(),
+            draft_tokens: Counter::default(),
+            drafts_accepted: Counter::default(),
+            queue_time: Histogram::new(REQUEST_BUCKETS),
+            prefill_time: Histogram::new(REQUEST_BUCKETS),
+            decode_time: Histogram::new(REQUEST_BUCKETS),
+            inference_time: Histogram::new(REQUEST_BUCKETS),
+            e2e_latency: Histogram::new(REQUEST_BUCKETS),
+            request_prompt_tokens: Histogram::new(TOKEN_BUCKETS),
+            request_generation_tokens: Histogram::new(TOKEN_BUCKETS),
             success: Family::default(),
         };
-        metrics.register();
+        metrics.register_engine();
+        metrics.register_requests();
         // Present from the start, so that a rate over them is defined.
-        for finished_reason in ["stop", "length", "error"] {
+        for finished_reason in ["stop", "length", "deadline", "error"] {
             let _ = metrics.success.get_or_create(&Finished { finished_reason });
         }
         metrics
     }
 
-    fn register(&mut self) {
+    /// What the engine as a whole does.
+    fn register_engine(&mut self) {
         let r = &mut self.registry;
         r.register(
             "vllm:num_requests_running",
@@ -92,53 +128,131 @@ impl Metrics {
         );
         r.register(
             "vllm:kv_cache_usage_perc",
-            "Share of the cache's blocks in use, 1 is all",
+            "Share of the cache's blocks that sequences own, 1 is all",
             self.kv_cache_usage.clone(),
         );
-        r.register(
-            "vllm:prompt_tokens",
-            "Prompt tokens computed",
-            self.prompt_tokens.clone(),
-        );
-        r.register(
-            "vllm:generation_tokens",
-            "Tokens generated",
-            self.generation_tokens.clone(),
-        );
-        r.register(
-            "vllm:num_preemptions",
-            "Sequences preempted",
-            self.preemptions.clone(),
-        );
+        for (name, help, counter) in [
+            (
+                "vllm:prompt_tokens",
+                "Prompt tokens computed",
+                &self.prompt_tokens,
+            ),
+            (
+                "vllm:generation_tokens",
+                "Tokens generated",
+                &self.generation_tokens,
+            ),
+            (
+                "vllm:num_preemptions",
+                "Sequences preempted",
+                &self.preemptions,
+            ),
+            (
+                "vllm:prefix_cache_queries",
+                "Tokens looked for in the prefix cache",
+                &self.prefix_queries,
+            ),
+            (
+                "vllm:prefix_cache_hits",
+                "Tokens found in the prefix cache",
+                &self.prefix_hits,
+            ),
+            (
+                "vllm:spec_decode_num_drafts",
+                "Times that tokens were supposed",
+                &self.drafts,
+            ),
+            (
+                "vllm:spec_decode_num_draft_tokens",
+                "Tokens supposed",
+                &self.draft_tokens,
+            ),
+            (
+                "vllm:spec_decode_num_accepted_tokens",
+                "Supposed tokens that held",
+                &self.drafts_accepted,
+            ),
+            (
+                "skerry:requests_cancelled",
+                "Sequences freed because their client went away",
+                &self.cancelled,
+            ),
+            (
+                "skerry:requests_rejected",
+                "Requests refused because the queue was full",
+                &self.rejected,
+            ),
+            ("skerry:engine_steps", "Forward passes", &self.steps),
+        ] {
+            r.register(name, help, counter.clone());
+        }
+    }
+
+    /// What happened to single requests.
+    fn register_requests(&mut self) {
+        let r = &mut self.registry;
         r.register(
             "vllm:request_success",
             "Requests ended, by reason",
             self.success.clone(),
         );
-        r.register(
-            "vllm:time_to_first_token_seconds",
-            "From admission to the first token",
-            self.first_token.clone(),
-        );
-        r.register(
-            "vllm:inter_token_latency_seconds",
-            "Between two tokens of a sequence",
-            self.inter_token.clone(),
-        );
-        r.register(
-            "skerry:requests_cancelled",
-            "Sequences freed because their client went away",
-            self.cancelled.clone(),
-        );
-        r.register(
-            "skerry:requests_rejected",
-            "Requests refused because the queue was full",
-            self.rejected.clone(),
-        );
-        r.register("skerry:engine_steps", "Forward passes", self.steps.clone());
+        for (name, help, histogram) in [
+            (
+                "vllm:time_to_first_token_seconds",
+                "From admission to the first token",
+                &self.first_token,
+            ),
+            (
+                "vllm:inter_token_latency_seconds",
+                "Between two steps that gave a sequence tokens",
+                &self.inter_token,
+            ),
+            (
+                "vllm:request_queue_time_seconds",
+                "From admission to the start",
+                &self.queue_time,
+            ),
+            (
+                "vllm:request_prefill_time_seconds",
+                "From the start to the first token",
+                &self.prefill_time,
+            ),
+            (
+                "vllm:request_decode_time_seconds",
+                "From the first token to the end",
+                &self.decode_time,
+            ),
+            (
+                "vllm:request_inference_time_seconds",
+                "From the start to the end",
+                &self.inference_time,
+            ),
+            (
+                "vllm:e2e_request_latency_seconds",
+                "From admission to the end",
+                &self.e2e_latency,
+            ),
+            (
+                "vllm:request_prompt_tokens",
+                "Tokens of a request's prompt",
+                &self.request_prompt_tokens,
+            ),
+            (
+                "vllm:request_generation_tokens",
+                "Tokens of a request's answer",
+                &self.request_generation_tokens,
+            ),
+        ] {
+            r.register(name, help, histogram.clone());
+        }
     }
 
-    /// A sequence ended with this reason (`stop`, `length` or `error`).
+    /// Sequences in the queue.
+    pub fn waiting(&self) -> u64 {
+        u64::try_from(self.waiting.get()).unwrap_or(0)
+    }
+
+    /// A sequence ended with this reason (`stop`, `length`, `deadline` or `error`).
     pub fn finished(&self, finished_reason: &'static str) {
         self.success
             .get_or_create(&Finished { finished_reason })
@@ -178,6 +292,19 @@ mod tests {
             "vllm:request_success_total{finished_reason=\"length\"} 0",
             "vllm:time_to_first_token_seconds_bucket{le=\"0.25\"} 1",
             "vllm:inter_token_latency_seconds_count 0",
+            "vllm:prefix_cache_queries_total 0",
+            "vllm:prefix_cache_hits_total 0",
+            "vllm:spec_decode_num_drafts_total 0",
+            "vllm:spec_decode_num_draft_tokens_total 0",
+            "vllm:spec_decode_num_accepted_tokens_total 0",
+            "vllm:request_queue_time_seconds_count 0",
+            "vllm:request_prefill_time_seconds_count 0",
+            "vllm:request_decode_time_seconds_count 0",
+            "vllm:request_inference_time_seconds_count 0",
+            "vllm:e2e_request_latency_seconds_count 0",
+            "vllm:request_prompt_tokens_count 0",
+            "vllm:request_generation_tokens_count 0",
+            "vllm:request_success_total{finished_reason=\"deadline\"} 0",
             "skerry:requests_cancelled_total 0",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");

@@ -2,6 +2,8 @@
 //! sequences, lays out their positions and slots, and brings the logits back.
 //! Knows neither requests nor how a token is chosen.
 
+use std::ops::Range;
+
 use burn::tensor::TensorData;
 
 use crate::kernels::{BLOCK_TOKENS, Span, StepLayout};
@@ -15,11 +17,14 @@ pub struct Runner {
     cache: Cache,
 }
 
-/// Logits `[rows, vocab]` of the sequences that sample, in the plan's order.
+/// Logits `[rows, vocab]` of a step.
 #[derive(Debug)]
 pub struct Logits {
     pub values: Vec<f32>,
     pub vocab: usize,
+    /// For each chunk of the plan its rows: all of them where the prompt is scored; else
+    /// where it samples the last, and those before its drafts; else none.
+    pub rows: Vec<Range<usize>>,
 }
 
 /// The device could not give its result.
@@ -46,16 +51,35 @@ impl Runner {
         plan: &Plan,
         tokens_of: impl Fn(SequenceId) -> &'a [u32],
     ) -> Result<Logits, DeviceFailed> {
+        self.forward_scored(plan, tokens_of, |_| false)
+    }
+
+    /// As [`Self::forward`]; `scored` says of which sequences the logits of all
+    /// positions are wanted.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn forward_scored<'a>(
+        &mut self,
+        plan: &Plan,
+        tokens_of: impl Fn(SequenceId) -> &'a [u32],
+        scored: impl Fn(SequenceId) -> bool,
+    ) -> Result<Logits, DeviceFailed> {
         let mut tokens = Vec::new();
         let mut wanted = Vec::new();
+        let mut rows = Vec::with_capacity(plan.chunks.len());
         let mut step = StepLayout::default();
         for chunk in &plan.chunks {
             let known = tokens_of(chunk.sequence);
             tokens.extend_from_slice(&known[chunk.start..chunk.start + chunk.tokens]);
             lay_out(chunk, &mut step);
-            if chunk.samples {
-                wanted.push(index(tokens.len() - 1));
-            }
+            let of_chunk = match (scored(chunk.sequence), chunk.samples) {
+                (true, _) => tokens.len() - chunk.tokens..tokens.len(),
+                (false, true) => tokens.len() - 1 - chunk.drafts..tokens.len(),
+                (false, false) => 0..0,
+            };
+            rows.push(wanted.len()..wanted.len() + of_chunk.len());
+            wanted.extend(of_chunk.map(index));
         }
         let vocab = self.model.config().vocab;
         if wanted.is_empty() {
@@ -66,11 +90,13 @@ impl Runner {
             return Ok(Logits {
                 values: Vec::new(),
                 vocab,
+                rows,
             });
         }
         Ok(Logits {
             values: self.run(&tokens, &step, &wanted)?,
             vocab,
+            rows,
         })
     }
 

@@ -1,5 +1,5 @@
-//! From one row of logits to one token: bias, penalties, temperature, top-k, top-p,
-//! min-p, a seeded draw, and log-probabilities.
+//! From one row of logits to one token: the constraint's mask, bias, penalties,
+//! temperature, top-k, top-p, min-p, a seeded draw, and log-probabilities.
 //!
 //! Invariant: the draw depends on the row, the parameters and the sequence's own
 //! state alone; with a seed, a sequence's tokens are the same whatever else runs.
@@ -12,6 +12,8 @@ use std::collections::{HashMap, HashSet};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+
+use crate::constraint::{Constraint, ConstraintError};
 
 /// Below this a temperature means the most likely token.
 const GREEDY_BELOW: f32 = 1e-5;
@@ -33,6 +35,10 @@ pub struct SamplingParams {
     pub repetition_penalty: f32,
     pub logit_bias: Vec<(u32, f32)>,
     pub seed: u64,
+    /// Tokens of the answer before which none of `ends` is chosen.
+    pub min_tokens: usize,
+    /// Tokens that end the answer.
+    pub ends: Vec<u32>,
     /// Log-probabilities wanted: `Some(n)` for the chosen token and the `n` best.
     pub logprobs: Option<usize>,
 }
@@ -50,8 +56,16 @@ impl SamplingParams {
             repetition_penalty: 1.0,
             logit_bias: Vec::new(),
             seed: 0,
+            min_tokens: 0,
+            ends: Vec::new(),
             logprobs: None,
         }
+    }
+}
+
+impl Default for SamplingParams {
+    fn default() -> Self {
+        Self::greedy()
     }
 }
 
@@ -62,6 +76,26 @@ pub struct Logprobs {
     pub chosen: f32,
     /// The best tokens, most likely first.
     pub top: Vec<(u32, f32)>,
+}
+
+impl Logprobs {
+    /// Of `token` in a row of logits, and of the `top` best.
+    pub fn of(logits: &[f32], token: u32, top: usize) -> Self {
+        let log_sum = log_sum(logits);
+        let chosen = logits.get(token as usize).copied();
+        let mut best: Vec<Candidate> = match top {
+            0 => Vec::new(),
+            _ => candidates_of(logits),
+        };
+        keep_best(&mut best, top);
+        Self {
+            chosen: chosen.unwrap_or(f32::NEG_INFINITY) - log_sum,
+            top: best
+                .into_iter()
+                .map(|c| (c.token, c.weight - log_sum))
+                .collect(),
+        }
+    }
 }
 
 /// One sampled token.
@@ -76,11 +110,24 @@ pub struct Sampled {
 #[error("the model's output holds no finite number")]
 pub struct NotFinite;
 
+/// No token could be chosen.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SampleError {
+    #[error(transparent)]
+    NotFinite(#[from] NotFinite),
+    #[error(transparent)]
+    Constraint(#[from] ConstraintError),
+}
+
 /// What a sequence's sampling remembers between its tokens.
 #[derive(Debug)]
 pub struct Sampler {
     params: SamplingParams,
+    /// Which tokens may come next; absent: all.
+    constraint: Option<Constraint>,
     rng: ChaCha8Rng,
+    /// Tokens chosen so far.
+    chosen: usize,
     /// Tokens of the answer so far; kept only where a penalty needs them.
     answered: HashMap<u32, u32>,
     /// Tokens of prompt and answer; kept only for the repetition penalty.
@@ -88,7 +135,7 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    pub fn new(params: SamplingParams, prompt: &[u32]) -> Self {
+    pub fn new(params: SamplingParams, constraint: Option<Constraint>, prompt: &[u32]) -> Self {
         let rng = ChaCha8Rng::seed_from_u64(params.seed);
         let seen = match params.repetition_penalty {
             1.0 => HashSet::new(),
@@ -96,7 +143,9 @@ impl Sampler {
         };
         Self {
             params,
+            constraint,
             rng,
+            chosen: 0,
             answered: HashMap::new(),
             seen,
         }
@@ -105,21 +154,29 @@ impl Sampler {
     /// Chooses the next token; `logits` is changed in place.
     ///
     /// # Errors
-    /// No logit is finite.
-    pub fn sample(&mut self, logits: &mut [f32]) -> Result<Sampled, NotFinite> {
-        let raw = self.params.logprobs.map(|n| RawLogprobs::of(logits, n));
+    /// No logit is finite, or the constraint cannot go on.
+    pub fn sample(&mut self, logits: &mut [f32]) -> Result<Sampled, SampleError> {
+        // The model's own row, kept while `logits` is changed.
+        let raw = self.params.logprobs.map(|top| (logits.to_vec(), top));
+        if let Some(constraint) = &mut self.constraint {
+            constraint.mask(logits)?;
+        }
         self.bias_and_penalise(logits);
         let token = if self.params.temperature < GREEDY_BELOW {
             best(logits).ok_or(NotFinite)?
         } else {
             self.draw(logits)?
         };
-        let logprobs = raw.map(|raw| raw.finish(token));
+        if let Some(constraint) = &mut self.constraint {
+            constraint.advance(token)?;
+        }
+        let logprobs = raw.map(|(row, top)| Logprobs::of(&row, token, top));
         self.remember(token);
         Ok(Sampled { token, logprobs })
     }
 
     fn remember(&mut self, token: u32) {
+        self.chosen += 1;
         if self.params.presence_penalty != 0.0 || self.params.frequency_penalty != 0.0 {
             *self.answered.entry(token).or_default() += 1;
         }
@@ -150,6 +207,13 @@ impl Sampler {
                 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^24")]
                 let count = *count as f32;
                 *logit -= p.presence_penalty + p.frequency_penalty * count;
+            }
+        }
+        if self.chosen < p.min_tokens {
+            for token in &p.ends {
+                if let Some(logit) = logits.get_mut(*token as usize) {
+                    *logit = f32::NEG_INFINITY;
+                }
             }
         }
     }
@@ -256,50 +320,22 @@ fn best(logits: &[f32]) -> Option<u32> {
     best.map(|(token, _)| token)
 }
 
-/// The model's own distribution, kept while `logits` is changed.
-struct RawLogprobs {
-    logits: Vec<f32>,
-    log_sum: f32,
-    top: usize,
+fn candidates_of(logits: &[f32]) -> Vec<Candidate> {
+    logits
+        .iter()
+        .zip(0u32..)
+        .map(|(l, token)| Candidate { weight: *l, token })
+        .collect()
 }
 
-impl RawLogprobs {
-    fn of(logits: &[f32], top: usize) -> Self {
-        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let sum: f64 = logits.iter().map(|l| f64::from(l - max).exp()).sum();
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "a logarithm of a small sum"
-        )]
-        let log_sum = sum.ln() as f32 + max;
-        Self {
-            logits: logits.to_vec(),
-            log_sum,
-            top,
-        }
-    }
-
-    fn finish(self, token: u32) -> Logprobs {
-        let chosen = self
-            .logits
-            .get(token as usize)
-            .copied()
-            .unwrap_or(f32::NEG_INFINITY);
-        let mut all: Vec<Candidate> = self
-            .logits
-            .iter()
-            .zip(0u32..)
-            .map(|(l, token)| Candidate { weight: *l, token })
-            .collect();
-        keep_best(&mut all, self.top);
-        all.truncate(self.top);
-        let top = all
-            .into_iter()
-            .map(|c| (c.token, c.weight - self.log_sum))
-            .collect();
-        Logprobs {
-            chosen: chosen - self.log_sum,
-            top,
-        }
-    }
+/// The logarithm of the sum of the exponentials, summed in f64.
+fn log_sum(logits: &[f32]) -> f32 {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|l| f64::from(l - max).exp()).sum();
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a logarithm of a small sum"
+    )]
+    let log_sum = sum.ln() as f32 + max;
+    log_sum
 }

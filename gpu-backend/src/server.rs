@@ -3,6 +3,7 @@
 //! Knows no tensor and no token.
 
 mod error;
+mod in_flight;
 mod io;
 mod reply;
 mod request;
@@ -23,6 +24,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::chat::Chat;
+use error::ApiError;
+pub use in_flight::InFlight;
 use io::TimedIo;
 
 /// Open connections; more wait in the listener's backlog.
@@ -55,10 +58,28 @@ pub struct Service {
     pub started: u64,
     /// Empty while the model loads.
     pub chat: OnceLock<Chat>,
+    /// Requests whose answers are not complete.
+    pub in_flight: InFlight,
     /// Cancelled when the process shuts down.
     pub draining: CancellationToken,
     /// How long open streams may go on after that.
     pub drain_max: Duration,
+}
+
+impl Service {
+    /// Checks the name by which a request calls the model.
+    fn is_named(&self, name: &str) -> Result<(), ApiError> {
+        if name == self.model_name {
+            Ok(())
+        } else {
+            Err(ApiError::UnknownModel(name.chars().take(200).collect()))
+        }
+    }
+
+    /// As [`Self::is_named`], where a request need not say.
+    fn is_named_if_at_all(&self, name: Option<&str>) -> Result<(), ApiError> {
+        name.map_or(Ok(()), |name| self.is_named(name))
+    }
 }
 
 /// Serves until `service.draining` is cancelled, then lets open requests end.

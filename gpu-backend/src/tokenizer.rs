@@ -52,25 +52,41 @@ impl Tokenizer {
         self.inner.get_vocab_size(true)
     }
 
+    /// The tokenizer itself, for what asks after its vocabulary.
+    pub(crate) fn inner(&self) -> &tokenizers::Tokenizer {
+        &self.inner
+    }
+
+    /// Whether each token has the same id in both.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.inner.get_vocab(true) == other.inner.get_vocab(true)
+    }
+
     pub fn id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
     }
 
-    /// Tokens of a rendered chat; the template has already placed the special ones.
+    /// Tokens of a text. `add_special` has the tokenizer add its own special tokens (a
+    /// beginning of sequence); a chat template has placed them already.
     ///
     /// # Errors
     /// The tokenizer failed.
-    pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+    pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, TokenizerError> {
         let encoding = self
             .inner
-            .encode_fast(text, false)
+            .encode_fast(text, add_special)
             .map_err(|error| TokenizerError(error.to_string()))?;
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// Text of tokens, special ones left out.
-    pub fn decode(&self, ids: &[u32]) -> String {
-        self.inner.decode(ids, true).unwrap_or_default()
+    /// Text of tokens; `show_special` writes out special ones too.
+    pub fn decode(&self, ids: &[u32], show_special: bool) -> String {
+        self.inner.decode(ids, !show_special).unwrap_or_default()
+    }
+
+    /// A token as the vocabulary writes it, layout marks included (`Ġthe`).
+    pub fn vocabulary_text(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
     }
 
     /// One token's own text, special or not, as log-probabilities report it.
@@ -98,10 +114,11 @@ impl Tokenizer {
         text
     }
 
-    /// A decoder for one answer.
-    pub fn stream(&self) -> TextStream {
+    /// A decoder for one answer; `show_special` writes out special tokens too.
+    pub fn stream(&self, show_special: bool) -> TextStream {
         TextStream {
             tokenizer: self.clone(),
+            show_special,
             ids: Vec::new(),
             prefix: 0,
             read: 0,
@@ -117,6 +134,7 @@ impl Tokenizer {
 #[derive(Debug)]
 pub struct TextStream {
     tokenizer: Tokenizer,
+    show_special: bool,
     ids: Vec<u32>,
     prefix: usize,
     read: usize,
@@ -136,15 +154,19 @@ impl TextStream {
         self.give(true)
     }
 
+    fn decode(&self, from: usize) -> String {
+        self.tokenizer.decode(&self.ids[from..], self.show_special)
+    }
+
     fn give(&mut self, all: bool) -> String {
-        let text = self.tokenizer.decode(&self.ids[self.prefix..]);
+        let text = self.decode(self.prefix);
         let certain = if all { text.len() } else { certain(&text) };
         let new = text.get(self.given..certain).unwrap_or_default().to_owned();
         self.given = self.given.max(certain);
         if certain == text.len() && !new.is_empty() {
             self.prefix = self.read;
             self.read = self.ids.len();
-            self.given = self.tokenizer.decode(&self.ids[self.prefix..]).len();
+            self.given = self.decode(self.prefix).len();
         }
         new
     }
@@ -205,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_character_of_several_tokens_comes_whole() {
-        let mut stream = tokenizer().stream();
+        let mut stream = tokenizer().stream(false);
         let parts: Vec<String> = "é€😀!".bytes().map(|b| stream.push(b.into())).collect();
         assert_eq!(parts, ["", "é", "", "", "€", "", "", "", "😀", "!"]);
         assert_eq!(stream.finish(), "");
@@ -213,10 +235,10 @@ mod tests {
 
     #[test]
     fn broken_bytes_are_replaced_and_do_not_stop_the_stream() {
-        let mut stream = tokenizer().stream();
+        let mut stream = tokenizer().stream(false);
         assert_eq!(stream.push(0xe2), "");
         assert_eq!(stream.finish(), "\u{fffd}");
-        let mut stream = tokenizer().stream();
+        let mut stream = tokenizer().stream(false);
         let text: String = (0..40).map(|_| stream.push(0xff)).collect();
         assert!(text.chars().count() > 30 && text.chars().all(|c| c == '\u{fffd}'));
         assert_eq!(
@@ -230,14 +252,15 @@ mod tests {
     fn special_tokens_cannot_be_forged_and_are_not_shown() {
         let t = tokenizer();
         let text = "hi<|im_end|>\n";
-        assert!(t.encode(text).unwrap().contains(&256));
-        assert!(!t.encode(&t.defuse(text)).unwrap().contains(&256));
+        assert!(t.encode(text, false).unwrap().contains(&256));
+        assert!(!t.encode(&t.defuse(text), false).unwrap().contains(&256));
         assert_eq!(
             t.defuse("<tool_call>"),
             "<tool_call>",
             "not special: it is only text"
         );
-        assert_eq!(t.decode(&[104, 256, 105]), "hi");
+        assert_eq!(t.decode(&[104, 256, 105], false), "hi");
+        assert_eq!(t.decode(&[104, 256, 105], true), "h<|im_end|>i");
         assert_eq!(t.token_text(256), "<|im_end|>");
     }
 
@@ -245,11 +268,11 @@ mod tests {
         #[test]
         fn streamed_text_is_the_whole_text(text in "\\PC{0,40}") {
             let t = tokenizer();
-            let ids = t.encode(&t.defuse(&text)).unwrap();
-            let mut stream = t.stream();
+            let ids = t.encode(&t.defuse(&text), false).unwrap();
+            let mut stream = t.stream(false);
             let mut got: String = ids.iter().map(|id| stream.push(*id)).collect();
             got += &stream.finish();
-            prop_assert_eq!(got, t.decode(&ids));
+            prop_assert_eq!(got, t.decode(&ids, false));
         }
     }
 }

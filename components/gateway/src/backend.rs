@@ -23,6 +23,13 @@ pub(crate) struct BackendRequest<'a> {
     pub(crate) tools: Option<&'a Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tool_choice: Option<Value>,
+    /// Whose prompt it is: an engine shares what it has cached within that alone
+    /// (vLLM's field).
+    pub(crate) cache_salt: String,
+    /// The tools and so many of the first messages are the platform's own, the same for
+    /// every tenant (a field of our engine's).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cache_shared_messages: Option<u32>,
     #[serde(flatten)]
     pub(crate) sampling: &'a Map<String, Value>,
 }

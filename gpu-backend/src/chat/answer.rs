@@ -6,10 +6,11 @@
 //! Knows no HTTP and no wire type.
 
 use crate::handle::{Ended, Event, Generation};
-use crate::sampler::Sampled;
+use crate::sampler::{Logprobs, Sampled};
 use crate::tokenizer::{TextStream, Tokenizer};
 use crate::tool_parser::{Piece, ToolCall, ToolParser};
 
+use super::options::AnswerOptions;
 use super::stop::StopMatcher;
 
 /// Why an answer ended.
@@ -20,10 +21,19 @@ pub enum Finish {
     ToolCalls,
 }
 
+/// What the caller asked to stop at, and was met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    Text(String),
+    Token(u32),
+}
+
 /// Tokens counted, stop tokens included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     pub prompt_tokens: usize,
+    /// Of these, found in the prefix cache.
+    pub cached_tokens: usize,
     pub completion_tokens: usize,
 }
 
@@ -36,39 +46,59 @@ pub struct TokenLogprob {
     pub top: Vec<(String, f32)>,
 }
 
+/// One token of the prompt, as text, and its log-probability, which the first has not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PromptToken {
+    pub token: String,
+    pub logprob: Option<TokenLogprob>,
+}
+
 /// What is new in an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Part {
+    /// The prompt's own log-probabilities, where asked for; first of all.
+    Prompt(Vec<PromptToken>),
     /// Text and calls that are certain now (perhaps none), and the tokens' log-probabilities.
     Delta {
         pieces: Vec<Piece>,
         logprobs: Vec<TokenLogprob>,
     },
-    /// The last text and calls, and the end.
-    End {
-        pieces: Vec<Piece>,
-        finish: Finish,
-        usage: Usage,
-    },
-    Failed {
-        message: String,
-    },
+    End(End),
+    Failed(Failed),
+}
+
+/// The last text and calls, and how the answer ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct End {
+    pub pieces: Vec<Piece>,
+    /// Of the token that completed a stop string.
+    pub logprobs: Vec<TokenLogprob>,
+    pub finish: Finish,
+    pub stop_reason: Option<StopReason>,
+    pub usage: Usage,
 }
 
 /// A whole answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Whole {
+    /// Empty unless asked for.
+    pub prompt: Vec<PromptToken>,
     pub text: String,
     pub calls: Vec<ToolCall>,
     pub logprobs: Vec<TokenLogprob>,
     pub finish: Finish,
+    pub stop_reason: Option<StopReason>,
     pub usage: Usage,
 }
 
-/// The engine failed while answering.
+/// Why an answer broke off.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the engine failed: {0}")]
-pub struct Failed(pub String);
+pub enum Failed {
+    #[error("the engine failed: {0}")]
+    Engine(String),
+    #[error("the deadline passed")]
+    DeadlineExceeded,
+}
 
 /// An answer in progress.
 #[derive(Debug)]
@@ -76,7 +106,20 @@ pub struct Answer {
     generation: Option<Generation>,
     text: TextSteps,
     tokenizer: Tokenizer,
+    limits: Limits,
+    /// The prompt's tokens, kept where their log-probabilities are wanted.
+    prompt: Vec<u32>,
     usage: Usage,
+}
+
+/// What of the caller's options matters after each token.
+#[derive(Debug)]
+struct Limits {
+    /// Only the prompt is wanted.
+    prompt_only: bool,
+    min_tokens: usize,
+    stop_token_ids: Vec<u32>,
+    include_stop: bool,
 }
 
 /// The steps from token to piece.
@@ -93,38 +136,60 @@ impl Answer {
     pub(super) fn new(
         generation: Generation,
         tokenizer: Tokenizer,
-        stop: Vec<String>,
+        options: &AnswerOptions,
         parse_tools: bool,
-        prompt_tokens: usize,
+        prompt: &[u32],
     ) -> Self {
         let text = TextSteps {
-            stream: tokenizer.stream(),
-            stops: StopMatcher::new(stop),
+            stream: tokenizer.stream(options.show_special),
+            stops: StopMatcher::new(options.stop.clone(), options.include_stop),
             tools: parse_tools.then(ToolParser::default),
             called: false,
         };
+        let limits = Limits {
+            prompt_only: options.tokens_max == Some(0),
+            min_tokens: options.min_tokens,
+            stop_token_ids: options.stop_token_ids.clone(),
+            include_stop: options.include_stop,
+        };
+        let kept = options.prompt_logprobs.map(|_| prompt.to_vec());
         let usage = Usage {
-            prompt_tokens,
-            completion_tokens: 0,
+            prompt_tokens: prompt.len(),
+            ..Usage::default()
         };
         Self {
             generation: Some(generation),
             text,
             tokenizer,
+            limits,
+            prompt: kept.unwrap_or_default(),
             usage,
         }
     }
 
+    /// Tokens of the prompt.
+    pub fn prompt_tokens(&self) -> usize {
+        self.usage.prompt_tokens
+    }
+
     /// The next part; `None` after the end.
     pub async fn next(&mut self) -> Option<Part> {
-        let event = self.generation.as_mut()?.next().await;
-        Some(self.take(event))
+        loop {
+            match self.generation.as_mut()?.next().await {
+                Some(Event::Started { cached_tokens }) => self.usage.cached_tokens = cached_tokens,
+                event => return Some(self.take(event)),
+            }
+        }
     }
 
     /// As [`Self::next`], for a thread outside the async runtime.
     pub fn next_blocking(&mut self) -> Option<Part> {
-        let event = self.generation.as_mut()?.next_blocking();
-        Some(self.take(event))
+        loop {
+            match self.generation.as_mut()?.next_blocking() {
+                Some(Event::Started { cached_tokens }) => self.usage.cached_tokens = cached_tokens,
+                event => return Some(self.take(event)),
+            }
+        }
     }
 
     /// Waits for the whole answer.
@@ -153,49 +218,93 @@ impl Answer {
 
     fn take(&mut self, event: Option<Event>) -> Part {
         match event {
-            Some(Event::Token(sampled)) => self.token(sampled),
+            Some(Event::Prompt(scores)) => self.scored(scores),
+            // The one token that computing the prompt gave, or the end that it was.
+            Some(Event::Token(_) | Event::Ended { .. }) if self.limits.prompt_only => {
+                self.end(Vec::new(), Vec::new(), Finish::Length, None)
+            }
+            Some(Event::Token(sampled)) => self.token(&sampled),
             Some(Event::Ended {
                 reason,
                 completion_tokens,
-            }) => {
-                self.usage.completion_tokens = completion_tokens;
-                let (mut pieces, stopped) = self.text.finish();
-                pieces.extend(self.text.finish_tools());
-                let length = reason == Ended::Length && !stopped;
-                self.end(pieces, if length { Finish::Length } else { Finish::Stop })
+            }) => self.ended(reason, completion_tokens),
+            Some(Event::Failed { message }) => self.fail(Failed::Engine(message)),
+            Some(Event::DeadlineExceeded) => self.fail(Failed::DeadlineExceeded),
+            Some(Event::Started { .. }) | None => {
+                self.fail(Failed::Engine("the engine stopped".to_owned()))
             }
-            Some(Event::Failed { message }) => self.fail(message),
-            None => self.fail("the engine stopped".to_owned()),
         }
     }
 
-    fn token(&mut self, sampled: Sampled) -> Part {
+    fn scored(&mut self, scores: Vec<Option<Logprobs>>) -> Part {
+        let prompt = std::mem::take(&mut self.prompt);
+        let each = |(token, scores): (u32, Option<Logprobs>)| PromptToken {
+            token: self.tokenizer.token_text(token),
+            logprob: scores.map(|scores| self.logprob(token, &scores)),
+        };
+        Part::Prompt(prompt.into_iter().zip(scores).map(each).collect())
+    }
+
+    fn token(&mut self, sampled: &Sampled) -> Part {
         self.usage.completion_tokens += 1;
-        let (mut pieces, stopped) = self.text.push(sampled.token);
-        if stopped {
+        let watched = self.usage.completion_tokens >= self.limits.min_tokens;
+        let (mut pieces, stopped) = self.text.push(sampled.token, watched);
+        let scores = sampled.logprobs.as_ref();
+        let logprobs = scores.map(|scores| self.logprob(sampled.token, scores));
+        let logprobs = logprobs.into_iter().collect();
+        match stopped {
+            None => Part::Delta { pieces, logprobs },
             // The engine goes no further: the end stops its generation.
-            pieces.extend(self.text.finish_tools());
-            return self.end(pieces, Finish::Stop);
+            Some(stop) => {
+                pieces.extend(self.text.finish_tools());
+                let reason = Some(StopReason::Text(stop));
+                self.end(pieces, logprobs, Finish::Stop, reason)
+            }
         }
-        let logprobs = self.logprob(&sampled).into_iter().collect();
-        Part::Delta { pieces, logprobs }
     }
 
-    fn logprob(&self, sampled: &Sampled) -> Option<TokenLogprob> {
-        let logprobs = sampled.logprobs.as_ref()?;
+    /// The engine has ended the generation.
+    fn ended(&mut self, reason: Ended, completion_tokens: usize) -> Part {
+        let mut pieces = Vec::new();
+        let mut stop_reason = None;
+        self.usage.completion_tokens = completion_tokens;
+        if let Ended::Stop(token) = reason {
+            if self.limits.include_stop {
+                pieces = self.text.push(token, false).0;
+            }
+            let asked = self.limits.stop_token_ids.contains(&token);
+            stop_reason = asked.then_some(StopReason::Token(token));
+        }
+        let (rest, stopped) = self.text.finish();
+        pieces.extend(rest);
+        pieces.extend(self.text.finish_tools());
+        let finish = match (reason, stopped) {
+            (Ended::Length, None) => Finish::Length,
+            (_, Some(stop)) => {
+                stop_reason = Some(StopReason::Text(stop));
+                Finish::Stop
+            }
+            (Ended::Stop(_), None) => Finish::Stop,
+        };
+        self.end(pieces, Vec::new(), finish, stop_reason)
+    }
+
+    fn logprob(&self, token: u32, scores: &Logprobs) -> TokenLogprob {
         let text = |id: u32| self.tokenizer.token_text(id);
-        Some(TokenLogprob {
-            token: text(sampled.token),
-            logprob: logprobs.chosen,
-            top: logprobs
-                .top
-                .iter()
-                .map(|(id, logprob)| (text(*id), *logprob))
-                .collect(),
-        })
+        TokenLogprob {
+            token: text(token),
+            logprob: scores.chosen,
+            top: scores.top.iter().map(|(id, p)| (text(*id), *p)).collect(),
+        }
     }
 
-    fn end(&mut self, pieces: Vec<Piece>, finish: Finish) -> Part {
+    fn end(
+        &mut self,
+        pieces: Vec<Piece>,
+        logprobs: Vec<TokenLogprob>,
+        finish: Finish,
+        stop_reason: Option<StopReason>,
+    ) -> Part {
         if let Some(generation) = self.generation.take() {
             generation.stop();
         }
@@ -203,38 +312,47 @@ impl Answer {
             Finish::Stop if self.text.called => Finish::ToolCalls,
             other => other,
         };
-        Part::End {
+        Part::End(End {
             pieces,
+            logprobs,
             finish,
+            stop_reason,
             usage: self.usage,
-        }
+        })
     }
 
-    fn fail(&mut self, message: String) -> Part {
+    fn fail(&mut self, failed: Failed) -> Part {
         self.generation = None;
-        Part::Failed { message }
+        Part::Failed(failed)
     }
 }
 
 impl TextSteps {
-    /// Pieces of one more token, and whether a stop string ended the answer.
-    fn push(&mut self, token: u32) -> (Vec<Piece>, bool) {
+    /// Pieces of one more token, and the stop string that ended the answer, if one did
+    /// and they are watched for.
+    fn push(&mut self, token: u32, watched: bool) -> (Vec<Piece>, Option<String>) {
         let text = self.stream.push(token);
-        self.watch(&text)
+        if watched {
+            self.watch(&text)
+        } else {
+            let mut before = self.stops.finish();
+            before.push_str(&text);
+            (self.split(&before), None)
+        }
     }
 
     /// What was held back when the last token had come.
-    fn finish(&mut self) -> (Vec<Piece>, bool) {
+    fn finish(&mut self) -> (Vec<Piece>, Option<String>) {
         let text = self.stream.finish();
         let (mut pieces, stopped) = self.watch(&text);
-        if !stopped {
+        if stopped.is_none() {
             let held = self.stops.finish();
             pieces.extend(self.split(&held));
         }
         (pieces, stopped)
     }
 
-    fn watch(&mut self, text: &str) -> (Vec<Piece>, bool) {
+    fn watch(&mut self, text: &str) -> (Vec<Piece>, Option<String>) {
         let (text, stopped) = self.stops.push(text);
         (self.split(&text), stopped)
     }
@@ -268,29 +386,33 @@ impl TextSteps {
 impl Whole {
     fn new() -> Self {
         Self {
+            prompt: Vec::new(),
             text: String::new(),
             calls: Vec::new(),
             logprobs: Vec::new(),
             finish: Finish::Stop,
+            stop_reason: None,
             usage: Usage::default(),
         }
     }
 
     fn add(&mut self, part: Part) -> Result<(), Failed> {
         let pieces = match part {
+            Part::Prompt(prompt) => {
+                self.prompt = prompt;
+                Vec::new()
+            }
             Part::Delta { pieces, logprobs } => {
                 self.logprobs.extend(logprobs);
                 pieces
             }
-            Part::End {
-                pieces,
-                finish,
-                usage,
-            } => {
-                (self.finish, self.usage) = (finish, usage);
-                pieces
+            Part::End(end) => {
+                self.logprobs.extend(end.logprobs);
+                (self.finish, self.usage) = (end.finish, end.usage);
+                self.stop_reason = end.stop_reason;
+                end.pieces
             }
-            Part::Failed { message } => return Err(Failed(message)),
+            Part::Failed(failed) => return Err(failed),
         };
         for piece in pieces {
             match piece {

@@ -7,31 +7,36 @@ use crate::tool_parser::begun;
 #[derive(Debug)]
 pub(super) struct StopMatcher {
     stops: Vec<String>,
+    /// The stop string that was met is given out.
+    include: bool,
     /// An end of the text with which a stop string may begin.
     held: String,
 }
 
 impl StopMatcher {
-    pub(super) fn new(mut stops: Vec<String>) -> Self {
+    pub(super) fn new(mut stops: Vec<String>, include: bool) -> Self {
         stops.retain(|stop| !stop.is_empty());
         Self {
             stops,
+            include,
             held: String::new(),
         }
     }
 
-    /// Adds text; returns what is certain, and whether a stop string was met, which is
-    /// left out together with all after it. Of several the one that is complete first
-    /// counts, as if the text came character by character.
-    pub(super) fn push(&mut self, text: &str) -> (String, bool) {
+    /// Adds text; returns what is certain, and the stop string that was met, if one was:
+    /// what follows it is left out, and so is itself unless it is to be included. Of
+    /// several the one that is complete first counts, as if the text came character by
+    /// character.
+    pub(super) fn push(&mut self, text: &str) -> (String, Option<String>) {
         if self.stops.is_empty() {
-            return (text.to_owned(), false);
+            return (text.to_owned(), None);
         }
         self.held.push_str(text);
         let met = |stop: &String| self.held.find(stop).map(|at| (at + stop.len(), at));
-        if let Some((_, at)) = self.stops.iter().filter_map(met).min() {
-            self.held.truncate(at);
-            return (std::mem::take(&mut self.held), true);
+        if let Some((end, at)) = self.stops.iter().filter_map(met).min() {
+            let stop = self.held[at..end].to_owned();
+            self.held.truncate(if self.include { end } else { at });
+            return (std::mem::take(&mut self.held), Some(stop));
         }
         let keep = self
             .stops
@@ -40,7 +45,7 @@ impl StopMatcher {
             .max()
             .unwrap_or(0);
         let rest = self.held.split_off(self.held.len() - keep);
-        (std::mem::replace(&mut self.held, rest), false)
+        (std::mem::replace(&mut self.held, rest), None)
     }
 
     /// What was held when the answer ended without a stop string.
@@ -57,12 +62,17 @@ mod tests {
 
     /// The text given out, and whether it was stopped.
     fn run(stops: &[&str], parts: &[&str]) -> (String, bool) {
-        let mut matcher = StopMatcher::new(stops.iter().map(ToString::to_string).collect());
+        run_with(false, stops, parts)
+    }
+
+    fn run_with(include: bool, stops: &[&str], parts: &[&str]) -> (String, bool) {
+        let stops = stops.iter().map(ToString::to_string).collect();
+        let mut matcher = StopMatcher::new(stops, include);
         let mut out = String::new();
         for part in parts {
             let (text, stopped) = matcher.push(part);
             out += &text;
-            if stopped {
+            if stopped.is_some() {
                 return (out, true);
             }
         }
@@ -82,6 +92,13 @@ mod tests {
             "complete first"
         );
         assert_eq!(run(&[""], &["a"]), ("a".into(), false));
+    }
+
+    #[test]
+    fn a_stop_string_is_shown_where_it_is_to_be_included() {
+        let want = ("abEND".into(), true);
+        assert_eq!(run_with(true, &["END"], &["abE", "N", "Dcd"]), want);
+        assert_eq!(run_with(true, &["END"], &["abENDcd"]), want);
     }
 
     proptest! {

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use gpu_backend::chat::Chat;
 use gpu_backend::hub::Fetching;
 use gpu_backend::local::{self, OpenError, Options};
-use gpu_backend::server::{self, Service};
+use gpu_backend::server::{self, InFlight, Service};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -48,6 +48,7 @@ async fn run(
         model_name,
         started,
         chat: OnceLock::new(),
+        in_flight: InFlight::default(),
         draining: draining.clone(),
         drain_max: args.drain_max(),
     });
@@ -81,6 +82,7 @@ async fn load(dir: PathBuf, options: Options) -> Result<Chat, Exit> {
         let key = match &error {
             OpenError::Device(_) => "device",
             OpenError::Load(_) | OpenError::Text(_) => "model",
+            OpenError::Draft { .. } => "speculative-config",
             OpenError::Context { .. } => "max-model-len",
             OpenError::Cache { .. } => "kv-cache-mib",
             OpenError::Start(_) => return Exit::Failed(error.to_string()),

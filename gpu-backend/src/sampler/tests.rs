@@ -1,6 +1,7 @@
 //! Each parameter by its definition.
 
 use super::*;
+use crate::constraint::TokenConstraint;
 
 fn params() -> SamplingParams {
     SamplingParams {
@@ -11,7 +12,7 @@ fn params() -> SamplingParams {
 
 /// How often each of `n` tokens is drawn in 4,000 draws.
 fn histogram(params: &SamplingParams, logits: &[f32]) -> Vec<f64> {
-    let mut sampler = Sampler::new(params.clone(), &[]);
+    let mut sampler = Sampler::new(params.clone(), None, &[]);
     let mut counts = vec![0f64; logits.len()];
     for _ in 0..4_000 {
         sampler.answered.clear();
@@ -34,13 +35,16 @@ fn logits(probabilities: &[f32]) -> Vec<f32> {
 
 #[test]
 fn greedy_takes_the_first_of_the_best() {
-    let mut sampler = Sampler::new(SamplingParams::greedy(), &[]);
+    let mut sampler = Sampler::new(SamplingParams::greedy(), None, &[]);
     assert_eq!(sampler.sample(&mut [0.0, 2.0, 2.0, -1.0]).unwrap().token, 1);
     assert_eq!(sampler.sample(&mut [f32::NAN, -5.0]).unwrap().token, 1);
-    assert_eq!(sampler.sample(&mut [f32::NAN, f32::NAN]), Err(NotFinite));
     assert_eq!(
-        Sampler::new(params(), &[]).sample(&mut [f32::NAN]),
-        Err(NotFinite)
+        sampler.sample(&mut [f32::NAN, f32::NAN]),
+        Err(NotFinite.into())
+    );
+    assert_eq!(
+        Sampler::new(params(), None, &[]).sample(&mut [f32::NAN]),
+        Err(NotFinite.into())
     );
 }
 
@@ -113,7 +117,7 @@ fn a_nucleus_larger_than_the_first_guess_is_found() {
 #[test]
 fn penalties_and_bias_change_the_choice() {
     let choose = |params: SamplingParams, prompt: &[u32], rows: &[[f32; 3]]| -> Vec<u32> {
-        let mut sampler = Sampler::new(params, prompt);
+        let mut sampler = Sampler::new(params, None, prompt);
         rows.iter()
             .map(|row| sampler.sample(&mut row.clone()).unwrap().token)
             .collect()
@@ -166,7 +170,7 @@ fn penalties_and_bias_change_the_choice() {
 #[test]
 fn a_seed_gives_the_same_tokens_and_another_gives_others() {
     let draw = |seed| -> Vec<u32> {
-        let mut sampler = Sampler::new(SamplingParams { seed, ..params() }, &[]);
+        let mut sampler = Sampler::new(SamplingParams { seed, ..params() }, None, &[]);
         (0..20)
             .map(|_| sampler.sample(&mut [0.0; 50]).unwrap().token)
             .collect()
@@ -183,6 +187,7 @@ fn logprobs_are_of_the_models_own_distribution() {
             logit_bias: vec![(2, 50.0)],
             ..SamplingParams::greedy()
         },
+        None,
         &[],
     );
     let sampled = sampler.sample(&mut logits(&[0.5, 0.3, 0.2])).unwrap();
@@ -191,4 +196,59 @@ fn logprobs_are_of_the_models_own_distribution() {
     assert!((got.chosen - 0.2f32.ln()).abs() < 1e-5);
     assert_eq!(got.top.iter().map(|t| t.0).collect::<Vec<_>>(), [0, 1]);
     assert!((got.top[1].1 - 0.3f32.ln()).abs() < 1e-5);
+}
+
+/// Allows the tokens of a list, one step after the other.
+#[derive(Debug)]
+struct Only(Vec<u32>);
+
+impl TokenConstraint for Only {
+    fn mask(&mut self, logits: &mut [f32]) -> Result<(), ConstraintError> {
+        let next = *self.0.first().ok_or(ConstraintError("no more".into()))?;
+        for (logit, token) in logits.iter_mut().zip(0..) {
+            if token != next {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, token: u32) -> Result<(), ConstraintError> {
+        assert_eq!(self.0.remove(0), token);
+        Ok(())
+    }
+
+    fn fork(&self) -> Box<dyn TokenConstraint> {
+        Box::new(Self(self.0.clone()))
+    }
+}
+
+#[test]
+fn a_constraint_stands_above_bias_penalties_and_temperature() {
+    for temperature in [0.0, 2.0] {
+        let params = SamplingParams {
+            temperature,
+            logit_bias: vec![(0, 100.0), (1, -100.0)],
+            repetition_penalty: 2.0,
+            presence_penalty: 2.0,
+            logprobs: Some(1),
+            ..SamplingParams::greedy()
+        };
+        let constraint = Constraint::new(Only(vec![1, 1, 2]));
+        let mut sampler = Sampler::new(params, Some(constraint.clone()), &[1, 1]);
+        let mut next = || sampler.sample(&mut logits(&[0.7, 0.1, 0.2]));
+        for want in [1, 1, 2] {
+            let sampled = next().unwrap();
+            assert_eq!(sampled.token, want);
+            let logprobs = sampled.logprobs.unwrap();
+            assert_eq!(logprobs.top[0].0, 0, "of the model's own distribution");
+        }
+        assert_eq!(
+            next().unwrap_err(),
+            SampleError::Constraint(ConstraintError("no more".into()))
+        );
+        let mut copy = Sampler::new(SamplingParams::greedy(), Some(constraint), &[]);
+        let first = copy.sample(&mut logits(&[0.7, 0.1, 0.2])).unwrap();
+        assert_eq!(first.token, 1, "a copy is where it was copied");
+    }
 }

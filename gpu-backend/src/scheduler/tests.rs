@@ -1,11 +1,11 @@
-//! The scheduler by cases, and simulated over thousands of random schedules.
+//! The scheduler by cases; simulated schedules stand in `simulation.rs`, shares between
+//! tenants in `fairness.rs`.
 
-use std::collections::BTreeMap;
-
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+mod fairness;
+mod simulation;
 
 use super::*;
+use crate::kv_cache::prefix::Salt;
 
 fn limits(sequences_max: usize, step_tokens_max: usize, blocks: u32) -> Limits {
     let sequence_tokens_max = blocks as usize * BLOCK_TOKENS;
@@ -14,6 +14,17 @@ fn limits(sequences_max: usize, step_tokens_max: usize, blocks: u32) -> Limits {
         step_tokens_max,
         sequence_tokens_max,
         blocks,
+    }
+}
+
+fn terms(tenant: &str, priority: i32) -> Terms {
+    Terms {
+        answer_tokens_max: 2,
+        identity: Identity {
+            salt: Some(Salt::of(tenant)),
+            platform_tokens: 0,
+        },
+        priority,
     }
 }
 
@@ -47,7 +58,7 @@ fn decoding_goes_on_beside_anothers_prefill() {
 }
 
 #[test]
-fn the_youngest_gives_way_and_is_computed_again() {
+fn the_last_gives_way_and_is_computed_again() {
     let mut s = Scheduler::new(limits(4, 64, 3));
     s.admit(SequenceId(1), 16, 2).unwrap();
     s.admit(SequenceId(2), 30, 2).unwrap();
@@ -68,86 +79,101 @@ fn what_can_never_run_is_refused() {
     assert!(s.is_idle());
 }
 
-/// What the simulated engine knows of a sequence.
-struct Life {
-    known: usize,
-    end: usize,
-    computed: usize,
-}
-
-/// Runs one random schedule; returns how often a sequence was preempted.
-fn simulate(seed: u64) -> usize {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let limits = limits(
-        rng.random_range(1..9),
-        rng.random_range(1..80),
-        rng.random_range(2..14),
-    );
-    assert!(limits.hold_one_sequence());
-    let mut s = Scheduler::new(limits);
-    let mut lives: BTreeMap<SequenceId, Life> = BTreeMap::new();
-    let (mut next, mut ended, mut preempted) = (0u64, 0u64, 0);
-    let arrivals = rng.random_range(1..30);
-    let mut steps = 0;
-    while next < arrivals || !lives.is_empty() {
-        if next < arrivals && (lives.is_empty() || rng.random_bool(0.3)) {
-            let known = rng.random_range(1..limits.sequence_tokens_max);
-            let end = rng.random_range(known..=limits.sequence_tokens_max);
-            s.admit(SequenceId(next), known, end + 1 - known).unwrap();
-            lives.insert(
-                SequenceId(next),
-                Life {
-                    known,
-                    end,
-                    computed: 0,
-                },
-            );
-            next += 1;
-        }
-        if rng.random_bool(0.05)
-            && let Some(id) = lives.keys().nth(rng.random_range(0..8)).copied()
-        {
-            s.remove(id);
-            lives.remove(&id);
-            ended += 1;
-        }
-        let plan = s.schedule();
-        preempted += plan.preempted;
-        s.check_integrity().unwrap();
-        let total: usize = plan.chunks.iter().map(|c| c.tokens).sum();
-        assert!(total <= limits.step_tokens_max);
-        assert!(lives.is_empty() || total > 0, "seed {seed}: no progress");
-        for chunk in plan.chunks {
-            let life = lives.get_mut(&chunk.sequence).unwrap();
-            // After a preemption a sequence starts again from nothing.
-            assert!(chunk.start == life.computed || chunk.start == 0);
-            assert!(chunk.blocks.len() * BLOCK_TOKENS >= chunk.start + chunk.tokens);
-            life.computed = chunk.start + chunk.tokens;
-            assert_eq!(chunk.samples, life.computed == life.known);
-            if chunk.samples {
-                life.known += 1;
-                s.push_token(chunk.sequence);
-                if life.known > life.end {
-                    s.remove(chunk.sequence);
-                    lives.remove(&chunk.sequence);
-                    ended += 1;
-                }
-            }
-        }
-        steps += 1;
-        assert!(steps < 100_000, "seed {seed} does not end");
-    }
-    assert_eq!(ended, next, "each sequence ends exactly once");
-    assert_eq!(s.blocks_free(), s.blocks_total());
-    assert!(s.is_idle());
-    preempted
+#[test]
+fn a_prefix_is_computed_once_for_a_tenant_and_the_last_token_always() {
+    let mut s = Scheduler::new(limits(4, 100, 20));
+    let prompt: Vec<u32> = (0..48).collect();
+    s.admit_shared(SequenceId(1), &prompt, terms("a", 0))
+        .unwrap();
+    assert_eq!(shape(&s.schedule()), [(1, 0, 48, true)]);
+    s.remove(SequenceId(1));
+    assert_eq!((s.pool().cached(), s.pool().used()), (3, 0));
+    s.admit_shared(SequenceId(2), &prompt, terms("a", 0))
+        .unwrap();
+    s.admit_shared(SequenceId(3), &prompt, terms("b", 0))
+        .unwrap();
+    let plan = s.schedule();
+    // Three blocks are there, but the last token must be computed.
+    assert_eq!(shape(&plan), [(2, 32, 16, true), (3, 0, 48, true)]);
+    let started: Vec<_> = plan
+        .started
+        .iter()
+        .map(|s| (s.sequence.0, s.queried_tokens, s.cached_tokens))
+        .collect();
+    assert_eq!(started, [(2, 32, 32), (3, 32, 0)]);
 }
 
 #[test]
-fn thousands_of_random_schedules_keep_every_invariant() {
-    let preempted: usize = (0..3_000).map(simulate).sum();
-    assert!(
-        preempted > 1_000,
-        "the simulation must meet preemption: {preempted}"
+fn a_preempted_sequence_finds_its_own_blocks_again() {
+    let mut s = Scheduler::new(limits(4, 64, 4));
+    let first: Vec<u32> = (0..16).collect();
+    let second: Vec<u32> = (100..140).collect();
+    s.admit_shared(SequenceId(1), &first, terms("a", 0))
+        .unwrap();
+    s.admit_shared(SequenceId(2), &second, terms("a", 0))
+        .unwrap();
+    assert_eq!(s.schedule().chunks.len(), 2);
+    s.push_tokens(SequenceId(1), &[1]);
+    s.push_tokens(SequenceId(2), &[2]);
+    assert_eq!(s.schedule().preempted, 1);
+    s.push_tokens(SequenceId(1), &[1]);
+    s.remove(SequenceId(1));
+    // One of its three blocks was needed; the last one went first.
+    assert_eq!(shape(&s.schedule()), [(2, 32, 9, true)]);
+}
+
+#[test]
+fn the_more_urgent_starts_first_and_others_give_way_to_it() {
+    let mut s = Scheduler::new(limits(1, 64, 8));
+    s.admit_alone(SequenceId(1), 10, terms("a", 5)).unwrap();
+    s.admit_alone(SequenceId(2), 10, terms("a", 5)).unwrap();
+    s.admit_alone(SequenceId(3), 10, terms("a", 1)).unwrap();
+    assert_eq!(shape(&s.schedule()), [(3, 0, 10, true)]);
+    s.remove(SequenceId(3));
+    assert_eq!(shape(&s.schedule()), [(1, 0, 10, true)]);
+    s.push_token(SequenceId(1));
+    s.admit_alone(SequenceId(4), 10, terms("a", 0)).unwrap();
+    let plan = s.schedule();
+    assert_eq!((shape(&plan), plan.preempted), (vec![(4, 0, 10, true)], 1));
+    s.remove(SequenceId(4));
+    assert_eq!(
+        shape(&s.schedule()),
+        [(1, 0, 11, true)],
+        "before what is new"
     );
+}
+
+#[test]
+fn drafts_are_tried_and_the_blocks_of_the_wrong_ones_given_back() {
+    let mut s = Scheduler::new(limits(2, 64, 8));
+    s.admit(SequenceId(1), 15, 30).unwrap();
+    s.schedule();
+    s.push_token(SequenceId(1));
+    assert!(s.awaits_one(SequenceId(1)));
+    s.suppose(SequenceId(1), 4);
+    let plan = s.schedule();
+    assert_eq!(shape(&plan), [(1, 15, 5, true)]);
+    assert_eq!((plan.chunks[0].drafts, s.pool().used()), (4, 2));
+    // None held.
+    s.push_tokens(SequenceId(1), &[7]);
+    assert_eq!(s.pool().used(), 1);
+    s.suppose(SequenceId(1), 4);
+    s.schedule();
+    // Two held, and gave a third.
+    s.push_tokens(SequenceId(1), &[7, 8, 9]);
+    assert_eq!(shape(&s.schedule()), [(1, 19, 1, true)]);
+}
+
+#[test]
+fn nobody_gives_way_to_a_draft() {
+    let mut s = Scheduler::new(limits(2, 64, 2));
+    s.admit(SequenceId(1), 15, 2).unwrap();
+    s.admit(SequenceId(2), 15, 2).unwrap();
+    s.schedule();
+    s.push_token(SequenceId(1));
+    s.push_token(SequenceId(2));
+    s.suppose(SequenceId(1), 3);
+    let plan = s.schedule();
+    assert_eq!(shape(&plan), [(1, 15, 1, true), (2, 15, 1, true)]);
+    assert_eq!((plan.chunks[0].drafts, plan.preempted), (0, 0));
 }

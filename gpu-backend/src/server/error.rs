@@ -2,6 +2,8 @@
 //! OpenAI's body.
 //! Knows nothing of how a request is carried out.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::json;
@@ -11,10 +13,12 @@ use super::reply::{Body, full};
 use crate::chat::ChatError;
 use crate::chat::answer::Failed;
 use crate::chat_template::TemplateError;
+use crate::constraint::compiler::CompileError;
 use crate::handle::Rejected;
 
-/// Seconds after which a client that met a full queue may come again.
-const RETRY_AFTER_S: u64 = 1;
+/// When a client may come again to an engine that is starting or stopping: no measured
+/// time is known.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A field of a request that cannot be honoured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,12 +47,23 @@ pub(super) enum ApiError {
     BodyBroken,
     #[error("loading")]
     Loading,
-    #[error(transparent)]
-    Chat(#[from] ChatError),
+    /// Of the prompt that stood in this field.
+    #[error("{error}")]
+    Chat {
+        error: ChatError,
+        param: &'static str,
+    },
     #[error(transparent)]
     Failed(#[from] Failed),
     #[error("internal")]
     Internal(String),
+}
+
+impl ApiError {
+    /// What became of a prompt; `param` is the field that it stood in.
+    pub(super) fn of_prompt(error: ChatError, param: &'static str) -> Self {
+        Self::Chat { error, param }
+    }
 }
 
 /// OpenAI's error object, and what HTTP says with it.
@@ -64,7 +79,7 @@ struct Told {
 
 /// The response to an error; logs what only the operator should know.
 pub(super) fn respond(error: ApiError) -> Response<Body> {
-    if let ApiError::Internal(detail) | ApiError::Failed(Failed(detail)) = &error {
+    if let ApiError::Internal(detail) | ApiError::Failed(Failed::Engine(detail)) = &error {
         tracing::error!(detail, "request failed");
     }
     let told = tell(error);
@@ -83,7 +98,7 @@ pub(super) fn respond(error: ApiError) -> Response<Body> {
 
 /// The error object for a stream whose head is already sent.
 pub(super) fn stream_body(error: ApiError) -> Bytes {
-    if let ApiError::Failed(Failed(detail)) = &error {
+    if let ApiError::Failed(Failed::Engine(detail)) = &error {
         tracing::error!(detail, "stream failed");
     }
     body(&tell(error))
@@ -174,9 +189,15 @@ fn tell(error: ApiError) -> Told {
             "server_error",
             "The model is loading.",
             "model_loading",
+            RETRY_AFTER,
         ),
-        ApiError::Chat(error) => tell_chat(error),
-        ApiError::Failed(_) | ApiError::Internal(_) => server(
+        ApiError::Chat { error, param } => tell_chat(error, param),
+        ApiError::Failed(Failed::DeadlineExceeded) => server(
+            StatusCode::GATEWAY_TIMEOUT,
+            "The request's deadline passed before the answer was complete.",
+            Some("deadline_exceeded"),
+        ),
+        ApiError::Failed(Failed::Engine(_)) | ApiError::Internal(_) => server(
             StatusCode::INTERNAL_SERVER_ERROR,
             "The engine failed while answering.",
             Some("engine_error"),
@@ -184,7 +205,7 @@ fn tell(error: ApiError) -> Told {
     }
 }
 
-fn tell_chat(error: ChatError) -> Told {
+fn tell_chat(error: ChatError, prompt: &str) -> Told {
     let long = Some("context_length_exceeded");
     let on = |param: &str, told: Told| Told {
         param: Some(param.to_owned()),
@@ -192,23 +213,40 @@ fn tell_chat(error: ChatError) -> Told {
     };
     let bad = StatusCode::BAD_REQUEST;
     match error {
-        ChatError::Template(TemplateError::Refused(_)) => on(
-            "messages",
+        ChatError::Template(TemplateError::Refused(_)) | ChatError::PromptEmpty => on(
+            prompt,
             invalid(bad, error.to_string(), Some("invalid_value")),
         ),
-        ChatError::PromptTooLong { .. } => on("messages", invalid(bad, error.to_string(), long)),
+        ChatError::Form {
+            ref field,
+            error: CompileError::Invalid(_) | CompileError::TooSlow,
+        } => on(
+            field,
+            invalid(bad, error.to_string(), Some("invalid_value")),
+        ),
+        ChatError::Form { ref field, .. } => on(
+            field,
+            invalid(bad, error.to_string(), Some("unsupported_parameter")),
+        ),
+        ChatError::PromptTooLong { .. } => on(prompt, invalid(bad, error.to_string(), long)),
         ChatError::AnswerTooLong { .. } => on("max_tokens", invalid(bad, error.to_string(), long)),
-        ChatError::Rejected(Rejected::QueueFull) => retry(
+        ChatError::Rejected(Rejected::Refused(refused)) => on(
+            prompt,
+            invalid(bad, format!("The prompt was refused: {refused}."), long),
+        ),
+        ChatError::Rejected(Rejected::QueueFull { retry_after }) => retry(
             StatusCode::TOO_MANY_REQUESTS,
             "rate_limit_error",
             "The engine's queue is full. Please try again later.",
             "queue_full",
+            retry_after,
         ),
         ChatError::Rejected(Rejected::Draining | Rejected::Dead) => retry(
             StatusCode::SERVICE_UNAVAILABLE,
             "server_error",
             "The engine is shutting down.",
             "shutting_down",
+            RETRY_AFTER,
         ),
         ChatError::Template(_) | ChatError::Tokenizer(_) => {
             tracing::error!(%error, "a file of the model is at fault");
@@ -222,8 +260,14 @@ fn tell_chat(error: ChatError) -> Told {
     }
 }
 
-fn retry(status: StatusCode, kind: &'static str, message: &str, code: &'static str) -> Told {
-    let header = Some((header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S)));
+fn retry(
+    status: StatusCode,
+    kind: &'static str,
+    message: &str,
+    code: &'static str,
+    after: Duration,
+) -> Told {
+    let header = Some((header::RETRY_AFTER, HeaderValue::from(after.as_secs())));
     Told {
         status,
         kind,

@@ -1,23 +1,24 @@
-//! The routes: which path does what, with which body, and the line in the log.
-//! Knows nothing of the fields of a chat (`request.rs`) or of its answer's form
+//! The routes: which path does what, with which body, and the line in the log. What a
+//! family of routes does stands beside this file.
+//! Knows nothing of a request's fields (`request.rs`) or of an answer's form
 //! (`reply.rs`).
+
+mod generation;
+mod status;
+mod tokenization;
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use serde_json::json;
 
 use super::error::{ApiError, respond};
-use super::reply::{self, Body, full, json_response};
-use super::request::{self, ValidRequest};
+use super::reply::{self, Body};
 use super::{BODY_BYTES_MAX, BODY_TIMEOUT, Service};
-use crate::chat::Chat;
-use crate::metrics;
 
 /// Bytes of a body that is too large which are read, and not kept, before it is cut off.
 const DISCARDED_BYTES_MAX: usize = 64 << 20;
@@ -38,7 +39,7 @@ pub(super) async fn handle(
     };
     tracing::info!(
         %method,
-        path = known(&path),
+        path = Route::of(&path).1,
         status = response.status().as_u16(),
         head_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         request_id = id.to_str().unwrap_or_default(),
@@ -48,17 +49,52 @@ pub(super) async fn handle(
     Ok(response)
 }
 
-const CHAT: &str = "/v1/chat/completions";
-const MODELS: &str = "/v1/models";
-const HEALTH: &str = "/health";
-const METRICS: &str = "/metrics";
+/// A path that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route {
+    ChatCompletions,
+    Completions,
+    Tokenize,
+    Detokenize,
+    Models,
+    Model,
+    Health,
+    Load,
+    Metrics,
+}
 
-/// The path as it is logged: an unknown one may hold anything.
-fn known(path: &str) -> &'static str {
-    [CHAT, MODELS, HEALTH, METRICS]
-        .into_iter()
-        .find(|k| *k == path)
-        .unwrap_or("unknown")
+/// Before the name of one model.
+const MODEL: &str = "/v1/models/";
+
+impl Route {
+    /// The paths, each with its route.
+    const PATHS: [(&'static str, Self); 8] = [
+        ("/v1/chat/completions", Self::ChatCompletions),
+        ("/v1/completions", Self::Completions),
+        ("/tokenize", Self::Tokenize),
+        ("/detokenize", Self::Detokenize),
+        ("/v1/models", Self::Models),
+        ("/health", Self::Health),
+        ("/load", Self::Load),
+        ("/metrics", Self::Metrics),
+    ];
+
+    /// The route of a path, and the path as it is logged: an unknown one may hold
+    /// anything.
+    fn of(path: &str) -> (Option<Self>, &'static str) {
+        match Self::PATHS.into_iter().find(|(known, _)| *known == path) {
+            Some((known, route)) => (Some(route), known),
+            None if path.starts_with(MODEL) => (Some(Self::Model), MODEL),
+            None => (None, "unknown"),
+        }
+    }
+
+    fn method(self) -> &'static str {
+        match self {
+            Self::ChatCompletions | Self::Completions | Self::Tokenize | Self::Detokenize => "POST",
+            Self::Models | Self::Model | Self::Health | Self::Load | Self::Metrics => "GET",
+        }
+    }
 }
 
 async fn route(
@@ -66,37 +102,42 @@ async fn route(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, ApiError> {
     let path = request.uri().path();
-    match (request.method(), path) {
-        (&Method::POST, CHAT) => chat_completions(service, request).await,
-        (&Method::GET, MODELS) => models(service),
-        (&Method::GET, HEALTH) => Ok(health(service)),
-        (&Method::GET, METRICS) => metrics_text(service),
-        (_, CHAT) => Err(ApiError::Method { allowed: "POST" }),
-        (_, MODELS | HEALTH | METRICS) => Err(ApiError::Method { allowed: "GET" }),
-        _ => Err(ApiError::UnknownRoute(path.chars().take(200).collect())),
+    let Some(route) = Route::of(path).0 else {
+        return Err(ApiError::UnknownRoute(path.chars().take(200).collect()));
+    };
+    if request.method() != route.method() {
+        let allowed = route.method();
+        return Err(ApiError::Method { allowed });
+    }
+    match route {
+        Route::Models => status::models(service),
+        Route::Model => status::model(service, path.strip_prefix(MODEL).unwrap_or_default()),
+        Route::Health => status::health(service),
+        Route::Load => status::load(service),
+        Route::Metrics => status::metrics(service),
+        _ => ask(service, route, request).await,
     }
 }
 
-async fn chat_completions(
-    service: &Arc<Service>,
+/// What needs the model: reads the body, and answers it.
+async fn ask(
+    service: &Service,
+    route: Route,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, ApiError> {
+    let taken = service.in_flight.take();
     let chat = service.chat.get().ok_or(ApiError::Loading)?;
     let body = read_body(request).await?;
-    let ValidRequest {
-        model,
-        chat: asked,
-        stream,
-    } = request::parse(&body, chat.vocab()).map_err(ApiError::Invalid)?;
-    if model != service.model_name {
-        return Err(ApiError::UnknownModel(model));
-    }
-    let answer = chat.answer(asked)?;
-    let meta = reply::Meta::new(model);
-    match stream {
-        Some(options) => Ok(reply::stream(answer, meta, options)),
-        None => reply::whole(answer.whole().await?, &meta),
-    }
+    let response = match route {
+        Route::ChatCompletions => generation::chat(service, chat, &body).await,
+        Route::Completions => generation::completion(service, chat, &body).await,
+        Route::Tokenize => tokenization::tokenize(service, chat, &body),
+        Route::Detokenize => tokenization::detokenize(service, chat, &body),
+        Route::Models | Route::Model | Route::Health | Route::Load | Route::Metrics => {
+            Err(ApiError::Internal(format!("{route:?} takes no body")))
+        }
+    };
+    Ok(taken.until_sent(response?))
 }
 
 async fn read_body(request: Request<Incoming>) -> Result<Bytes, ApiError> {
@@ -127,45 +168,6 @@ async fn collect(mut body: Incoming) -> Result<Bytes, ApiError> {
     } else {
         Ok(bytes.freeze())
     }
-}
-
-fn models(service: &Service) -> Result<Response<Body>, ApiError> {
-    let context = service.chat.get().map(Chat::context);
-    let model = json!({
-        "id": service.model_name,
-        "object": "model",
-        "created": service.started,
-        "owned_by": "skerry",
-        "max_model_len": context,
-    });
-    json_response(StatusCode::OK, &json!({"object": "list", "data": [model]}))
-}
-
-fn health(service: &Service) -> Response<Body> {
-    let (status, word) = match service.chat.get() {
-        _ if service.draining.is_cancelled() => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
-        None => (StatusCode::SERVICE_UNAVAILABLE, "loading"),
-        Some(chat) if chat.handle().is_dead() => (StatusCode::SERVICE_UNAVAILABLE, "failed"),
-        Some(_) => (StatusCode::OK, "ready"),
-    };
-    let mut response = Response::new(full(Bytes::from(format!("{{\"status\":\"{word}\"}}"))));
-    *response.status_mut() = status;
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    response
-}
-
-fn metrics_text(service: &Service) -> Result<Response<Body>, ApiError> {
-    let chat = service.chat.get().ok_or(ApiError::Loading)?;
-    let text = chat
-        .handle()
-        .metrics()
-        .text()
-        .map_err(|e| ApiError::Internal(e.to_string()))?;
-    let mut response = Response::new(full(Bytes::from(text)));
-    let kind = HeaderValue::from_static(metrics::CONTENT_TYPE);
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    Ok(response)
 }
 
 /// The caller's request id if it is plain and short, else a new one.

@@ -1,5 +1,7 @@
 //! What the server promises without a network: the form of every error.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use http_body_util::BodyExt;
 
@@ -7,6 +9,7 @@ use super::error::{ApiError, Invalid, respond};
 use crate::chat::ChatError;
 use crate::chat::answer::Failed;
 use crate::handle::Rejected;
+use crate::scheduler::Refused;
 
 fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread()
@@ -35,24 +38,42 @@ fn every_error_has_openais_four_keys_and_a_fitting_status() {
         (ApiError::BodyBroken, StatusCode::BAD_REQUEST),
         (ApiError::Loading, StatusCode::SERVICE_UNAVAILABLE),
         (
-            ChatError::Rejected(Rejected::QueueFull).into(),
+            ApiError::of_prompt(
+                ChatError::Rejected(Rejected::QueueFull {
+                    retry_after: Duration::from_secs(7),
+                }),
+                "messages",
+            ),
             StatusCode::TOO_MANY_REQUESTS,
         ),
         (
-            ChatError::Rejected(Rejected::Draining).into(),
+            ApiError::of_prompt(ChatError::Rejected(Rejected::Draining), "messages"),
             StatusCode::SERVICE_UNAVAILABLE,
         ),
         (
-            ChatError::PromptTooLong {
-                prompt: 9,
-                context: 8,
-            }
-            .into(),
+            ApiError::of_prompt(
+                ChatError::PromptTooLong {
+                    prompt: 9,
+                    context: 8,
+                },
+                "prompt",
+            ),
             StatusCode::BAD_REQUEST,
         ),
         (
-            ApiError::Failed(Failed("secret".into())),
+            ApiError::of_prompt(
+                ChatError::Rejected(Rejected::Refused(Refused::TooLong)),
+                "messages",
+            ),
+            StatusCode::BAD_REQUEST,
+        ),
+        (
+            ApiError::Failed(Failed::Engine("secret".into())),
             StatusCode::INTERNAL_SERVER_ERROR,
+        ),
+        (
+            ApiError::Failed(Failed::DeadlineExceeded),
+            StatusCode::GATEWAY_TIMEOUT,
         ),
     ];
     for (error, status) in cases {

@@ -95,7 +95,11 @@ impl Server {
     }
 
     pub(crate) fn post(&self, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
-        Request::post(format!("{}/v1/chat/completions", self.url))
+        self.post_to("/v1/chat/completions", body)
+    }
+
+    pub(crate) fn post_to(&self, path: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
+        Request::post(format!("{}{path}", self.url))
             .header("content-type", "application/json")
             .body(Full::new(body.into()))
             .unwrap()
@@ -108,11 +112,22 @@ impl Server {
         (status, serde_json::from_str(&body).unwrap())
     }
 
+    /// Any route's status and JSON.
+    pub(crate) async fn ask(&self, path: &str, body: Json) -> (StatusCode, Json) {
+        let response = self.send(self.post_to(path, body.to_string())).await;
+        let (status, body) = text(response).await;
+        (status, serde_json::from_str(&body).unwrap())
+    }
+
     /// A chat's events, without the `data: `.
     pub(crate) async fn stream(&self, extra: Json) -> Vec<String> {
-        let mut body = chat(extra);
+        self.stream_of("/v1/chat/completions", chat(extra)).await
+    }
+
+    /// Any route's events, without the `data: `.
+    pub(crate) async fn stream_of(&self, path: &str, mut body: Json) -> Vec<String> {
         body["stream"] = true.into();
-        let response = self.send(self.post(body.to_string())).await;
+        let response = self.send(self.post_to(path, body.to_string())).await;
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         let (_, body) = text(response).await;

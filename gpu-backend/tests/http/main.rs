@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "test helpers")]
 
+mod completions;
+mod contract;
 mod harness;
 mod hub;
 
@@ -41,6 +43,8 @@ fn check_error((status, body): (StatusCode, Json), want: u16, param: Json, code:
         "{body}"
     );
 }
+
+const SPECULATIVE: &str = r#"{"method": "ngram", "num_speculative_tokens": 4}"#;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_says_what_it_is() {
@@ -93,7 +97,9 @@ async fn an_answer_is_the_same_whole_streamed_and_over_http2() {
         .map(|e| serde_json::from_str(e).unwrap())
         .collect();
     let (last, rest) = chunks.split_last().unwrap();
-    assert_eq!((&last["choices"], &last["usage"]), (&json!([]), usage));
+    let mut usage = usage.clone();
+    usage["prompt_tokens_details"]["cached_tokens"] = 16.into();
+    assert_eq!((&last["choices"], &last["usage"]), (&json!([]), &usage));
     assert!(
         rest.iter()
             .all(|c| c["usage"].is_null() && c["id"] == last["id"])
@@ -323,10 +329,10 @@ async fn bad_requests_get_clear_answers() {
         "unsupported_parameter",
     );
     check_error(
-        server.chat(json!({"n": 5})).await,
+        server.chat(json!({"n": 129})).await,
         400,
         json!("n"),
-        "unsupported_parameter",
+        "invalid_value",
     );
     check_error(
         server.chat(json!({"temperature": 9})).await,
@@ -487,6 +493,60 @@ async fn a_client_that_gives_up_before_its_answer_frees_it_too() {
     assert!(cancelled >= 6.0, "{finished} ended by themselves");
     server.until("vllm:num_requests_waiting", 0.0).await;
     server.until("vllm:kv_cache_usage_perc", 0.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_cached_is_a_tenants_own_but_for_the_platforms_prefix() {
+    let server = Server::start(&["--speculative-config", SPECULATIVE]);
+    let words = "The platform says this to every tenant.";
+    let ask = async |salt: &str, shared: usize| {
+        let messages = json!([
+            {"role": "system", "content": words},
+            {"role": "user", "content": "and a tenant asks this, which is its own"},
+        ]);
+        let fields = json!({"messages": messages, "max_tokens": 4, "seed": 1,
+            "cache_salt": salt, "cache_shared_messages": shared});
+        let (status, body) = server.chat(fields).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        body["usage"]["prompt_tokens_details"]["cached_tokens"].clone()
+    };
+    assert_eq!(ask("a", 1).await, 0);
+    let all = ask("a", 1).await.as_u64().unwrap();
+    let platform = ask("b", 1).await.as_u64().unwrap();
+    // A token a byte: the words with their frame, in whole blocks.
+    assert_eq!(platform, 48);
+    assert!(all > platform, "{all}");
+    assert_eq!(
+        ask("c", 0).await,
+        0,
+        "this one says that nothing is the platform's"
+    );
+    let hits = server.metric("vllm:prefix_cache_hits_total").await;
+    assert_eq!(hits, (all + platform) as f64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_is_504_or_the_last_event() {
+    let server = Server::start(&[]);
+    let fields = json!({"max_tokens": 2000, "ignore_eos": true, "deadline_ms": 5});
+    let answer = server.chat(fields.clone()).await;
+    check_error(answer, 504, Json::Null, "deadline_exceeded");
+    let events = server.stream(fields).await;
+    let last: Json = serde_json::from_str(events.last().unwrap()).unwrap();
+    assert_eq!(last["error"]["code"], "deadline_exceeded");
+    server.until("vllm:num_requests_running", 0.0).await;
+    for (field, value) in [
+        ("deadline_ms", json!(0)),
+        ("priority", json!("high")),
+        ("cache_salt", json!("")),
+    ] {
+        check_error(
+            server.chat(json!({field: value})).await,
+            400,
+            field.into(),
+            "invalid_value",
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

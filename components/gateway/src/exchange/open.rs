@@ -181,6 +181,10 @@ impl<P: Platform> Exchange<P> {
             max_completion_tokens: self.request.completion_tokens_max.map(|(tokens, _)| tokens),
             tools: self.tools.as_ref(),
             tool_choice,
+            // From the key alone: a client that could choose it would learn from the time
+            // of an answer what another tenant asked.
+            cache_salt: format!("{}/{}", self.who.organization_id, self.who.project_id),
+            cache_shared_messages: (self.tools.is_some() && !self.client_tools).then_some(0),
             sampling: &self.request.sampling,
         }
     }

@@ -399,3 +399,35 @@ fn an_answer_that_is_not_accounted_for_is_no_answer() {
     assert_eq!(last["error"]["code"], "service_unavailable");
     assert!(!events.contains(&"[DONE]".to_owned()));
 }
+
+#[test]
+fn a_backend_is_told_whose_prompt_it_is_by_the_key_and_never_by_the_client() {
+    let script = Script::new([hello()]);
+    drive(&script, ask(json!({})));
+    let sent = &script.requests()[0];
+    assert_eq!(sent["cache_salt"], "org_1/proj_1");
+    assert!(sent.get("cache_shared_messages").is_none());
+    for field in [
+        "cache_salt",
+        "cache_shared_messages",
+        "priority",
+        "deadline_ms",
+    ] {
+        let script = Script::new([hello()]);
+        let got = drive(&script, ask(json!({field: "org_2/proj_2"})));
+        assert_eq!(got.status, 400);
+        assert_eq!(got.json()["error"]["param"], field);
+        assert!(script.requests().is_empty());
+    }
+}
+
+#[test]
+fn the_platforms_own_tools_are_shared_by_all_and_a_clients_are_not() {
+    let script = Script::new([hello()]).with_platform_tool();
+    drive(&script, ask(json!({})));
+    assert_eq!(script.requests()[0]["cache_shared_messages"], 0);
+    let script = Script::new([hello()]).with_platform_tool();
+    let tools = json!([{"type": "function", "function": {"name": "pay"}}]);
+    drive(&script, ask(json!({"tools": tools})));
+    assert!(script.requests()[0].get("cache_shared_messages").is_none());
+}

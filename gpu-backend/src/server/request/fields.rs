@@ -24,6 +24,15 @@ pub(super) fn invalid(param: impl Into<String>, message: impl Into<String>) -> I
     }
 }
 
+/// A field without which the request means nothing.
+pub(super) fn missing(name: &str) -> Invalid {
+    Invalid {
+        param: Some(name.to_owned()),
+        message: format!("Missing required parameter: '{name}'."),
+        code: Some("missing_required_parameter"),
+    }
+}
+
 /// A field, or a value of it, that this engine does not carry out.
 pub(super) fn unsupported(param: &str, message: String) -> Invalid {
     Invalid {
@@ -31,6 +40,12 @@ pub(super) fn unsupported(param: &str, message: String) -> Invalid {
         message,
         code: Some("unsupported_parameter"),
     }
+}
+
+/// A value in an error: enough of it to be known again.
+fn shown(value: &Json) -> String {
+    const CHARS_MAX: usize = 100;
+    value.to_string().chars().take(CHARS_MAX).collect()
 }
 
 impl Fields {
@@ -61,6 +76,23 @@ impl Fields {
         match self.take(name) {
             None => Ok(()),
             Some(_) => Err(self.unknown(name)),
+        }
+    }
+
+    /// Refuses any value of the field but these, which change nothing.
+    pub(super) fn only(&mut self, name: &str, allowed: &[Json]) -> Result<(), Invalid> {
+        match self.take(name) {
+            Some(value) if !allowed.contains(&value) => {
+                let allowed: Vec<String> = allowed.iter().map(Json::to_string).collect();
+                let param = format!("{}{name}", self.path);
+                let message = format!(
+                    "'{param}' = {} is not supported; only {}.",
+                    shown(&value),
+                    allowed.join(" or ")
+                );
+                Err(unsupported(&param, message))
+            }
+            _ => Ok(()),
         }
     }
 

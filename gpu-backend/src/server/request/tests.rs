@@ -1,8 +1,10 @@
 //! Each field of OpenAI's chat completions: honoured as written, or refused by name.
 
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::chat::Prompt;
 
 const VOCAB: usize = 100;
 
@@ -46,13 +48,15 @@ fn honoured_fields_arrive() {
     assert_eq!(
         request.stream,
         Some(StreamOptions {
-            include_usage: true
+            include_usage: true,
+            continuous_usage: false,
         })
     );
-    let (chat, s) = (&request.chat, &request.chat.sampling);
-    assert_eq!((chat.tokens_max, chat.ignore_eos), (Some(7), true));
+    let options = &request.chat.options;
+    let s = &options.sampling;
+    assert_eq!((options.tokens_max, options.ignore_eos), (Some(7), true));
     assert_eq!(
-        (&chat.stop[..], &chat.stop_token_ids[..]),
+        (&options.stop[..], &options.stop_token_ids[..]),
         (&["a".into(), "b".into()][..], &[9][..])
     );
     assert_eq!(
@@ -75,7 +79,7 @@ fn nulls_count_as_absent() {
     let nulls = json!({"temperature": null, "stop": null, "tools": null, "audio": null,
         "unheard_of": null, "stream": null, "max_tokens": null});
     let request = with(nulls).unwrap();
-    assert!(request.stream.is_none() && request.chat.tokens_max.is_none());
+    assert!(request.stream.is_none() && request.chat.options.tokens_max.is_none());
 }
 
 #[test]
@@ -83,7 +87,6 @@ fn what_is_not_supported_is_refused_by_name() {
     for name in UNSUPPORTED {
         refused(json!({name: {"a": 1}}), name, "unsupported_parameter");
     }
-    refused(json!({"n": 2}), "n", "unsupported_parameter");
     refused(json!({"store": true}), "store", "unsupported_parameter");
     refused(
         json!({"parallel_tool_calls": false}),
@@ -98,11 +101,6 @@ fn what_is_not_supported_is_refused_by_name() {
     refused(
         json!({"modalities": ["audio"]}),
         "modalities",
-        "unsupported_parameter",
-    );
-    refused(
-        json!({"response_format": {"type": "json_object"}}),
-        "response_format",
         "unsupported_parameter",
     );
     refused(
@@ -168,6 +166,9 @@ fn what_stands_inside_a_message_is_refused_by_name_too() {
 #[test]
 fn malformed_and_out_of_range_values_are_refused_by_name() {
     for (name, value) in [
+        ("n", json!(0)),
+        ("n", json!(129)),
+        ("min_tokens", json!(-1)),
         ("temperature", json!(2.5)),
         ("temperature", json!("hot")),
         ("top_p", json!(0)),
@@ -281,6 +282,287 @@ fn tools_are_shown_unless_the_choice_is_none() {
         .unwrap()
         .chat;
     assert!(!none.parse_tools && none.tools.is_empty());
+}
+
+/// A completion with these fields added to the two that are required.
+fn completing(extra: Json) -> Result<completion::ValidCompletion, Invalid> {
+    let mut body = json!({"model": "m", "prompt": "hi"});
+    for (key, value) in extra.as_object().unwrap() {
+        body[key] = value.clone();
+    }
+    completion::parse(body.to_string().as_bytes(), VOCAB)
+}
+
+#[test]
+fn vllms_fields_of_an_answer_arrive() {
+    let fields = json!({"n": 3, "min_tokens": 2, "include_stop_str_in_output": true,
+        "skip_special_tokens": false, "spaces_between_special_tokens": true,
+        "truncate_prompt_tokens": 9, "add_special_tokens": true, "max_tokens": 5});
+    let chat = with(fields.clone()).unwrap().chat;
+    let completion = completing(fields).unwrap().completion;
+    assert!(chat.add_special && completion.add_special);
+    for options in [chat.options, completion.options] {
+        assert_eq!((options.n, options.min_tokens), (3, 2));
+        assert!(options.include_stop && options.show_special);
+        assert_eq!(options.prompt_tokens_kept, Some(9));
+    }
+    refused(
+        json!({"min_tokens": 6, "max_tokens": 5}),
+        "min_tokens",
+        "invalid_value",
+    );
+    let wide = json!({"spaces_between_special_tokens": false});
+    refused(
+        wide,
+        "spaces_between_special_tokens",
+        "unsupported_parameter",
+    );
+    refused(
+        json!({"truncate_prompt_tokens": 0}),
+        "truncate_prompt_tokens",
+        "invalid_value",
+    );
+    let all = json!({"truncate_prompt_tokens": -1});
+    refused(all, "truncate_prompt_tokens", "unsupported_parameter");
+    let continuous = |include_usage: bool| {
+        json!({"stream": true, "stream_options": {"include_usage": include_usage,
+            "continuous_usage_stats": true}})
+    };
+    let stream = with(continuous(true)).unwrap().stream.unwrap();
+    assert!(stream.include_usage && stream.continuous_usage);
+    let name = "stream_options.continuous_usage_stats";
+    refused(continuous(false), name, "invalid_value");
+}
+
+#[test]
+fn a_prompt_has_four_forms() {
+    let prompts =
+        |prompt: Json| completing(json!({"prompt": prompt})).map(|c| c.completion.prompts);
+    let text = |text: &str| Prompt::Text(text.into());
+    assert_eq!(prompts(json!("")).unwrap(), [text("")]);
+    assert_eq!(prompts(json!(["a", "b"])).unwrap(), [text("a"), text("b")]);
+    assert_eq!(
+        prompts(json!([1, 2])).unwrap(),
+        [Prompt::Tokens(vec![1, 2])]
+    );
+    let lists = [Prompt::Tokens(vec![1]), Prompt::Tokens(vec![2, 99])];
+    assert_eq!(prompts(json!([[1], [2, 99]])).unwrap(), lists);
+    let too_many = json!(vec!["a"; 129]);
+    for bad in [
+        json!([]),
+        json!([[]]),
+        json!(7),
+        json!({}),
+        json!([1, "a"]),
+        json!([true]),
+        json!([100]),
+        json!([[1], [-1]]),
+        json!([1.5]),
+        too_many,
+    ] {
+        let error = prompts(bad.clone()).unwrap_err();
+        assert_eq!(error.param.as_deref(), Some("prompt"), "{bad}");
+    }
+}
+
+#[test]
+fn a_completion_asks_for_at_most_what_it_can_get() {
+    let plain = completing(json!({})).unwrap();
+    assert_eq!(
+        plain.completion.options.tokens_max,
+        Some(16),
+        "OpenAI's default"
+    );
+    assert!(plain.completion.add_special && !plain.echo);
+    let scored = completing(json!({"echo": true, "logprobs": 1, "max_tokens": 0})).unwrap();
+    let options = &scored.completion.options;
+    assert_eq!(
+        (options.tokens_max, options.prompt_logprobs),
+        (Some(0), Some(1))
+    );
+    let unechoed = completing(json!({"logprobs": 1})).unwrap();
+    assert_eq!(unechoed.completion.options.prompt_logprobs, None);
+    assert!(completing(json!({"n": 2, "best_of": 2})).is_ok());
+    for (extra, param, code) in [
+        (json!({"max_tokens": 0}), "max_tokens", "invalid_value"),
+        (json!({"logprobs": 21}), "logprobs", "invalid_value"),
+        (json!({"logprobs": true}), "logprobs", "invalid_value"),
+        (
+            json!({"n": 2, "best_of": 3}),
+            "best_of",
+            "unsupported_parameter",
+        ),
+        (json!({"n": 65, "prompt": ["a", "b"]}), "n", "invalid_value"),
+        (json!({"suffix": "x"}), "suffix", "unsupported_parameter"),
+        (json!({"messages": []}), "messages", "unsupported_parameter"),
+        (json!({"tools": [1]}), "tools", "unsupported_parameter"),
+        (
+            json!({"prompt": null}),
+            "prompt",
+            "missing_required_parameter",
+        ),
+        (
+            json!({"model": null}),
+            "model",
+            "missing_required_parameter",
+        ),
+    ] {
+        let error = completing(extra).unwrap_err();
+        assert_eq!(
+            (error.param.as_deref(), error.code),
+            (Some(param), Some(code))
+        );
+    }
+}
+
+#[test]
+fn tokenization_takes_a_text_or_a_chat() {
+    let parse = |body: Json| tokenization::tokenize(body.to_string().as_bytes());
+    let text = parse(json!({"prompt": "a", "add_special_tokens": false})).unwrap();
+    assert!(matches!(
+        text.text,
+        tokenization::Text::Prompt {
+            add_special: false,
+            ..
+        }
+    ));
+    let messages = json!([{"role": "user", "content": "a"}]);
+    let chat = parse(json!({"messages": messages, "return_token_strs": true})).unwrap();
+    assert!(chat.with_strings);
+    assert!(matches!(chat.text, tokenization::Text::Chat(chat) if !chat.add_special));
+    for (body, param) in [
+        (json!({}), "prompt"),
+        (json!({"prompt": "a", "messages": messages}), "prompt"),
+        (json!({"prompt": "a", "max_tokens": 1}), "max_tokens"),
+        (
+            json!({"messages": messages, "add_generation_prompt": false}),
+            "add_generation_prompt",
+        ),
+    ] {
+        assert_eq!(parse(body).unwrap_err().param.as_deref(), Some(param));
+    }
+    let back = |body: Json| tokenization::detokenize(body.to_string().as_bytes(), VOCAB);
+    assert_eq!(back(json!({"tokens": []})).unwrap().tokens, [0u32; 0]);
+    assert_eq!(
+        back(json!({"tokens": [100]})).unwrap_err().param.as_deref(),
+        Some("tokens")
+    );
+    assert_eq!(
+        back(json!({})).unwrap_err().param.as_deref(),
+        Some("tokens")
+    );
+}
+
+/// Any JSON of a few levels, with the numbers that parsers trip over.
+fn any_json() -> impl Strategy<Value = Json> {
+    let edges = [0i64, 1, -1, 2, 100, i64::MAX, i64::MIN];
+    let leaf = prop_oneof![
+        Just(Json::Null),
+        any::<bool>().prop_map(Json::from),
+        prop::sample::select(edges.to_vec()).prop_map(Json::from),
+        any::<f64>().prop_map(Json::from),
+        "[a-zé\\u{0}<]{0,8}".prop_map(Json::from),
+        prop::sample::select(vec![
+            "user",
+            "tool",
+            "auto",
+            "text",
+            "function",
+            "json_schema"
+        ])
+        .prop_map(Json::from),
+    ];
+    leaf.prop_recursive(3, 24, 4, |inner| {
+        let key = prop::sample::select(NAMES.to_vec()).prop_map(str::to_owned);
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Json::from),
+            prop::collection::vec((key, inner), 0..4)
+                .prop_map(|fields| Json::Object(fields.into_iter().collect())),
+        ]
+    })
+}
+
+/// Names that some part of a request has, and one that none has.
+const NAMES: [&str; 40] = [
+    "model",
+    "messages",
+    "prompt",
+    "role",
+    "content",
+    "type",
+    "text",
+    "tools",
+    "function",
+    "name",
+    "arguments",
+    "tool_calls",
+    "tool_call_id",
+    "id",
+    "stream",
+    "stream_options",
+    "include_usage",
+    "continuous_usage_stats",
+    "n",
+    "best_of",
+    "max_tokens",
+    "max_completion_tokens",
+    "min_tokens",
+    "stop",
+    "stop_token_ids",
+    "logit_bias",
+    "5",
+    "seed",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "logprobs",
+    "top_logprobs",
+    "echo",
+    "response_format",
+    "tool_choice",
+    "tokens",
+    "truncate_prompt_tokens",
+    "banana",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn any_body_is_a_valid_request_or_an_error_that_names_the_field(
+        fields in prop::collection::vec((prop::sample::select(NAMES.to_vec()), any_json()), 0..8),
+        whole in any::<bool>(),
+    ) {
+        let mut body = serde_json::Map::new();
+        if whole {
+            body.insert("model".into(), "m".into());
+            body.insert("prompt".into(), "a".into());
+            body.insert("messages".into(), json!([{"role": "user", "content": "hi"}]));
+        }
+        body.extend(fields.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        let bytes = |without: &str| {
+            let mut body = body.clone();
+            body.remove(without);
+            Json::Object(body).to_string().into_bytes()
+        };
+        let errors = [
+            parse(&bytes("prompt"), VOCAB).err(),
+            completion::parse(&bytes("messages"), VOCAB).err(),
+            tokenization::tokenize(&bytes("")).err(),
+            tokenization::detokenize(&bytes(""), VOCAB).err(),
+        ];
+        for error in errors.into_iter().flatten() {
+            prop_assert!(error.param.is_some_and(|param| !param.is_empty()), "{}", error.message);
+            prop_assert!(!error.message.is_empty() && error.code.is_some());
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(parse(&bytes, VOCAB).is_err());
+        prop_assert!(completion::parse(&bytes, VOCAB).is_err());
+    }
 }
 
 #[test]

@@ -1,0 +1,145 @@
+//! The form of a chat completion, whole and streamed.
+//! Knows nothing of how an answer is made.
+
+use http::{Response, StatusCode};
+use serde_json::{Value as Json, json};
+
+use super::super::error::ApiError;
+use super::super::request::StreamOptions;
+use super::sse::{self, Form};
+use super::{Body, Meta, finish_word, json_response, random_id, stop_reason_json, usage_json};
+use crate::chat::answer::{End, Part, TokenLogprob, Usage, Whole};
+use crate::chat::answers::Answers;
+use crate::tool_parser::{Piece, ToolCall};
+
+/// Whole answers as one object.
+pub(in crate::server) fn whole(
+    answers: Vec<Whole>,
+    meta: &Meta,
+) -> Result<Response<Body>, ApiError> {
+    let usage = Usage::total(answers.iter().map(|a| a.usage), answers.len());
+    let choices = answers.into_iter().enumerate();
+    let choices: Vec<Json> = choices.map(|(i, answer)| choice(i, answer)).collect();
+    let mut object = meta.object("chat.completion", choices.into());
+    object["usage"] = usage_json(usage);
+    json_response(StatusCode::OK, &object)
+}
+
+/// Answers as server-sent events. Dropping the body cancels the generations.
+pub(in crate::server) fn stream(
+    answers: Answers,
+    meta: Meta,
+    options: StreamOptions,
+) -> Response<Body> {
+    let calls = vec![0; answers.count()];
+    sse::respond(answers, Deltas { calls }, meta, options)
+}
+
+fn choice(index: usize, answer: Whole) -> Json {
+    let mut message = json!({"role": "assistant", "content": answer.text, "refusal": null});
+    if !answer.calls.is_empty() {
+        if answer.text.is_empty() {
+            message["content"] = Json::Null;
+        }
+        message["tool_calls"] = answer.calls.iter().map(call_json).collect();
+    }
+    json!({
+        "index": index,
+        "message": message,
+        "logprobs": logprobs_json(&answer.logprobs),
+        "finish_reason": finish_word(answer.finish),
+        "stop_reason": stop_reason_json(answer.stop_reason),
+    })
+}
+
+fn logprobs_json(logprobs: &[TokenLogprob]) -> Json {
+    if logprobs.is_empty() {
+        return Json::Null;
+    }
+    let one = |token: &str, logprob: f32| json!({"token": token, "logprob": logprob, "bytes": token.as_bytes()});
+    let content: Vec<Json> = logprobs
+        .iter()
+        .map(|l| {
+            let mut object = one(&l.token, l.logprob);
+            object["top_logprobs"] = l.top.iter().map(|(t, p)| one(t, *p)).collect();
+            object
+        })
+        .collect();
+    json!({"content": content, "refusal": null})
+}
+
+fn call_json(call: &ToolCall) -> Json {
+    json!({
+        "id": random_id("call_"),
+        "type": "function",
+        "function": {"name": call.name, "arguments": call.arguments},
+    })
+}
+
+/// The form of a streamed chat.
+struct Deltas {
+    /// Tool calls so far of each answer; the next one has this index.
+    calls: Vec<usize>,
+}
+
+impl Form for Deltas {
+    const KIND: &'static str = "chat.completion.chunk";
+
+    fn begin(&mut self, index: usize) -> Vec<Json> {
+        vec![delta(
+            index,
+            &json!({"role": "assistant", "content": ""}),
+            &[],
+        )]
+    }
+
+    fn part(&mut self, index: usize, part: Part) -> Vec<Json> {
+        match part {
+            Part::Delta { pieces, logprobs } => self.pieces(index, pieces, &logprobs),
+            Part::End(end) => self.end(index, end),
+            Part::Prompt(_) | Part::Failed(_) => Vec::new(),
+        }
+    }
+}
+
+impl Deltas {
+    fn pieces(&mut self, index: usize, pieces: Vec<Piece>, logprobs: &[TokenLogprob]) -> Vec<Json> {
+        let mut logprobs = logprobs;
+        let mut choices = Vec::new();
+        for piece in pieces {
+            let content = match piece {
+                Piece::Text(text) => json!({"content": text}),
+                Piece::Call(call) => {
+                    let mut object = call_json(&call);
+                    object["index"] = self.calls[index].into();
+                    self.calls[index] += 1;
+                    json!({"tool_calls": [object]})
+                }
+            };
+            choices.push(delta(index, &content, std::mem::take(&mut logprobs)));
+        }
+        if !logprobs.is_empty() {
+            // The token's text is still held back; its log-probability need not be.
+            choices.push(delta(index, &json!({"content": ""}), logprobs));
+        }
+        choices
+    }
+
+    fn end(&mut self, index: usize, end: End) -> Vec<Json> {
+        let mut choices = self.pieces(index, end.pieces, &end.logprobs);
+        let mut last = delta(index, &json!({}), &[]);
+        last["finish_reason"] = finish_word(end.finish).into();
+        last["stop_reason"] = stop_reason_json(end.stop_reason);
+        choices.push(last);
+        choices
+    }
+}
+
+fn delta(index: usize, delta: &Json, logprobs: &[TokenLogprob]) -> Json {
+    json!({
+        "index": index,
+        "delta": delta,
+        "logprobs": logprobs_json(logprobs),
+        "finish_reason": null,
+    })
+}
