@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::thread::JoinHandle;
 
-use crate::backend::{self, DeviceError, DeviceKind, Precision};
+use crate::backend::{self, DeviceError, DeviceKind, KvCacheDtype, Precision};
 use crate::chat::answer::{Failed, Whole};
 use crate::chat::{Chat, ChatError, ChatRequest, Sampling, TextSide, TextSideError};
 use crate::chat_template::Message;
@@ -31,6 +31,8 @@ pub struct Options {
     pub context: Option<usize>,
     /// Bytes of the KV cache.
     pub kv_cache_bytes: usize,
+    /// How the KV cache keeps its numbers.
+    pub kv_cache_dtype: KvCacheDtype,
 }
 
 impl Default for Options {
@@ -44,6 +46,7 @@ impl Default for Options {
             step_tokens_max: 512,
             context: None,
             kv_cache_bytes: 512 << 20,
+            kv_cache_dtype: KvCacheDtype::Auto,
         }
     }
 }
@@ -91,7 +94,8 @@ pub fn open(dir: &Path, options: &Options) -> Result<(Chat, JoinHandle<()>), Ope
     let config = ModelConfig::read(dir).map_err(LoadError::from)?;
     let text = TextSide::load(dir, &config)?;
     let limits = limits(&config, options)?;
-    let model = loader::load(dir, options.precision, &device)?;
+    let model =
+        loader::load(dir, options.precision, &device)?.with_kv_cache(options.kv_cache_dtype);
     let (handle, thread) = engine::start(
         model,
         EngineConfig {
@@ -117,7 +121,7 @@ fn limits(config: &ModelConfig, options: &Options) -> Result<Limits, OpenError> 
     let most = options
         .sequences_max
         .saturating_mul(context.div_ceil(BLOCK_TOKENS));
-    let afforded = options.kv_cache_bytes / config.block_bytes();
+    let afforded = options.kv_cache_bytes / config.block_bytes(options.kv_cache_dtype);
     // No more than all sequences together can ever use.
     let blocks = u32::try_from(afforded.min(most)).unwrap_or(u32::MAX);
     let limits = Limits {
@@ -129,7 +133,7 @@ fn limits(config: &ModelConfig, options: &Options) -> Result<Limits, OpenError> 
     if limits.hold_one_sequence() {
         return Ok(limits);
     }
-    let needed = context.div_ceil(BLOCK_TOKENS) * config.block_bytes();
+    let needed = context.div_ceil(BLOCK_TOKENS) * config.block_bytes(options.kv_cache_dtype);
     Err(OpenError::Cache {
         given: options.kv_cache_bytes,
         context,
