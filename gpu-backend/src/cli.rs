@@ -11,9 +11,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use gpu_backend::backend::{DeviceKind, Precision};
+use gpu_backend::backend::{DeviceKind, KvCacheDtype, Precision};
 use gpu_backend::bench;
 use gpu_backend::local::{KvMemory, MEMORY_UTILIZATION, Options};
+use gpu_backend::quality;
 use gpu_backend::speculation::SpeculativeConfig;
 use tracing_subscriber::EnvFilter;
 
@@ -47,6 +48,8 @@ enum Command {
     Bench(BenchArgs),
     /// Measure what speculation gains where an answer copies from its prompt.
     BenchSpeculative(speculative::Args),
+    /// Print what rounding costs a model: perplexity, and logits beside float32's.
+    Quality(QualityArgs),
 }
 
 #[derive(Debug, Args)]
@@ -63,9 +66,12 @@ struct ServeArgs {
     /// cpu or cuda.
     #[arg(long, default_value_t = DeviceKind::Cpu)]
     device: DeviceKind,
-    /// How weights are kept: f32, bf16 or int8.
-    #[arg(long, default_value_t = Precision::F32)]
-    precision: Precision,
+    /// How weights are kept: float32 or bfloat16.
+    #[arg(long, value_enum, default_value_t = WeightDtype::Float32)]
+    dtype: WeightDtype,
+    /// Round the weights when they are loaded, in place of a dtype.
+    #[arg(long, value_enum, conflicts_with = "dtype")]
+    quantize: Option<Quantization>,
     /// Threads that compute; default: all cores.
     #[arg(long)]
     threads: Option<usize>,
@@ -88,6 +94,9 @@ struct ServeArgs {
     /// MiB of the KV cache, in place of a share.
     #[arg(long)]
     kv_cache_mib: Option<usize>,
+    /// How the KV cache keeps its numbers: auto (as computed, f32) or int8.
+    #[arg(long, default_value_t = KvCacheDtype::Auto)]
+    kv_cache_dtype: KvCacheDtype,
     /// Compute every prompt whole, also where its beginning was met before.
     #[arg(long)]
     no_enable_prefix_caching: bool,
@@ -100,20 +109,53 @@ struct ServeArgs {
     drain_s: u64,
 }
 
+/// vLLM's names.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum WeightDtype {
+    Float32,
+    Bfloat16,
+}
+
+/// Weights in few bits, activations rounded to int8 as they come.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Quantization {
+    /// A scale per column and 64 values.
+    Int8,
+    /// A scale per column and 32 values.
+    Int4,
+}
+
 #[derive(Debug, Args)]
 struct BenchArgs {
-    /// The model's shape: smollm2-135m.
+    /// The model's shape: smollm2-135m, qwen2.5-0.5b or llama-3.2-1b.
     #[arg(long, default_value = "smollm2-135m")]
     shape: String,
     /// Threads that compute; default: all cores.
     #[arg(long)]
     threads: Option<usize>,
-    /// f32, bf16 or int8.
+    /// f32, bf16, int8 or int4.
     #[arg(long, default_value_t = Precision::F32)]
     precision: Precision,
+    /// Each figure is the median of this many rounds.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
     /// Print one JSON object instead of lines.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Args)]
+struct QualityArgs {
+    /// A Hugging Face model directory.
+    #[arg(long)]
+    model: PathBuf,
+    /// A text file, its sequences parted by empty lines; default: dialogues of the
+    /// bundled model's kind.
+    #[arg(long)]
+    text: Option<PathBuf>,
+    /// Threads that compute; default: all cores.
+    #[arg(long)]
+    threads: Option<usize>,
 }
 
 /// Why the process ends unsuccessfully.
@@ -143,6 +185,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Serve(args) => serve::serve(&args),
         Command::Bench(args) => measure(&args),
         Command::BenchSpeculative(args) => speculative::measure(&args),
+        Command::Quality(args) => judge(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -195,16 +238,26 @@ impl ServeArgs {
         };
         Ok(Options {
             device: self.device,
-            precision: self.precision,
+            precision: self.precision(),
             threads: self.threads.unwrap_or(defaults.threads),
             sequences_max: self.max_num_seqs,
             queue_max: self.max_queue,
             step_tokens_max: self.max_num_batched_tokens,
             context: self.max_model_len,
             kv_cache,
+            kv_cache_dtype: self.kv_cache_dtype,
             prefix_caching: !self.no_enable_prefix_caching,
             speculative: speculative.map_err(wrong)?,
         })
+    }
+
+    fn precision(&self) -> Precision {
+        match (self.quantize, self.dtype) {
+            (Some(Quantization::Int8), _) => Precision::Int8,
+            (Some(Quantization::Int4), _) => Precision::Int4,
+            (None, WeightDtype::Bfloat16) => Precision::Bf16,
+            (None, WeightDtype::Float32) => Precision::F32,
+        }
     }
 
     fn drain_max(&self) -> Duration {
@@ -225,11 +278,12 @@ fn measure(args: &BenchArgs) -> Result<(), Exit> {
     }
     let shape = bench::shape(&args.shape).ok_or_else(|| {
         Exit::Configuration(format!(
-            "--shape: unknown shape {:?}; known: smollm2-135m",
-            args.shape
+            "--shape: unknown shape {:?}; known: {}",
+            args.shape,
+            bench::SHAPES
         ))
     })?;
-    let figures = bench::run(shape, threads, args.precision)
+    let figures = bench::run(shape, threads, args.precision, args.rounds)
         .map_err(|error| Exit::Failed(error.to_string()))?;
     let out = if args.json {
         figures.json(&args.shape)
@@ -237,6 +291,22 @@ fn measure(args: &BenchArgs) -> Result<(), Exit> {
         figures.to_string()
     };
     print_line(&out)
+}
+
+fn judge(args: &QualityArgs) -> Result<(), Exit> {
+    let text = match &args.text {
+        None => None,
+        Some(path) => Some(std::fs::read_to_string(path).map_err(|error| {
+            Exit::Configuration(format!("--text: {}: {error}", path.display()))
+        })?),
+    };
+    let threads = args.threads.unwrap_or(Options::default().threads);
+    let figures = quality::run(&args.model, text.as_deref(), threads)
+        .map_err(|error| Exit::Configuration(format!("--model: {error}")))?;
+    print_line(quality::Figures::HEAD)?;
+    figures
+        .iter()
+        .try_for_each(|line| print_line(&line.to_string()))
 }
 
 /// The only way to stdout.

@@ -19,6 +19,7 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 
 use crate::handle::{Event, Handle, Job};
+use crate::kernels::workers::Workers;
 use crate::metrics::Metrics;
 use crate::model::Model;
 use crate::pace::Pace;
@@ -85,11 +86,7 @@ pub fn start_speculative(
         return Err(StartError::CacheTooSmall);
     }
     let threads = |error: &dyn std::fmt::Display| StartError::Threads(error.to_string());
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(config.threads)
-        .thread_name(|i| format!("compute-{i}"))
-        .build()
-        .map_err(|e| threads(&e))?;
+    let mut workers = Workers::new(config.threads).map_err(|e| threads(&e))?;
     let (metrics, pace) = (Arc::new(Metrics::new()), Arc::new(Pace::default()));
     let requests_max = config.scheduler.sequences_max + config.queue_max;
     let (handle, jobs) = Handle::new(
@@ -112,7 +109,7 @@ pub fn start_speculative(
             last_left: None,
             next_id: 0,
         };
-        engine.run(&pool);
+        engine.run(&mut workers);
     };
     let thread = std::thread::Builder::new()
         .name("engine".to_owned())
@@ -122,9 +119,9 @@ pub fn start_speculative(
 }
 
 impl Engine {
-    fn run(mut self, pool: &rayon::ThreadPool) {
+    fn run(mut self, workers: &mut Workers) {
         while self.admit() {
-            self.suppose(pool);
+            self.suppose(workers);
             let plan = self.scheduler.schedule();
             self.announce(&plan);
             if plan.chunks.is_empty() {
@@ -132,10 +129,10 @@ impl Engine {
             }
             let tokens = |id| self.sequences.get(&id).map_or(&[][..], Sequence::tokens);
             let scored = |id| self.sequences.get(&id).is_some_and(Sequence::is_scored);
-            match pool.install(|| self.runner.forward_scored(&plan, tokens, scored)) {
+            match workers.install(|| self.runner.forward_scored(&plan, tokens, scored)) {
                 Ok(logits) => {
-                    pool.install(|| score_prompts(&mut self.sequences, &plan, &logits));
-                    let sampled = pool.install(|| sample(&mut self.sequences, &plan, logits));
+                    workers.install(|| score_prompts(&mut self.sequences, &plan, &logits));
+                    let sampled = workers.install(|| sample(&mut self.sequences, &plan, logits));
                     self.publish(sampled);
                 }
                 Err(error) => self.fail_all(&error.to_string()),
@@ -185,7 +182,7 @@ impl Engine {
     }
 
     /// Supposes how the sequences go on that have one token left to compute.
-    fn suppose(&mut self, pool: &rayon::ThreadPool) {
+    fn suppose(&mut self, workers: &mut Workers) {
         let Some(speculation) = &mut self.speculation else {
             return;
         };
@@ -203,7 +200,7 @@ impl Engine {
             })
         });
         let asked: Vec<Asked> = asked.collect();
-        match pool.install(|| speculation.propose(&asked)) {
+        match workers.install(|| speculation.propose(&asked)) {
             Ok(proposed) => {
                 for (id, drafts) in proposed {
                     self.scheduler.suppose(id, drafts.len());

@@ -7,6 +7,7 @@ pub(crate) mod lanes;
 pub(crate) mod linear;
 pub(crate) mod pointwise;
 mod shared;
+pub mod workers;
 
 use std::ops::Range;
 
@@ -23,9 +24,31 @@ pub struct AttentionShape {
     pub head_dim: usize,
     /// Factor on the scores, 1/√head_dim for Llama.
     pub scale: f32,
+    /// Bounds the scaled scores: `c · tanh(score / c)` (Gemma 2).
+    pub softcap: Option<f32>,
+    /// A token sees itself and the tokens before it, this many in all (Mistral's sliding
+    /// window). At least one.
+    pub window: Option<usize>,
+}
+
+/// The curve of a feed-forward's hidden values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// `x · sigmoid(x)`.
+    Silu,
+    /// GELU by its approximation with tanh (Hendrycks and Gimpel, 2016).
+    GeluTanh,
+    /// GELU by the error function.
+    GeluErf,
 }
 
 impl AttentionShape {
+    /// The first position that a token at `position` sees.
+    pub fn first_visible(&self, position: usize) -> usize {
+        self.window
+            .map_or(0, |window| (position + 1).saturating_sub(window))
+    }
+
     /// Values in one row `[q heads | k heads | v heads]`.
     pub fn qkv_width(&self) -> usize {
         (self.heads + 2 * self.kv_heads) * self.head_dim
@@ -34,6 +57,11 @@ impl AttentionShape {
     /// Shape of a layer's key cache.
     pub fn keys(&self, blocks: usize) -> [usize; 4] {
         [blocks, self.kv_heads, self.head_dim, BLOCK_TOKENS]
+    }
+
+    /// Shape of the scales of a layer's int8 cache: of keys, of values, per token.
+    pub fn scales(&self, blocks: usize) -> [usize; 4] {
+        [blocks, self.kv_heads, 2, BLOCK_TOKENS]
     }
 
     /// Shape of a layer's value cache.

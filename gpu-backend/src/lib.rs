@@ -45,6 +45,7 @@ pub mod hub;
 pub mod loader;
 
 pub mod bench;
+pub mod quality;
 pub mod local;
 mod memory;
 pub mod metrics;

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use burn::tensor::Device;
 
-use crate::backend::{self, DeviceError, DeviceKind, Precision};
+use crate::backend::{self, DeviceError, DeviceKind, KvCacheDtype, Precision};
 use crate::chat::answer::{Failed, Whole};
 use crate::chat::options::{AnswerOptions, Sampling};
 use crate::chat::{Chat, ChatError, ChatRequest, TextSide, TextSideError};
@@ -37,6 +37,8 @@ pub struct Options {
     /// the cache affords.
     pub context: Option<usize>,
     pub kv_cache: KvMemory,
+    /// How the KV cache keeps its numbers.
+    pub kv_cache_dtype: KvCacheDtype,
     /// Prefixes that were computed once are taken from the cache.
     pub prefix_caching: bool,
     pub speculative: Option<SpeculativeConfig>,
@@ -67,6 +69,7 @@ impl Default for Options {
             step_tokens_max: 512,
             context: None,
             kv_cache: KvMemory::Share(MEMORY_UTILIZATION),
+            kv_cache_dtype: KvCacheDtype::Auto,
             prefix_caching: true,
             speculative: None,
         }
@@ -121,11 +124,12 @@ pub fn open(dir: &Path, options: &Options) -> Result<(Chat, JoinHandle<()>), Ope
         let model = config.context;
         return Err(OpenError::Context { asked, model });
     }
-    let model = loader::load(dir, options.precision, &device)?;
+    let kept = options.kv_cache_dtype;
+    let model = loader::load(dir, options.precision, &device)?.with_kv_cache(kept);
     let draft = draft_model(options, &text, &config, &device)?;
-    let (mut block_bytes, mut longest) = (config.block_bytes(), config.context);
+    let (mut block_bytes, mut longest) = (config.block_bytes(kept), config.context);
     if let Some(draft) = draft.as_ref().map(Model::config) {
-        block_bytes += draft.block_bytes();
+        block_bytes += draft.block_bytes(kept);
         longest = longest.min(draft.context);
     }
     // Measured when the weights are in memory.
@@ -184,7 +188,7 @@ fn draft_model(
         return Err(wrong("its tokenizer is another one".to_owned()));
     }
     let model = loader::load(dir, options.precision, device).map_err(|e| wrong(e.to_string()))?;
-    Ok(Some(model))
+    Ok(Some(model.with_kv_cache(options.kv_cache_dtype)))
 }
 
 /// What the scheduler may use of a cache of `given` bytes, for sequences of `context`
@@ -344,7 +348,8 @@ mod tests {
             ..Options::default()
         };
         let config = llama_3_2_1b();
-        limits(config.block_bytes(), kv_cache_bytes, &options, config.context)
+        let block_bytes = config.block_bytes(KvCacheDtype::Auto);
+        limits(block_bytes, kv_cache_bytes, &options, config.context)
     }
 
     #[test]

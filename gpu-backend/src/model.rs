@@ -8,7 +8,7 @@ pub mod rope;
 
 use burn::tensor::{Device, Tensor};
 
-use crate::backend::{self, LayerCache, Matrix};
+use crate::backend::{self, KvCacheDtype, LayerCache, Matrix};
 use crate::kernels::{AttentionShape, StepLayout};
 use crate::layer::{Layer, Shared};
 pub use config::ModelConfig;
@@ -23,6 +23,8 @@ pub struct Model {
     pub(crate) norm: Tensor<1>,
     /// Absent where the embedding table is used (tied).
     pub(crate) output: Option<Matrix>,
+    /// How its caches keep their numbers.
+    pub(crate) kv_cache: KvCacheDtype,
     pub(crate) shared: Shared,
 }
 
@@ -39,7 +41,21 @@ impl Model {
 
     /// An empty cache of `blocks` blocks.
     pub fn cache(&self, blocks: usize) -> Cache {
-        let layer = |_| LayerCache::new(&self.shared.shape, blocks, &self.device);
+        self.cache_of(blocks, self.kv_cache)
+    }
+
+    /// The model with caches that keep their numbers as `kept` says.
+    #[must_use]
+    pub fn with_kv_cache(self, kept: KvCacheDtype) -> Self {
+        Self {
+            kv_cache: kept,
+            ..self
+        }
+    }
+
+    /// As `cache`, keeping its numbers as `kept` says.
+    pub fn cache_of(&self, blocks: usize, kept: KvCacheDtype) -> Cache {
+        let layer = |_| LayerCache::new(&self.shared.shape, blocks, kept, &self.device);
         Cache {
             layers: (0..self.config.layers).map(layer).collect(),
         }
@@ -80,13 +96,20 @@ impl ModelConfig {
             kv_heads: self.kv_heads,
             head_dim: self.head_dim,
             scale,
+            softcap: None,
+            window: None,
         }
     }
 
     /// Bytes that one block of the cache takes over all layers.
-    pub fn block_bytes(&self) -> usize {
+    pub fn block_bytes(&self, kept: KvCacheDtype) -> usize {
         let shape = self.attention_shape();
-        let values = |dims: [usize; 4]| dims.iter().product::<usize>();
-        self.layers * (values(shape.keys(1)) + values(shape.values(1))) * size_of::<f32>()
+        let count = |dims: [usize; 4]| dims.iter().product::<usize>();
+        let numbers = count(shape.keys(1)) + count(shape.values(1));
+        let bytes = match kept {
+            KvCacheDtype::Auto => numbers * size_of::<f32>(),
+            KvCacheDtype::Int8 => numbers + count(shape.scales(1)) * size_of::<f32>(),
+        };
+        self.layers * bytes
     }
 }

@@ -4,9 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use rayon::prelude::*;
-
 use crate::handle::{Ended, Event, Job};
+use crate::kernels::workers;
 use crate::metrics::Metrics;
 use crate::runner::Logits;
 use crate::sampler::{Logprobs, SampleError, Sampled, Sampler};
@@ -240,9 +239,7 @@ pub(super) fn sample(
         .iter_mut()
         .filter_map(|(id, sequence)| rows.remove(id).map(|rows| (*id, sequence, rows)))
         .collect();
-    work.into_par_iter()
-        .map(|(id, s, rows)| (id, s.sample(rows, vocab)))
-        .collect()
+    workers::map(work, |(id, s, rows)| (id, s.sample(rows, vocab)))
 }
 
 /// Notes the log-probabilities of the prompts that are to be scored, in parallel: the
@@ -264,10 +261,10 @@ pub(super) fn score_prompts(
         let prompt = &sequence.job.request.prompt;
         let from = prompt.len().min(chunk.start + 1);
         let values = &logits.values[rows.start * logits.vocab..rows.end * logits.vocab];
-        scores[from..]
-            .par_iter_mut()
-            .zip(&prompt[from..])
-            .zip(values.par_chunks_exact(logits.vocab))
-            .for_each(|((score, token), row)| *score = Some(Logprobs::of(row, *token, top)));
+        let tokens = scores[from..].iter_mut().zip(&prompt[from..]);
+        let work = tokens.zip(values.chunks_exact(logits.vocab)).collect();
+        workers::map(work, |((score, token), row)| {
+            *score = Some(Logprobs::of(row, *token, top));
+        });
     }
 }
