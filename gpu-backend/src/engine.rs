@@ -12,7 +12,6 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -70,17 +69,17 @@ struct Engine {
 /// # Errors
 /// The limits contradict each other, or no thread can be had.
 pub fn start(model: Model, config: EngineConfig) -> Result<(Handle, JoinHandle<()>), StartError> {
-    start_speculative(model, config, None)
+    start_speculative(model, config, || None)
 }
 
-/// As [`start`]; `speculation` supposes further tokens.
+/// As [`start`]; what `speculation` makes, on the engine's thread, supposes further tokens.
 ///
 /// # Errors
 /// As [`start`].
 pub fn start_speculative(
     model: Model,
     config: EngineConfig,
-    speculation: Option<Speculation>,
+    speculation: impl FnOnce() -> Option<Speculation> + Send + 'static,
 ) -> Result<(Handle, JoinHandle<()>), StartError> {
     if !config.scheduler.hold_one_sequence() {
         return Err(StartError::CacheTooSmall);
@@ -101,7 +100,7 @@ pub fn start_speculative(
             scheduler: Scheduler::new(config.scheduler),
             prefix_caching: config.prefix_caching,
             step_tokens_max: config.scheduler.step_tokens_max,
-            speculation,
+            speculation: speculation(),
             sequences: BTreeMap::new(),
             jobs,
             metrics,

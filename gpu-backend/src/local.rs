@@ -136,17 +136,20 @@ pub fn open(dir: &Path, options: &Options) -> Result<(Chat, JoinHandle<()>), Ope
     let given = options.kv_cache.bytes(options.device);
     let limits = limits(block_bytes, given, options, longest)?;
     let context = limits.sequence_tokens_max;
-    let speculation = options.speculative.as_ref().map(|speculative| Speculation {
-        proposer: match draft {
-            Some(draft) => Proposer::Model(Box::new(DraftModel::new(
-                draft,
-                limits.blocks,
-                limits.step_tokens_max,
-            ))),
-            None => Proposer::Lookup(speculative.prompt_lookup()),
-        },
-        tokens_max: speculative.num_speculative_tokens,
-    });
+    let speculative = options.speculative.clone();
+    let speculation = move || {
+        speculative.map(|speculative| Speculation {
+            proposer: match draft {
+                Some(draft) => Proposer::Model(Box::new(DraftModel::new(
+                    draft,
+                    limits.blocks,
+                    limits.step_tokens_max,
+                ))),
+                None => Proposer::Lookup(speculative.prompt_lookup()),
+            },
+            tokens_max: speculative.num_speculative_tokens,
+        })
+    };
     let (handle, thread) = engine::start_speculative(
         model,
         EngineConfig {

@@ -64,7 +64,7 @@ pub fn run(dir: &Path, text: Option<&str>, threads: usize) -> Result<Vec<Figures
     let tokenizer = Tokenizer::load(dir)?;
     let mut sequences = Vec::new();
     for part in text.unwrap_or(DIALOGUES).split("\n\n") {
-        let tokens = tokenizer.encode(part.trim())?;
+        let tokens = tokenizer.encode(part.trim(), false)?;
         let pieces = tokens.chunks(SEQUENCE_TOKENS_MAX).filter(|p| p.len() > 1);
         sequences.extend(pieces.map(<[u32]>::to_vec));
     }

@@ -112,8 +112,8 @@ mod tests {
         let (messages, tools) = chat(text);
         let (messages, tools) = tokenizer.defused(&messages, &tools);
         let prompt = template.render(&messages, &tools).unwrap();
-        let mut tokens = tokenizer.encode(&prompt).unwrap();
-        let is_special = |id: &u32| tokenizer.decode(&[*id]).is_empty();
+        let mut tokens = tokenizer.encode(&prompt, false).unwrap();
+        let is_special = |id: &u32| tokenizer.decode(&[*id], false).is_empty();
         tokens.retain(is_special);
         tokens
     }

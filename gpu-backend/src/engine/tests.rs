@@ -13,7 +13,7 @@ use crate::kernels::BLOCK_TOKENS;
 use crate::kv_cache::prefix::{Identity, Salt};
 use crate::loader;
 use crate::model::ModelConfig;
-use crate::sampler::SamplingParams;
+use crate::sampler::{Logprobs, SamplingParams};
 use crate::scheduler::Refused;
 
 fn model() -> Model {

@@ -45,7 +45,7 @@ fn draw(compiler: &Compiler, form: &Form, seed: u64) -> Option<String> {
             constraint.mask(&mut after).unwrap();
             let left: Vec<usize> = (0..after.len()).filter(|t| after[*t] == 0.0).collect();
             assert_eq!(left, [end as usize], "after the end only the end is left");
-            return Some(compiler.tokenizer.decode(&tokens));
+            return Some(compiler.tokenizer.decode(&tokens, false));
         }
         tokens.push(token);
     }
@@ -128,7 +128,7 @@ fn what_cannot_be_compiled_says_why() {
 fn one_compilation_serves_requests_that_go_their_own_ways() {
     let compiler = compiler();
     let form = Form::Choice(vec!["aa".into(), "bb".into()]);
-    let token = |text: &str| compiler.tokenizer.encode(text).unwrap()[0];
+    let token = |text: &str| compiler.tokenizer.encode(text, false).unwrap()[0];
     let mut first = compiler.compile_blocking(&form).unwrap();
     let mut second = compiler.compile_blocking(&form).unwrap();
     first.advance(token("a")).unwrap();
