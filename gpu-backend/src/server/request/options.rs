@@ -58,8 +58,16 @@ pub(super) fn size(value: Option<u64>) -> Option<usize> {
     value.map(|n| usize::try_from(n).unwrap_or(usize::MAX))
 }
 
-/// The least number of tokens must not be above the greatest.
+/// The least number of tokens must not be above the greatest, nor keep an answer going
+/// when its form has ended.
 pub(super) fn check_lengths(options: &AnswerOptions) -> Result<(), Invalid> {
+    if let Some(asked) = options.form.as_ref().filter(|_| options.min_tokens > 0) {
+        let message = format!(
+            "'min_tokens' contradicts '{}': the answer ends where its form ends.",
+            asked.field
+        );
+        return Err(invalid("min_tokens", message));
+    }
     match options.tokens_max {
         Some(most) if options.min_tokens > most => {
             let message = "'min_tokens' must not be greater than the greatest number of tokens.";

@@ -311,6 +311,8 @@ fn vllms_fields_of_an_answer_arrive() {
         "min_tokens",
         "invalid_value",
     );
+    let held = json!({"min_tokens": 1, "response_format": {"type": "json_object"}});
+    refused(held, "min_tokens", "invalid_value");
     let wide = json!({"spaces_between_special_tokens": false});
     refused(
         wide,
