@@ -131,6 +131,10 @@ impl Metrics {
             "Share of the cache's blocks that sequences own, 1 is all",
             self.kv_cache_usage.clone(),
         );
+        self.register_counters();
+    }
+
+    fn register_counters(&mut self) {
         for (name, help, counter) in [
             (
                 "vllm:prompt_tokens",
@@ -184,7 +188,7 @@ impl Metrics {
             ),
             ("skerry:engine_steps", "Forward passes", &self.steps),
         ] {
-            r.register(name, help, counter.clone());
+            self.registry.register(name, help, counter.clone());
         }
     }
 

@@ -28,7 +28,7 @@ fn model(name: &str) -> Model {
     loader::load(&folder(name), Precision::F32, &device).unwrap()
 }
 
-fn engine(model: Model, proposer: Option<Proposer>) -> Handle {
+fn engine(model: Model, proposer: impl FnOnce() -> Option<Proposer> + Send + 'static) -> Handle {
     let config = EngineConfig {
         scheduler: Limits {
             sequences_max: 6,
@@ -40,10 +40,12 @@ fn engine(model: Model, proposer: Option<Proposer>) -> Handle {
         threads: 2,
         prefix_caching: true,
     };
-    let speculation = proposer.map(|proposer| Speculation {
-        proposer,
-        tokens_max: 5,
-    });
+    let speculation = || {
+        proposer().map(|proposer| Speculation {
+            proposer,
+            tokens_max: 5,
+        })
+    };
     engine::start_speculative(model, config, speculation)
         .unwrap()
         .0
@@ -103,9 +105,9 @@ fn answers(handle: &Handle, requests: &[Generate]) -> Vec<Vec<Event>> {
 }
 
 /// Compares, and returns how many drafts there were and how many of them held.
-fn check(name: &str, proposer: impl Fn() -> Proposer) -> (u64, u64) {
-    let plain = engine(model(name), None);
-    let speculative = engine(model(name), Some(proposer()));
+fn check(name: &str, proposer: impl FnOnce() -> Proposer + Send + 'static) -> (u64, u64) {
+    let plain = engine(model(name), || None);
+    let speculative = engine(model(name), || Some(proposer()));
     let vocab = model(name).config().vocab as u32;
     for seed in 0..4 {
         let requests = requests(vocab, seed);
@@ -133,7 +135,7 @@ fn prompt_lookup_changes_no_event() {
 #[test]
 fn a_draft_model_changes_no_event_whether_it_is_right_or_wrong() {
     for name in [GOLDEN, BUNDLED] {
-        let itself = || {
+        let itself = move || {
             let draft = DraftModel::new(model(name), BLOCKS, STEP_TOKENS);
             Proposer::Model(Box::new(draft))
         };
