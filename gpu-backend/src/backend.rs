@@ -18,7 +18,7 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
-use crate::kernels::{AttentionShape, StepLayout};
+use crate::kernels::{Activation, AttentionShape, StepLayout};
 
 /// Operations of a transformer layer that burn does not have.
 ///
@@ -76,9 +76,26 @@ pub trait LlmOps: Backend {
         reference::rms_norm::<Self>(x, weight, eps)
     }
 
-    /// `silu(gate) · up` of rows `[gate | up]`.
-    fn silu_mul(gate_up: FloatTensor<Self>) -> FloatTensor<Self> {
-        reference::silu_mul::<Self>(gate_up)
+    /// RMS norms of each query head by `query[head_dim]` and of each key head by
+    /// `key[head_dim]`, in rows `[q heads | k heads | v heads]`.
+    fn qk_norm(
+        qkv: FloatTensor<Self>,
+        query: FloatTensor<Self>,
+        key: FloatTensor<Self>,
+        shape: AttentionShape,
+        eps: f32,
+    ) -> FloatTensor<Self> {
+        reference::qk_norm::<Self>(qkv, query, key, shape, eps)
+    }
+
+    /// `activation(gate) · up` of rows `[gate | up]`.
+    fn gated(gate_up: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self> {
+        reference::gated::<Self>(gate_up, activation)
+    }
+
+    /// `cap · tanh(x / cap)` of every value.
+    fn softcap(x: FloatTensor<Self>, cap: f32) -> FloatTensor<Self> {
+        reference::softcap::<Self>(x, cap)
     }
 
     /// `a + b` of equal shapes.
@@ -297,9 +314,32 @@ pub fn rms_norm(x: Tensor<2>, weight: &Tensor<1>, eps: f32) -> Tensor<2> {
     ))
 }
 
-/// `silu(gate) · up` of rows `[gate | up]`.
-pub fn silu_mul(gate_up: Tensor<2>) -> Tensor<2> {
-    Tensor::from_dispatch(Dispatch::silu_mul(gate_up.into_dispatch()))
+/// RMS norms of each query head by `query` and of each key head by `key`, before they
+/// are rotated; values stay as they are.
+pub fn qk_norm(
+    qkv: Tensor<2>,
+    query: &Tensor<1>,
+    key: &Tensor<1>,
+    shape: AttentionShape,
+    eps: f32,
+) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::qk_norm(
+        qkv.into_dispatch(),
+        query.clone().into_dispatch(),
+        key.clone().into_dispatch(),
+        shape,
+        eps,
+    ))
+}
+
+/// `activation(gate) · up` of rows `[gate | up]`.
+pub fn gated(gate_up: Tensor<2>, activation: Activation) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::gated(gate_up.into_dispatch(), activation))
+}
+
+/// `cap · tanh(x / cap)` of every value.
+pub fn softcap(x: Tensor<2>, cap: f32) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::softcap(x.into_dispatch(), cap))
 }
 
 /// `a + b`, in `a`'s memory where nobody else holds it.

@@ -23,9 +23,31 @@ pub struct AttentionShape {
     pub head_dim: usize,
     /// Factor on the scores, 1/√head_dim for Llama.
     pub scale: f32,
+    /// Bounds the scaled scores: `c · tanh(score / c)` (Gemma 2).
+    pub softcap: Option<f32>,
+    /// A token sees itself and the tokens before it, this many in all (Mistral's sliding
+    /// window). At least one.
+    pub window: Option<usize>,
+}
+
+/// The curve of a feed-forward's hidden values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// `x · sigmoid(x)`.
+    Silu,
+    /// GELU by its approximation with tanh (Hendrycks and Gimpel, 2016).
+    GeluTanh,
+    /// GELU by the error function.
+    GeluErf,
 }
 
 impl AttentionShape {
+    /// The first position that a token at `position` sees.
+    pub fn first_visible(&self, position: usize) -> usize {
+        self.window
+            .map_or(0, |window| (position + 1).saturating_sub(window))
+    }
+
     /// Values in one row `[q heads | k heads | v heads]`.
     pub fn qkv_width(&self) -> usize {
         (self.heads + 2 * self.kv_heads) * self.head_dim

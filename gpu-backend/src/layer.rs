@@ -5,7 +5,7 @@
 use burn::tensor::Tensor;
 
 use crate::backend::{self, LayerCache, Matrix};
-use crate::kernels::{AttentionShape, StepLayout};
+use crate::kernels::{Activation, AttentionShape, StepLayout};
 
 /// A matrix with an optional bias.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl Layer {
         let x = backend::add(x, self.attention_out.apply(attended));
 
         let normed = backend::rms_norm(x.clone(), &self.mlp_norm, shared.eps);
-        let gated = backend::silu_mul(self.gate_up.apply(normed));
+        let gated = backend::gated(self.gate_up.apply(normed), Activation::Silu);
         backend::add(x, self.down.apply(gated))
     }
 }

@@ -80,6 +80,8 @@ impl ModelConfig {
             kv_heads: self.kv_heads,
             head_dim: self.head_dim,
             scale,
+            softcap: None,
+            window: None,
         }
     }
 

@@ -12,7 +12,7 @@ use super::LlmOps;
 use crate::kernels::attention::{Buffers, attention};
 use crate::kernels::lanes::level;
 use crate::kernels::linear::{INT8_GROUP, Packed, gather_row, linear, pack, padded, quantise};
-use crate::kernels::{AttentionShape, StepLayout, pointwise};
+use crate::kernels::{Activation, AttentionShape, StepLayout, pointwise};
 
 impl LlmOps for Flex {
     fn pack(weight: FlexTensor) -> FlexTensor {
@@ -66,12 +66,31 @@ impl LlmOps for Flex {
         tensor(out, x.layout().shape().clone(), DType::F32)
     }
 
-    fn silu_mul(gate_up: FlexTensor) -> FlexTensor {
+    fn qk_norm(
+        qkv: FlexTensor,
+        query: FlexTensor,
+        key: FlexTensor,
+        shape: AttentionShape,
+        eps: f32,
+    ) -> FlexTensor {
+        let mut qkv = contiguous(qkv);
+        pointwise::qk_norm(qkv.storage_mut(), slice(&query), slice(&key), &shape, eps);
+        qkv
+    }
+
+    fn gated(gate_up: FlexTensor, activation: Activation) -> FlexTensor {
         let [t, width] = dims(&gate_up);
         let inner = width / 2;
         let mut out = vec![0f32; t * inner];
-        pointwise::silu_mul(level(), slice(&contiguous(gate_up)), inner, &mut out);
+        let gate_up = contiguous(gate_up);
+        pointwise::gated(level(), slice(&gate_up), inner, activation, &mut out);
         tensor(out, Shape::new([t, inner]), DType::F32)
+    }
+
+    fn softcap(x: FlexTensor, cap: f32) -> FlexTensor {
+        let mut x = contiguous(x);
+        pointwise::softcap_all(level(), x.storage_mut(), cap);
+        x
     }
 
     fn add(a: FlexTensor, b: FlexTensor) -> FlexTensor {

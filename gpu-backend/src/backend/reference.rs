@@ -6,7 +6,7 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::{FloatDType, IntDType, Shape, Slice, TensorData};
 
-use crate::kernels::{AttentionShape, BLOCK_TOKENS, Span, StepLayout};
+use crate::kernels::{Activation, AttentionShape, BLOCK_TOKENS, Span, StepLayout};
 
 /// Symmetric int8 with one scale per row.
 pub(super) fn quantise<B: Backend>(weight: FloatTensor<B>) -> (IntTensor<B>, FloatTensor<B>) {
@@ -45,12 +45,51 @@ pub(super) fn rms_norm<B: Backend>(
     B::float_mul(B::float_mul(x, scale), weight)
 }
 
-pub(super) fn silu_mul<B: Backend>(gate_up: FloatTensor<B>) -> FloatTensor<B> {
+/// See [`super::LlmOps::qk_norm`].
+pub(super) fn qk_norm<B: Backend>(
+    qkv: FloatTensor<B>,
+    query: FloatTensor<B>,
+    key: FloatTensor<B>,
+    shape: AttentionShape,
+    eps: f32,
+) -> FloatTensor<B> {
+    let (t, d) = (qkv.shape()[0], shape.head_dim);
+    let (q, kv) = (shape.heads * d, shape.kv_heads * d);
+    let heads = |from: usize, width: usize, weight: FloatTensor<B>| {
+        let part = cut::<B>(qkv.clone(), &[0..t, from..from + width]);
+        let part = B::float_reshape(part, Shape::new([t * width / d, d]));
+        B::float_reshape(rms_norm::<B>(part, weight, eps), Shape::new([t, width]))
+    };
+    let values = cut::<B>(qkv.clone(), &[0..t, q + kv..q + 2 * kv]);
+    B::float_cat(vec![heads(0, q, query), heads(q, kv, key), values], 1)
+}
+
+pub(super) fn gated<B: Backend>(gate_up: FloatTensor<B>, activation: Activation) -> FloatTensor<B> {
     let shape = gate_up.shape();
     let (rows, inner) = (shape[0], shape[1] / 2);
     let gate = cut::<B>(gate_up.clone(), &[0..rows, 0..inner]);
     let up = cut::<B>(gate_up, &[0..rows, inner..2 * inner]);
-    B::float_mul(B::float_mul(B::sigmoid(gate.clone()), gate), up)
+    B::float_mul(activate::<B>(gate, activation), up)
+}
+
+/// The activation's curve over every value.
+fn activate<B: Backend>(x: FloatTensor<B>, activation: Activation) -> FloatTensor<B> {
+    match activation {
+        Activation::Silu => B::float_mul(B::sigmoid(x.clone()), x),
+        Activation::GeluErf => B::gelu(x),
+        Activation::GeluTanh => {
+            let cube = B::float_mul(B::float_mul(x.clone(), x.clone()), x.clone());
+            let inner = B::float_add(x.clone(), B::float_mul_scalar(cube, 0.044_715f32.into()));
+            // ½ (1 + tanh(y)) is sigmoid(2y), and y is √(2/π) times the sum above.
+            let twice = 2.0 * (2.0 * std::f32::consts::FRAC_1_PI).sqrt();
+            B::float_mul(B::sigmoid(B::float_mul_scalar(inner, twice.into())), x)
+        }
+    }
+}
+
+pub(super) fn softcap<B: Backend>(x: FloatTensor<B>, cap: f32) -> FloatTensor<B> {
+    let bounded = B::float_tanh(B::float_div_scalar(x, cap.into()));
+    B::float_mul_scalar(bounded, cap.into())
 }
 
 pub(super) fn add_bias<B: Backend>(x: FloatTensor<B>, bias: FloatTensor<B>) -> FloatTensor<B> {
@@ -122,10 +161,15 @@ fn attend<B: Backend>(
     let q = B::float_permute(q, &[1, 0, 2]);
     let q = B::float_reshape(q, Shape::new([hk, group * rows, d]));
     let scores = B::float_mul_scalar(B::float_matmul(q, keys), shape.scale.into());
+    let scores = match shape.softcap {
+        Some(cap) => softcap::<B>(scores, cap),
+        None => scores,
+    };
     let mask: Vec<f32> = (0..group * rows)
         .flat_map(|r| {
             let last = span.context + r % rows;
-            (0..total).map(move |key| if key <= last { 0.0 } else { -1e30 })
+            let seen = shape.first_visible(last)..=last;
+            (0..total).map(move |key| if seen.contains(&key) { 0.0 } else { -1e30 })
         })
         .collect();
     let mask = B::float_from_data(

@@ -8,7 +8,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{LlmOps, reference};
-use crate::kernels::{AttentionShape, BLOCK_TOKENS, Span, StepLayout};
+use crate::kernels::{Activation, AttentionShape, BLOCK_TOKENS, Span, StepLayout};
 
 fn random(rng: &mut ChaCha8Rng, shape: &[usize]) -> FlexTensor {
     let len = shape.iter().product();
@@ -59,12 +59,13 @@ proptest! {
     #[test]
     fn paged_attention_equals_plain_attention(
         kv_heads in 1usize..4, group in 1usize..6, half in 1usize..20,
+        softcap in prop::option::of(0.3f32..5.0), window in prop::option::of(1usize..50),
         sequences in prop::collection::vec((0usize..40, 1usize..25), 1..4), seed: u64,
     ) {
         let rng = &mut ChaCha8Rng::seed_from_u64(seed);
         let (heads, head_dim) = (kv_heads * group, half * 2);
         let shape = AttentionShape {
-            heads, kv_heads, head_dim, scale: 1.0 / (head_dim as f32).sqrt(),
+            heads, kv_heads, head_dim, scale: 1.0 / (head_dim as f32).sqrt(), softcap, window,
         };
         let (layout, blocks) = step(&sequences, rng);
         let qkv = random(rng, &[layout.tokens(), shape.qkv_width()]);
@@ -119,9 +120,34 @@ proptest! {
             0.0,
         );
         let both = random(rng, &[t, 2 * h]);
+        for activation in [Activation::Silu, Activation::GeluTanh, Activation::GeluErf] {
+            near(
+                &<Flex as LlmOps>::gated(both.clone(), activation),
+                &reference::gated::<Flex>(both.clone(), activation),
+                1e-5,
+            );
+        }
         near(
-            &<Flex as LlmOps>::silu_mul(both.clone()),
-            &reference::silu_mul::<Flex>(both),
+            &<Flex as LlmOps>::softcap(both.clone(), 0.7),
+            &reference::softcap::<Flex>(both, 0.7),
+            1e-5,
+        );
+    }
+
+    #[test]
+    fn norms_of_heads_equal_burns(
+        t in 1usize..5, kv_heads in 1usize..4, group in 1usize..4, half in 1usize..20, seed: u64,
+    ) {
+        let rng = &mut ChaCha8Rng::seed_from_u64(seed);
+        let shape = AttentionShape {
+            heads: kv_heads * group, kv_heads, head_dim: 2 * half,
+            scale: 1.0, softcap: None, window: None,
+        };
+        let qkv = random(rng, &[t, shape.qkv_width()]);
+        let (q, k) = (random(rng, &[2 * half]), random(rng, &[2 * half]));
+        near(
+            &<Flex as LlmOps>::qk_norm(qkv.clone(), q.clone(), k.clone(), shape, 1e-5),
+            &reference::qk_norm::<Flex>(qkv, q, k, shape, 1e-5),
             1e-5,
         );
     }

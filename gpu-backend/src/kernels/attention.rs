@@ -15,11 +15,13 @@
     reason = "tasks write disjoint rows and heads of the same buffers"
 )]
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::lanes::{Kernel, LANES, Lanes, Level, launch};
 use super::linear::padded;
-use super::pointwise::exp;
+use super::pointwise::{exp, softcap};
 use super::shared::SharedMut;
 use super::{AttentionShape, BLOCK_TOKENS, StepLayout};
 
@@ -176,7 +178,9 @@ impl Kernel for Tile<'_> {
         let (d, dp) = (shape.head_dim, padded(shape.head_dim));
         let group = shape.heads / shape.kv_heads;
         let span = &self.step.spans[task.span];
-        let last = span.context + task.first + task.tokens - 1;
+        let first = span.context + task.first;
+        let last = first + task.tokens - 1;
+        let blocks = shape.first_visible(first) / BLOCK_TOKENS..last / BLOCK_TOKENS + 1;
         let mut running = vec![
             Running {
                 max: f32::NEG_INFINITY,
@@ -185,16 +189,14 @@ impl Kernel for Tile<'_> {
             task.tokens * group
         ];
         let mut sums = vec![0f32; task.tokens * group * dp];
-        for (i, block) in span.blocks[..=last / BLOCK_TOKENS].iter().enumerate() {
-            let head = *block as usize * shape.kv_heads + task.kv_head;
+        for i in blocks {
+            let head = span.blocks[i] as usize * shape.kv_heads + task.kv_head;
             let keys = &self.keys[head * d * BLOCK_TOKENS..][..d * BLOCK_TOKENS];
             let values = &self.values[head * BLOCK_TOKENS * dp..][..BLOCK_TOKENS * dp];
             for token in 0..task.tokens {
-                let position = span.context + task.first + token;
-                if position < i * BLOCK_TOKENS {
+                let Some(visible) = visible(shape, first + token, i) else {
                     continue;
-                }
-                let visible = BLOCK_TOKENS.min(position - i * BLOCK_TOKENS + 1);
+                };
                 let row = span.rows.start + task.first + token;
                 let q =
                     &self.qkv[row * shape.qkv_width() + task.kv_head * group * d..][..group * d];
@@ -207,7 +209,8 @@ impl Kernel for Tile<'_> {
                         values,
                         running: &mut running[at..at + heads],
                         sums: &mut sums[at * dp..(at + heads) * dp],
-                        visible,
+                        visible: visible.clone(),
+                        softcap: shape.softcap,
                         d,
                     };
                     // SAFETY: the slices above have the lengths that the tile needs.
@@ -224,6 +227,14 @@ impl Kernel for Tile<'_> {
         }
         self.write(&running, &sums);
     }
+}
+
+/// Which keys of block `i` a token at `position` sees, if any.
+fn visible(shape: &AttentionShape, position: usize, i: usize) -> Option<Range<usize>> {
+    let start = i * BLOCK_TOKENS;
+    let from = shape.first_visible(position).saturating_sub(start);
+    let to = BLOCK_TOKENS.min((position + 1).saturating_sub(start));
+    (from < to).then_some(from..to)
 }
 
 impl Tile<'_> {
@@ -251,8 +262,9 @@ struct BlockTile<'a> {
     values: &'a [f32],
     running: &'a mut [Running],
     sums: &'a mut [f32],
-    /// How many of the block's keys the token may see.
-    visible: usize,
+    /// Which of the block's keys the token may see.
+    visible: Range<usize>,
+    softcap: Option<f32>,
     d: usize,
 }
 
@@ -276,13 +288,17 @@ impl BlockTile<'_> {
         }
         for (h, weight) in weights.iter_mut().enumerate() {
             let state = &mut self.running[h];
-            let max = weight[..self.visible]
+            if let Some(cap) = self.softcap {
+                weight.iter_mut().for_each(|w| *w = softcap(*w, cap));
+            }
+            let max = weight[self.visible.clone()]
                 .iter()
                 .fold(state.max, |m, s| m.max(*s));
             for w in weight.iter_mut() {
                 *w = exp(*w - max);
             }
-            weight[self.visible..].fill(0.0);
+            weight[..self.visible.start].fill(0.0);
+            weight[self.visible.end..].fill(0.0);
             if max != state.max {
                 // e^-∞ of a first block is near zero, and so are its empty sums.
                 let shrink = exp(state.max - max);
@@ -301,7 +317,7 @@ impl BlockTile<'_> {
                 for (h, sum) in sums.iter_mut().enumerate() {
                     *sum = L::load(self.sums.as_ptr().add(h * dp + column));
                 }
-                for j in 0..self.visible {
+                for j in self.visible.clone() {
                     let value = L::load(self.values.as_ptr().add(j * dp + column));
                     for (sum, weight) in sums.iter_mut().zip(&weights) {
                         *sum = L::splat(weight[j]).fma(value, *sum);

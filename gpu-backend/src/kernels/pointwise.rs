@@ -1,4 +1,4 @@
-//! The row-wise steps of a layer on the CPU: RMS norm, residual sum, SwiGLU, bias.
+//! The row-wise steps of a layer on the CPU: RMS norm, residual sum, activations, bias.
 //!
 //! Invariant: a row's result depends on that row alone.
 //! Knows nothing of tensors, layers or requests.
@@ -11,6 +11,7 @@
 use rayon::prelude::*;
 
 use super::lanes::{Kernel, LANES, Lanes, Level, launch};
+use super::{Activation, AttentionShape};
 
 /// Below this many elements a row-wise step runs on the calling thread.
 const PARALLEL_MIN_ELEMENTS: usize = 64 * 1024;
@@ -42,8 +43,43 @@ pub(crate) fn exp(x: f32) -> f32 {
     y * scale
 }
 
-/// `x · weight / sqrt(mean(x²) + eps)` for one row (Zhang and Sennrich, 2019).
-fn rms_row(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+/// `cap · tanh(x / cap)`, to about 1e-7 of `cap`.
+#[inline(always)]
+pub(crate) fn softcap(x: f32, cap: f32) -> f32 {
+    cap - 2.0 * cap / (1.0 + exp(x * (2.0 / cap)))
+}
+
+/// `x · sigmoid(x)`.
+#[inline(always)]
+fn silu(x: f32) -> f32 {
+    x / (1.0 + exp(-x))
+}
+
+/// `½x · (1 + tanh(√(2/π) · (x + 0.044715 x³)))`, the tanh written as a sigmoid.
+#[inline(always)]
+fn gelu_tanh(x: f32) -> f32 {
+    // 2 · √(2/π)
+    const SLOPE: f32 = 1.595_769_1;
+    x / (1.0 + exp(-SLOPE * (x + 0.044_715 * x * x * x)))
+}
+
+/// `½x · (1 + erf(x/√2))`, to about 2e-7 of `x`: erf by Abramowitz and Stegun, 7.1.26.
+#[inline(always)]
+fn gelu_erf(x: f32) -> f32 {
+    let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
+    let t = 1.0 / (1.0 + 0.327_591_1 * z);
+    let mut p = 1.061_405_4;
+    p = p * t - 1.453_152;
+    p = p * t + 1.421_413_7;
+    p = p * t - 0.284_496_74;
+    p = p * t + 0.254_829_6;
+    // What erf leaves to ±1; it is halved into the smaller of the two tails.
+    let rest = 0.5 * p * t * exp(-z * z);
+    x * if x < 0.0 { rest } else { 1.0 - rest }
+}
+
+/// The root mean square's reciprocal of one row.
+fn rms_scale(x: &[f32], eps: f32) -> f32 {
     let mut sums = [0f32; LANES];
     let mut chunks = x.chunks_exact(LANES);
     for chunk in &mut chunks {
@@ -57,9 +93,45 @@ fn rms_row(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
         clippy::cast_precision_loss,
         reason = "a row is far below 2^24 elements"
     )]
-    let scale = 1.0 / (total / x.len() as f32 + eps).sqrt();
+    let mean = total / x.len() as f32;
+    1.0 / (mean + eps).sqrt()
+}
+
+/// `x · weight / sqrt(mean(x²) + eps)` for one row (Zhang and Sennrich, 2019).
+fn rms_row(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    let scale = rms_scale(x, eps);
     for ((o, v), w) in out.iter_mut().zip(x).zip(weight) {
         *o = v * scale * w;
+    }
+}
+
+/// The RMS norms of each query head and each key head, in place in rows
+/// `[q heads | k heads | v heads]`.
+pub(crate) fn qk_norm(
+    qkv: &mut [f32],
+    query: &[f32],
+    key: &[f32],
+    shape: &AttentionShape,
+    eps: f32,
+) {
+    let d = shape.head_dim;
+    let work = |row: &mut [f32]| {
+        for (i, head) in row.chunks_exact_mut(d).enumerate() {
+            let weight = match i {
+                i if i < shape.heads => query,
+                i if i < shape.heads + shape.kv_heads => key,
+                _ => break,
+            };
+            let scale = rms_scale(head, eps);
+            for (v, w) in head.iter_mut().zip(weight) {
+                *v = *v * scale * w;
+            }
+        }
+    };
+    if qkv.len() < PARALLEL_MIN_ELEMENTS {
+        qkv.chunks_exact_mut(shape.qkv_width()).for_each(work);
+    } else {
+        qkv.par_chunks_exact_mut(shape.qkv_width()).for_each(work);
     }
 }
 
@@ -92,11 +164,29 @@ pub(crate) fn add_bias(y: &mut [f32], bias: &[f32]) {
     }
 }
 
-/// `silu(gate) · up` for rows `[gate | up]` of `2 · inner` values (Shazeer, 2020).
-pub(crate) fn silu_mul(level: Level, gate_up: &[f32], inner: usize, out: &mut [f32]) {
+/// `softcap` of every value, in place.
+pub(crate) fn softcap_all(level: Level, x: &mut [f32], cap: f32) {
+    let work = |x: &mut [f32]| launch(level, Softcap { x, cap });
+    x.par_chunks_mut(PARALLEL_MIN_ELEMENTS / 8).for_each(work);
+}
+
+/// `activation(gate) · up` for rows `[gate | up]` of `2 · inner` values (Shazeer, 2020).
+pub(crate) fn gated(
+    level: Level,
+    gate_up: &[f32],
+    inner: usize,
+    activation: Activation,
+    out: &mut [f32],
+) {
     let work = |(row, out): (&[f32], &mut [f32])| {
         let (gate, up) = row.split_at(inner);
-        launch(level, SiluMul { gate, up, out });
+        let kernel = Gated {
+            gate,
+            up,
+            activation,
+            out,
+        };
+        launch(level, kernel);
     };
     if out.len() < PARALLEL_MIN_ELEMENTS / 8 {
         gate_up
@@ -111,17 +201,43 @@ pub(crate) fn silu_mul(level: Level, gate_up: &[f32], inner: usize, out: &mut [f
     }
 }
 
-struct SiluMul<'a> {
+struct Softcap<'a> {
+    x: &'a mut [f32],
+    cap: f32,
+}
+
+impl Kernel for Softcap<'_> {
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        for v in self.x {
+            *v = softcap(*v, self.cap);
+        }
+    }
+}
+
+struct Gated<'a> {
     gate: &'a [f32],
     up: &'a [f32],
+    activation: Activation,
     out: &'a mut [f32],
 }
 
-impl Kernel for SiluMul<'_> {
+impl Kernel for Gated<'_> {
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
+        match self.activation {
+            Activation::Silu => self.by(silu),
+            Activation::GeluTanh => self.by(gelu_tanh),
+            Activation::GeluErf => self.by(gelu_erf),
+        }
+    }
+}
+
+impl Gated<'_> {
+    #[inline(always)]
+    fn by(self, curve: impl Fn(f32) -> f32) {
         for ((o, g), u) in self.out.iter_mut().zip(self.gate).zip(self.up) {
-            *o = g / (1.0 + exp(-g)) * u;
+            *o = curve(*g) * u;
         }
     }
 }
@@ -159,17 +275,54 @@ mod tests {
     }
 
     #[test]
-    fn silu_mul_equals_its_definition_on_every_level() {
-        let row: Vec<f32> = (0..74).map(|i| (i as f32 - 37.0) / 4.0).collect();
+    fn gated_equals_its_definition_on_every_level() {
+        let silu = |x: f64| x / (1.0 + (-x).exp());
+        let tanh = |x: f64| {
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
+            0.5 * x * (1.0 + inner.tanh())
+        };
+        let erf = |x: f64| 0.5 * x * (1.0 + erf_series(x / 2f64.sqrt()));
+        let row: Vec<f32> = (0..74).map(|i| (i as f32 - 18.0) / 4.0).collect();
         for level in super::super::lanes::available() {
-            let mut out = vec![0f32; 37];
-            silu_mul(level, &row, 37, &mut out);
-            for (i, got) in out.iter().enumerate() {
-                let want = row[i] / (1.0 + (-row[i]).exp()) * row[37 + i];
-                assert!(
-                    (got - want).abs() < 1e-5 * want.abs().max(1.0),
-                    "{got} {want}"
-                );
+            check_gated(level, &row, Activation::Silu, silu);
+            check_gated(level, &row, Activation::GeluTanh, tanh);
+            check_gated(level, &row, Activation::GeluErf, erf);
+        }
+    }
+
+    fn check_gated(level: Level, row: &[f32], activation: Activation, curve: impl Fn(f64) -> f64) {
+        let (gate, up) = row.split_at(37);
+        let mut out = vec![0f32; 37];
+        gated(level, row, 37, activation, &mut out);
+        for ((got, gate), up) in out.iter().zip(gate).zip(up) {
+            let want = curve(f64::from(*gate)) * f64::from(*up);
+            let error = (f64::from(*got) - want).abs();
+            assert!(
+                error < 5e-6 * want.abs().max(1.0),
+                "{activation:?}({gate}): {got} {want}"
+            );
+        }
+    }
+
+    /// erf by its Taylor series, which is exact enough for |x| ≤ 4.
+    fn erf_series(x: f64) -> f64 {
+        let (mut term, mut sum) = (x, x);
+        for n in 1..120 {
+            term *= -x * x / f64::from(n);
+            sum += term / f64::from(2 * n + 1);
+        }
+        sum * 2.0 / std::f64::consts::PI.sqrt()
+    }
+
+    #[test]
+    fn softcap_equals_its_definition_on_every_level() {
+        let row: Vec<f32> = (-500..500).map(|i| i as f32 / 2.0).collect();
+        for level in super::super::lanes::available() {
+            let mut got = row.clone();
+            softcap_all(level, &mut got, 30.0);
+            for (x, got) in row.iter().zip(got) {
+                let want = 30.0 * (f64::from(*x) / 30.0).tanh();
+                assert!((f64::from(got) - want).abs() < 1e-5, "{x}: {got} {want}");
             }
         }
     }
