@@ -33,7 +33,12 @@ pub trait LlmOps: Backend {
 
     /// Quantises `weight[N, K]` to int8: packed values and scales.
     fn quantise(weight: FloatTensor<Self>) -> (IntTensor<Self>, FloatTensor<Self>) {
-        reference::quantise::<Self>(weight)
+        reference::quantise::<Self>(weight, 127)
+    }
+
+    /// Quantises `weight[N, K]` to int4: packed values and scales.
+    fn quantise_int4(weight: FloatTensor<Self>) -> (IntTensor<Self>, FloatTensor<Self>) {
+        reference::quantise::<Self>(weight, 7)
     }
 
     /// `x[T, K] · weightᵀ → [T, columns]`.
@@ -46,8 +51,20 @@ pub trait LlmOps: Backend {
         reference::linear::<Self>(x, weight)
     }
 
-    /// As `linear`, on a quantised weight.
+    /// As `linear`, on a weight from `quantise`; a backend may round `x` to int8, each
+    /// row by itself.
     fn linear_int8(
+        x: FloatTensor<Self>,
+        weight: IntTensor<Self>,
+        scales: FloatTensor<Self>,
+        columns: usize,
+    ) -> FloatTensor<Self> {
+        let _ = columns;
+        reference::linear::<Self>(x, reference::dequantise::<Self>(weight, scales))
+    }
+
+    /// As `linear_int8`, on a weight from `quantise_int4`.
+    fn linear_int4(
         x: FloatTensor<Self>,
         weight: IntTensor<Self>,
         scales: FloatTensor<Self>,
@@ -62,8 +79,17 @@ pub trait LlmOps: Backend {
         reference::embed::<Self>(table, ids)
     }
 
-    /// As `embed`, on a quantised table.
+    /// As `embed`, on a table from `quantise`: `[ids, K or more]`, zeros past `K`.
     fn embed_int8(
+        table: IntTensor<Self>,
+        scales: FloatTensor<Self>,
+        ids: &[u32],
+    ) -> FloatTensor<Self> {
+        reference::embed::<Self>(reference::dequantise::<Self>(table, scales), ids)
+    }
+
+    /// As `embed_int8`, on a table from `quantise_int4`.
+    fn embed_int4(
         table: IntTensor<Self>,
         scales: FloatTensor<Self>,
         ids: &[u32],
@@ -120,6 +146,25 @@ pub trait LlmOps: Backend {
         step: &StepLayout,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         reference::attention::<Self>(qkv, angles, keys, values, shape, step)
+    }
+
+    /// As `attention`, with a cache of int8 and `scales[block, kv_head, keys' | values', 16]`.
+    /// Returns the output, keys, values and scales.
+    fn attention_int8(
+        qkv: FloatTensor<Self>,
+        angles: FloatTensor<Self>,
+        keys: IntTensor<Self>,
+        values: IntTensor<Self>,
+        scales: FloatTensor<Self>,
+        shape: AttentionShape,
+        step: &StepLayout,
+    ) -> (
+        FloatTensor<Self>,
+        IntTensor<Self>,
+        IntTensor<Self>,
+        FloatTensor<Self>,
+    ) {
+        reference::attention_int8::<Self>(qkv, angles, keys, values, scales, shape, step)
     }
 }
 
@@ -201,7 +246,10 @@ fn open_cuda() -> Result<Device, DeviceError> {
 pub enum Precision {
     F32,
     Bf16,
+    /// With a scale per column and group of values.
     Int8,
+    /// With a scale per column and smaller group.
+    Int4,
 }
 
 impl FromStr for Precision {
@@ -212,8 +260,9 @@ impl FromStr for Precision {
             "f32" => Ok(Self::F32),
             "bf16" => Ok(Self::Bf16),
             "int8" => Ok(Self::Int8),
+            "int4" => Ok(Self::Int4),
             other => Err(format!(
-                "unknown precision {other:?}; known: f32, bf16, int8"
+                "unknown precision {other:?}; known: f32, bf16, int8, int4"
             )),
         }
     }
@@ -225,6 +274,7 @@ impl fmt::Display for Precision {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
             Self::Int8 => "int8",
+            Self::Int4 => "int4",
         })
     }
 }
@@ -234,19 +284,20 @@ impl fmt::Display for Precision {
 pub struct Matrix {
     storage: Storage,
     columns: usize,
+    inner: usize,
 }
 
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "handles; each matrix is thousands of times larger"
-)]
 enum Storage {
     Dense(Tensor<2>),
-    Int8 {
-        values: Tensor<2, Int>,
-        scales: Tensor<2>,
-    },
+    Int8(Quantised),
+    Int4(Quantised),
+}
+
+#[derive(Clone, Debug)]
+struct Quantised {
+    values: Tensor<2, Int>,
+    scales: Tensor<2>,
 }
 
 impl Matrix {
@@ -261,21 +312,25 @@ impl Matrix {
         let data = TensorData::new(values, [columns, inner]);
         let tensor = match precision {
             Precision::Bf16 => Tensor::<2>::from_data(data, (device, DType::BF16)),
-            Precision::F32 | Precision::Int8 => Tensor::from_data(data, (device, DType::F32)),
+            _ => Tensor::from_data(data, (device, DType::F32)),
         };
+        let quantised = |(values, scales)| Quantised {
+            values: Tensor::from_dispatch(values),
+            scales: Tensor::from_dispatch(scales),
+        };
+        let tensor = tensor.into_dispatch();
         let storage = match precision {
-            Precision::F32 | Precision::Bf16 => Storage::Dense(Tensor::from_dispatch(
-                Dispatch::pack(tensor.into_dispatch()),
-            )),
-            Precision::Int8 => {
-                let (values, scales) = Dispatch::quantise(tensor.into_dispatch());
-                Storage::Int8 {
-                    values: Tensor::from_dispatch(values),
-                    scales: Tensor::from_dispatch(scales),
-                }
+            Precision::F32 | Precision::Bf16 => {
+                Storage::Dense(Tensor::from_dispatch(Dispatch::pack(tensor)))
             }
+            Precision::Int8 => Storage::Int8(quantised(Dispatch::quantise(tensor))),
+            Precision::Int4 => Storage::Int4(quantised(Dispatch::quantise_int4(tensor))),
         };
-        Self { storage, columns }
+        Self {
+            storage,
+            columns,
+            inner,
+        }
     }
 
     /// `x[T, inner] → [T, columns]`.
@@ -283,25 +338,37 @@ impl Matrix {
         let x = x.into_dispatch();
         Tensor::from_dispatch(match &self.storage {
             Storage::Dense(w) => Dispatch::linear(x, w.clone().into_dispatch(), self.columns),
-            Storage::Int8 { values, scales } => Dispatch::linear_int8(
-                x,
-                values.clone().into_dispatch(),
-                scales.clone().into_dispatch(),
-                self.columns,
-            ),
+            Storage::Int8(w) => {
+                let (values, scales) = (w.values.clone(), w.scales.clone());
+                let (values, scales) = (values.into_dispatch(), scales.into_dispatch());
+                Dispatch::linear_int8(x, values, scales, self.columns)
+            }
+            Storage::Int4(w) => {
+                let (values, scales) = (w.values.clone(), w.scales.clone());
+                let (values, scales) = (values.into_dispatch(), scales.into_dispatch());
+                Dispatch::linear_int4(x, values, scales, self.columns)
+            }
         })
     }
 
     /// The matrix as a table: one row of `inner` values per id.
     pub fn rows(&self, ids: &[u32]) -> Tensor<2> {
-        Tensor::from_dispatch(match &self.storage {
+        let rows = Tensor::from_dispatch(match &self.storage {
             Storage::Dense(w) => Dispatch::embed(w.clone().into_dispatch(), ids),
-            Storage::Int8 { values, scales } => Dispatch::embed_int8(
-                values.clone().into_dispatch(),
-                scales.clone().into_dispatch(),
-                ids,
-            ),
-        })
+            Storage::Int8(w) => {
+                let (values, scales) = (w.values.clone(), w.scales.clone());
+                Dispatch::embed_int8(values.into_dispatch(), scales.into_dispatch(), ids)
+            }
+            Storage::Int4(w) => {
+                let (values, scales) = (w.values.clone(), w.scales.clone());
+                Dispatch::embed_int4(values.into_dispatch(), scales.into_dispatch(), ids)
+            }
+        });
+        if rows.dims()[1] == self.inner {
+            rows
+        } else {
+            rows.narrow(1, 0, self.inner)
+        }
     }
 }
 
@@ -369,20 +436,75 @@ pub fn select_rows(x: Tensor<2>, rows: &[u32]) -> Tensor<2> {
     )
 }
 
+/// How the KV cache keeps its numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KvCacheDtype {
+    /// As they are computed: f32.
+    #[default]
+    Auto,
+    /// With a scale per token and head: a quarter of the memory.
+    Int8,
+}
+
+impl FromStr for KvCacheDtype {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "auto" => Ok(Self::Auto),
+            "int8" => Ok(Self::Int8),
+            other => Err(format!(
+                "unknown KV cache dtype {other:?}; known: auto, int8"
+            )),
+        }
+    }
+}
+
+impl fmt::Display for KvCacheDtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Int8 => "int8",
+        })
+    }
+}
+
 /// One layer's part of the paged cache.
 #[derive(Debug)]
 pub struct LayerCache {
     /// Absent only while a step is writing to it.
-    keys_values: Option<(Tensor<4>, Tensor<4>)>,
+    kept: Option<Kept>,
+}
+
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one a layer")]
+enum Kept {
+    F32 {
+        keys: Tensor<4>,
+        values: Tensor<4>,
+    },
+    Int8 {
+        keys: Tensor<4, Int>,
+        values: Tensor<4, Int>,
+        scales: Tensor<4>,
+    },
 }
 
 impl LayerCache {
-    pub fn new(shape: &AttentionShape, blocks: usize, device: &Device) -> Self {
-        let keys = Tensor::zeros(shape.keys(blocks), (device, DType::F32));
-        let values = Tensor::zeros(shape.values(blocks), (device, DType::F32));
-        Self {
-            keys_values: Some((keys, values)),
-        }
+    pub fn new(shape: &AttentionShape, blocks: usize, kept: KvCacheDtype, device: &Device) -> Self {
+        let (keys, values) = (shape.keys(blocks), shape.values(blocks));
+        let kept = match kept {
+            KvCacheDtype::Auto => Kept::F32 {
+                keys: Tensor::zeros(keys, (device, DType::F32)),
+                values: Tensor::zeros(values, (device, DType::F32)),
+            },
+            KvCacheDtype::Int8 => Kept::Int8 {
+                keys: Tensor::zeros(keys, (device, DType::I8)),
+                values: Tensor::zeros(values, (device, DType::I8)),
+                scales: Tensor::zeros(shape.scales(blocks), (device, DType::F32)),
+            },
+        };
+        Self { kept: Some(kept) }
     }
 
     /// Stores this step's keys and values and attends: `qkv[T, …] → [T, heads · head_dim]`.
@@ -393,20 +515,37 @@ impl LayerCache {
         shape: AttentionShape,
         step: &StepLayout,
     ) -> Tensor<2> {
+        let (qkv, angles) = (qkv.into_dispatch(), angles.clone().into_dispatch());
         #[expect(
             clippy::expect_used,
             reason = "put back below; `attend` cannot be re-entered"
         )]
-        let (keys, values) = self.keys_values.take().expect("a step at a time");
-        let (out, keys, values) = Dispatch::attention(
-            qkv.into_dispatch(),
-            angles.clone().into_dispatch(),
-            keys.into_dispatch(),
-            values.into_dispatch(),
-            shape,
-            step,
-        );
-        self.keys_values = Some((Tensor::from_dispatch(keys), Tensor::from_dispatch(values)));
+        let (out, kept) = match self.kept.take().expect("a step at a time") {
+            Kept::F32 { keys, values } => {
+                let (keys, values) = (keys.into_dispatch(), values.into_dispatch());
+                let (out, keys, values) =
+                    Dispatch::attention(qkv, angles, keys, values, shape, step);
+                let (keys, values) = (Tensor::from_dispatch(keys), Tensor::from_dispatch(values));
+                (out, Kept::F32 { keys, values })
+            }
+            Kept::Int8 {
+                keys,
+                values,
+                scales,
+            } => {
+                let (keys, values) = (keys.into_dispatch(), values.into_dispatch());
+                let scales = scales.into_dispatch();
+                let (out, keys, values, scales) =
+                    Dispatch::attention_int8(qkv, angles, keys, values, scales, shape, step);
+                let kept = Kept::Int8 {
+                    keys: Tensor::from_dispatch(keys),
+                    values: Tensor::from_dispatch(values),
+                    scales: Tensor::from_dispatch(scales),
+                };
+                (out, kept)
+            }
+        };
+        self.kept = Some(kept);
         Tensor::from_dispatch(out)
     }
 }

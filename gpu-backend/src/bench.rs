@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::Instant;
 
 use crate::backend::{self, DeviceKind, Precision};
+use crate::kernels::workers::Workers;
 use crate::loader;
 use crate::model::ModelConfig;
 use crate::runner::Runner;
@@ -19,8 +20,6 @@ const DECODE_TOKENS: usize = 128;
 const DECODE_PROMPT: usize = 16;
 /// Sequences decoded together.
 const BATCH: usize = 8;
-/// Each figure is the best of this many rounds, interleaved with the others.
-const ROUNDS: usize = 3;
 
 /// What was measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,12 +36,47 @@ pub struct Figures {
 #[error("{0}")]
 pub struct BenchError(String);
 
+/// The shapes that are known, for messages.
+pub const SHAPES: &str = "smollm2-135m, qwen2.5-0.5b, llama-3.2-1b";
+
 /// A shape by its name.
 pub fn shape(name: &str) -> Option<ModelConfig> {
-    (name == "smollm2-135m").then(ModelConfig::smollm2_135m)
+    match name {
+        "smollm2-135m" => Some(ModelConfig::smollm2_135m()),
+        "qwen2.5-0.5b" => Some(qwen2_5_0_5b()),
+        "llama-3.2-1b" => Some(llama_3_2_1b()),
+        _ => None,
+    }
 }
 
-/// Measures a shape.
+/// Qwen2.5-0.5B's config.json, without what does not change its speed.
+fn qwen2_5_0_5b() -> ModelConfig {
+    ModelConfig {
+        vocab: 151_936,
+        hidden: 896,
+        inner: 4_864,
+        layers: 24,
+        heads: 14,
+        kv_heads: 2,
+        attention_bias: true,
+        ..ModelConfig::smollm2_135m()
+    }
+}
+
+/// Llama-3.2-1B's config.json, without what does not change its speed.
+fn llama_3_2_1b() -> ModelConfig {
+    ModelConfig {
+        vocab: 128_256,
+        hidden: 2_048,
+        inner: 8_192,
+        layers: 16,
+        heads: 32,
+        kv_heads: 8,
+        ..ModelConfig::smollm2_135m()
+    }
+}
+
+/// Measures a shape; each figure is the median of `rounds`, which interleave.
 ///
 /// # Errors
 /// No thread can be had, or the device failed.
@@ -50,37 +84,38 @@ pub fn run(
     config: ModelConfig,
     threads: usize,
     precision: Precision,
+    rounds: usize,
 ) -> Result<Figures, BenchError> {
     let failed = |error: &dyn fmt::Display| BenchError(error.to_string());
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()
-        .map_err(|e| failed(&e))?;
+    let mut workers = Workers::new(threads).map_err(|e| failed(&e))?;
     let device = backend::open(DeviceKind::Cpu).map_err(|e| failed(&e))?;
-    pool.install(|| {
+    workers.install(|| {
         let model = loader::random(config, precision, &device, 1).map_err(|e| failed(&e))?;
         let mut bench = Bench {
             runner: Runner::new(model, BLOCKS),
         };
-        let mut best = [0f64; 3];
-        for _ in 0..ROUNDS {
-            let round = [
-                bench.prefill().map_err(|e| failed(&e))?,
-                bench.decode(1).map_err(|e| failed(&e))?,
-                bench.decode(BATCH).map_err(|e| failed(&e))?,
-            ];
-            for (best, now) in best.iter_mut().zip(round) {
-                *best = best.max(now);
-            }
+        // Memory is touched, and the CPU at its speed, before anything is timed.
+        bench.prefill().map_err(|e| failed(&e))?;
+        let mut figures = [const { Vec::new() }; 3];
+        for _ in 0..rounds.max(1) {
+            figures[0].push(bench.prefill().map_err(|e| failed(&e))?);
+            figures[1].push(bench.decode(1).map_err(|e| failed(&e))?);
+            figures[2].push(bench.decode(BATCH).map_err(|e| failed(&e))?);
         }
+        let [prefill, decode, decode8] = figures.map(median);
         Ok(Figures {
-            prefill_tokens_per_s: best[0],
-            decode_tokens_per_s: best[1],
-            decode8_tokens_per_s: best[2],
+            prefill_tokens_per_s: prefill,
+            decode_tokens_per_s: decode,
+            decode8_tokens_per_s: decode8,
             threads,
             precision,
         })
     })
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
 }
 
 /// Enough for eight sequences of 256 tokens.

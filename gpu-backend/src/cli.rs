@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use gpu_backend::backend::{DeviceKind, Precision};
 use gpu_backend::bench;
 use gpu_backend::local::Options;
+use gpu_backend::quality;
 use tracing_subscriber::EnvFilter;
 
 /// `EX_USAGE` of sysexits.h: the configuration is wrong and a restart does not help.
@@ -43,6 +44,8 @@ enum Command {
     Serve(ServeArgs),
     /// Measure prefill and decode speed on random weights of a known shape.
     Bench(BenchArgs),
+    /// Print what rounding costs a model: perplexity, and logits beside float32's.
+    Quality(QualityArgs),
 }
 
 #[derive(Debug, Args)]
@@ -59,9 +62,12 @@ struct ServeArgs {
     /// cpu or cuda.
     #[arg(long, default_value_t = DeviceKind::Cpu)]
     device: DeviceKind,
-    /// How weights are kept: f32, bf16 or int8.
-    #[arg(long, default_value_t = Precision::F32)]
-    precision: Precision,
+    /// How weights are kept: float32 or bfloat16.
+    #[arg(long, value_enum, default_value_t = WeightDtype::Float32)]
+    dtype: WeightDtype,
+    /// Round the weights when they are loaded, in place of a dtype.
+    #[arg(long, value_enum, conflicts_with = "dtype")]
+    quantize: Option<Quantization>,
     /// Threads that compute; default: all cores.
     #[arg(long)]
     threads: Option<usize>,
@@ -86,20 +92,53 @@ struct ServeArgs {
     drain_s: u64,
 }
 
+/// vLLM's names.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum WeightDtype {
+    Float32,
+    Bfloat16,
+}
+
+/// Weights in few bits, activations rounded to int8 as they come.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Quantization {
+    /// A scale per column and 64 values.
+    Int8,
+    /// A scale per column and 32 values.
+    Int4,
+}
+
 #[derive(Debug, Args)]
 struct BenchArgs {
-    /// The model's shape: smollm2-135m.
+    /// The model's shape: smollm2-135m, qwen2.5-0.5b or llama-3.2-1b.
     #[arg(long, default_value = "smollm2-135m")]
     shape: String,
     /// Threads that compute; default: all cores.
     #[arg(long)]
     threads: Option<usize>,
-    /// f32, bf16 or int8.
+    /// f32, bf16, int8 or int4.
     #[arg(long, default_value_t = Precision::F32)]
     precision: Precision,
+    /// Each figure is the median of this many rounds.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
     /// Print one JSON object instead of lines.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Args)]
+struct QualityArgs {
+    /// A Hugging Face model directory.
+    #[arg(long)]
+    model: PathBuf,
+    /// A text file, its sequences parted by empty lines; default: dialogues of the
+    /// bundled model's kind.
+    #[arg(long)]
+    text: Option<PathBuf>,
+    /// Threads that compute; default: all cores.
+    #[arg(long)]
+    threads: Option<usize>,
 }
 
 /// Why the process ends unsuccessfully.
@@ -128,6 +167,7 @@ pub(crate) fn main() -> ExitCode {
     let done = match cli.command {
         Command::Serve(args) => serve::serve(&args),
         Command::Bench(args) => measure(&args),
+        Command::Quality(args) => judge(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -169,7 +209,7 @@ impl ServeArgs {
         let defaults = Options::default();
         Ok(Options {
             device: self.device,
-            precision: self.precision,
+            precision: self.precision(),
             threads: self.threads.unwrap_or(defaults.threads),
             sequences_max: self.max_num_seqs,
             queue_max: self.max_queue,
@@ -177,6 +217,15 @@ impl ServeArgs {
             context: self.max_model_len,
             kv_cache_bytes: self.kv_cache_mib.saturating_mul(1 << 20),
         })
+    }
+
+    fn precision(&self) -> Precision {
+        match (self.quantize, self.dtype) {
+            (Some(Quantization::Int8), _) => Precision::Int8,
+            (Some(Quantization::Int4), _) => Precision::Int4,
+            (None, WeightDtype::Bfloat16) => Precision::Bf16,
+            (None, WeightDtype::Float32) => Precision::F32,
+        }
     }
 
     fn drain_max(&self) -> Duration {
@@ -197,11 +246,12 @@ fn measure(args: &BenchArgs) -> Result<(), Exit> {
     }
     let shape = bench::shape(&args.shape).ok_or_else(|| {
         Exit::Configuration(format!(
-            "--shape: unknown shape {:?}; known: smollm2-135m",
-            args.shape
+            "--shape: unknown shape {:?}; known: {}",
+            args.shape,
+            bench::SHAPES
         ))
     })?;
-    let figures = bench::run(shape, threads, args.precision)
+    let figures = bench::run(shape, threads, args.precision, args.rounds)
         .map_err(|error| Exit::Failed(error.to_string()))?;
     let out = if args.json {
         figures.json(&args.shape)
@@ -209,6 +259,22 @@ fn measure(args: &BenchArgs) -> Result<(), Exit> {
         figures.to_string()
     };
     print_line(&out)
+}
+
+fn judge(args: &QualityArgs) -> Result<(), Exit> {
+    let text = match &args.text {
+        None => None,
+        Some(path) => Some(std::fs::read_to_string(path).map_err(|error| {
+            Exit::Configuration(format!("--text: {}: {error}", path.display()))
+        })?),
+    };
+    let threads = args.threads.unwrap_or(Options::default().threads);
+    let figures = quality::run(&args.model, text.as_deref(), threads)
+        .map_err(|error| Exit::Configuration(format!("--model: {error}")))?;
+    print_line(quality::Figures::HEAD)?;
+    figures
+        .iter()
+        .try_for_each(|line| print_line(&line.to_string()))
 }
 
 /// The only way to stdout.

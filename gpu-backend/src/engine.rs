@@ -14,10 +14,10 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use rayon::prelude::*;
 use tokio::sync::mpsc;
 
 use crate::handle::{Ended, Event, Handle, Job};
+use crate::kernels::workers::{self, Workers};
 use crate::metrics::Metrics;
 use crate::model::Model;
 use crate::runner::{Logits, Runner};
@@ -71,11 +71,7 @@ pub fn start(model: Model, config: EngineConfig) -> Result<(Handle, JoinHandle<(
         return Err(StartError::CacheTooSmall);
     }
     let threads = |error: &dyn std::fmt::Display| StartError::Threads(error.to_string());
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(config.threads)
-        .thread_name(|i| format!("compute-{i}"))
-        .build()
-        .map_err(|e| threads(&e))?;
+    let mut workers = Workers::new(config.threads).map_err(|e| threads(&e))?;
     let metrics = Arc::new(Metrics::new());
     let requests_max = config.scheduler.sequences_max + config.queue_max;
     let (handle, jobs) = Handle::new(requests_max, metrics.clone());
@@ -88,7 +84,7 @@ pub fn start(model: Model, config: EngineConfig) -> Result<(Handle, JoinHandle<(
             metrics,
             next_id: 0,
         };
-        engine.run(&pool);
+        engine.run(&mut workers);
     };
     let thread = std::thread::Builder::new()
         .name("engine".to_owned())
@@ -98,7 +94,7 @@ pub fn start(model: Model, config: EngineConfig) -> Result<(Handle, JoinHandle<(
 }
 
 impl Engine {
-    fn run(mut self, pool: &rayon::ThreadPool) {
+    fn run(mut self, workers: &mut Workers) {
         while self.admit() {
             let plan = self.scheduler.schedule();
             self.measure(&plan);
@@ -106,9 +102,9 @@ impl Engine {
                 continue;
             }
             let tokens = |id| self.sequences.get(&id).map_or(&[][..], |s| &s.tokens);
-            match pool.install(|| self.runner.forward(&plan, tokens)) {
+            match workers.install(|| self.runner.forward(&plan, tokens)) {
                 Ok(logits) => {
-                    let sampled = pool.install(|| sample(&mut self.sequences, &plan, logits));
+                    let sampled = workers.install(|| sample(&mut self.sequences, &plan, logits));
                     self.publish(sampled);
                 }
                 Err(error) => self.fail_all(&error.to_string()),
@@ -280,9 +276,7 @@ fn sample(
         .iter_mut()
         .filter_map(|(id, sequence)| rows.remove(id).map(|row| (*id, sequence, row)))
         .collect();
-    work.into_par_iter()
-        .map(|(id, s, row)| (id, s.sampler.sample(row)))
-        .collect()
+    workers::map(work, |(id, s, row)| (id, s.sampler.sample(row)))
 }
 
 impl Sequence {

@@ -7,6 +7,7 @@ pub(crate) mod lanes;
 pub(crate) mod linear;
 pub(crate) mod pointwise;
 mod shared;
+pub mod workers;
 
 use std::ops::Range;
 
@@ -56,6 +57,11 @@ impl AttentionShape {
     /// Shape of a layer's key cache.
     pub fn keys(&self, blocks: usize) -> [usize; 4] {
         [blocks, self.kv_heads, self.head_dim, BLOCK_TOKENS]
+    }
+
+    /// Shape of the scales of a layer's int8 cache: of keys, of values, per token.
+    pub fn scales(&self, blocks: usize) -> [usize; 4] {
+        [blocks, self.kv_heads, 2, BLOCK_TOKENS]
     }
 
     /// Shape of a layer's value cache.

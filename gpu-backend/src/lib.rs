@@ -39,5 +39,6 @@ pub mod hub;
 pub mod loader;
 
 pub mod bench;
+pub mod quality;
 pub mod local;
 pub mod metrics;

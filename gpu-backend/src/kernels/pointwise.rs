@@ -8,13 +8,9 @@
     reason = "the trait that picks the instruction set is unsafe to call"
 )]
 
-use rayon::prelude::*;
-
 use super::lanes::{Kernel, LANES, Lanes, Level, launch};
+use super::workers::for_each_row;
 use super::{Activation, AttentionShape};
-
-/// Below this many elements a row-wise step runs on the calling thread.
-const PARALLEL_MIN_ELEMENTS: usize = 64 * 1024;
 
 /// e^x for |x| ≤ 87, to about 1e-7 relative; outside it is clamped to that range.
 /// Cephes' polynomial (S. L. Moshier), in plain operations so that it vectorises
@@ -59,7 +55,7 @@ fn silu(x: f32) -> f32 {
 #[inline(always)]
 fn gelu_tanh(x: f32) -> f32 {
     // 2 · √(2/π)
-    const SLOPE: f32 = 1.595_769_1;
+    const SLOPE: f32 = 1.595_769;
     x / (1.0 + exp(-SLOPE * (x + 0.044_715 * x * x * x)))
 }
 
@@ -79,6 +75,7 @@ fn gelu_erf(x: f32) -> f32 {
 }
 
 /// The root mean square's reciprocal of one row.
+#[inline(always)]
 fn rms_scale(x: &[f32], eps: f32) -> f32 {
     let mut sums = [0f32; LANES];
     let mut chunks = x.chunks_exact(LANES);
@@ -98,11 +95,36 @@ fn rms_scale(x: &[f32], eps: f32) -> f32 {
 }
 
 /// `x · weight / sqrt(mean(x²) + eps)` for one row (Zhang and Sennrich, 2019).
-fn rms_row(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
-    let scale = rms_scale(x, eps);
-    for ((o, v), w) in out.iter_mut().zip(x).zip(weight) {
-        *o = v * scale * w;
+struct RmsNorm<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    eps: f32,
+    out: &'a mut [f32],
+}
+
+impl Kernel for RmsNorm<'_> {
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        let scale = rms_scale(self.x, self.eps);
+        for ((o, v), w) in self.out.iter_mut().zip(self.x).zip(self.weight) {
+            *o = v * scale * w;
+        }
     }
+}
+
+/// RMS norm of every row of `x[T, H]`.
+pub(crate) fn rms_norm(level: Level, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    let h = weight.len();
+    for_each_row(out, h, |row, out| {
+        let x = &x[row * h..][..h];
+        let kernel = RmsNorm {
+            x,
+            weight,
+            eps,
+            out,
+        };
+        launch(level, kernel);
+    });
 }
 
 /// The RMS norms of each query head and each key head, in place in rows
@@ -115,7 +137,7 @@ pub(crate) fn qk_norm(
     eps: f32,
 ) {
     let d = shape.head_dim;
-    let work = |row: &mut [f32]| {
+    for_each_row(qkv, shape.qkv_width(), |_, row| {
         for (i, head) in row.chunks_exact_mut(d).enumerate() {
             let weight = match i {
                 i if i < shape.heads => query,
@@ -127,47 +149,39 @@ pub(crate) fn qk_norm(
                 *v = *v * scale * w;
             }
         }
-    };
-    if qkv.len() < PARALLEL_MIN_ELEMENTS {
-        qkv.chunks_exact_mut(shape.qkv_width()).for_each(work);
-    } else {
-        qkv.par_chunks_exact_mut(shape.qkv_width()).for_each(work);
-    }
+    });
 }
 
-/// RMS norm of every row of `x[T, H]`.
-pub(crate) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
-    let h = weight.len();
-    let work = |(x, out): (&[f32], &mut [f32])| rms_row(x, weight, eps, out);
-    if x.len() < PARALLEL_MIN_ELEMENTS {
-        x.chunks_exact(h)
-            .zip(out.chunks_exact_mut(h))
-            .for_each(work);
-    } else {
-        x.par_chunks_exact(h)
-            .zip(out.par_chunks_exact_mut(h))
-            .for_each(work);
-    }
-}
-
-/// `residual += x`, element by element.
-pub(crate) fn add_assign(residual: &mut [f32], x: &[f32]) {
-    for (r, v) in residual.iter_mut().zip(x) {
-        *r += v;
-    }
+/// `residual[T, width] += x[T, width]`, element by element.
+pub(crate) fn add_assign(level: Level, residual: &mut [f32], x: &[f32], width: usize) {
+    for_each_row(residual, width, |row, sum| {
+        let x = &x[row * width..][..width];
+        launch(level, Add { sum, x });
+    });
 }
 
 /// Adds `bias[N]` to every row of `y[T, N]`.
-pub(crate) fn add_bias(y: &mut [f32], bias: &[f32]) {
-    for row in y.chunks_exact_mut(bias.len()) {
-        add_assign(row, bias);
+pub(crate) fn add_bias(level: Level, y: &mut [f32], bias: &[f32]) {
+    for_each_row(y, bias.len(), |_, sum| launch(level, Add { sum, x: bias }));
+}
+
+struct Add<'a> {
+    sum: &'a mut [f32],
+    x: &'a [f32],
+}
+
+impl Kernel for Add<'_> {
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        for (sum, v) in self.sum.iter_mut().zip(self.x) {
+            *sum += v;
+        }
     }
 }
 
-/// `softcap` of every value, in place.
-pub(crate) fn softcap_all(level: Level, x: &mut [f32], cap: f32) {
-    let work = |x: &mut [f32]| launch(level, Softcap { x, cap });
-    x.par_chunks_mut(PARALLEL_MIN_ELEMENTS / 8).for_each(work);
+/// `softcap` of every value of `x[T, width]`, in place.
+pub(crate) fn softcap_all(level: Level, x: &mut [f32], cap: f32, width: usize) {
+    for_each_row(x, width, |_, x| launch(level, Softcap { x, cap }));
 }
 
 /// `activation(gate) · up` for rows `[gate | up]` of `2 · inner` values (Shazeer, 2020).
@@ -178,8 +192,8 @@ pub(crate) fn gated(
     activation: Activation,
     out: &mut [f32],
 ) {
-    let work = |(row, out): (&[f32], &mut [f32])| {
-        let (gate, up) = row.split_at(inner);
+    for_each_row(out, inner, |row, out| {
+        let (gate, up) = gate_up[row * 2 * inner..][..2 * inner].split_at(inner);
         let kernel = Gated {
             gate,
             up,
@@ -187,18 +201,7 @@ pub(crate) fn gated(
             out,
         };
         launch(level, kernel);
-    };
-    if out.len() < PARALLEL_MIN_ELEMENTS / 8 {
-        gate_up
-            .chunks_exact(2 * inner)
-            .zip(out.chunks_exact_mut(inner))
-            .for_each(work);
-    } else {
-        gate_up
-            .par_chunks_exact(2 * inner)
-            .zip(out.par_chunks_exact_mut(inner))
-            .for_each(work);
-    }
+    });
 }
 
 struct Softcap<'a> {
@@ -263,7 +266,7 @@ mod tests {
             let x: Vec<f32> = (0..2 * h).map(|i| (i as f32 * 0.37).sin() * 3.0).collect();
             let w: Vec<f32> = (0..h).map(|i| 0.5 + i as f32 * 0.01).collect();
             let mut out = vec![0f32; 2 * h];
-            rms_norm(&x, &w, 1e-5, &mut out);
+            rms_norm(super::super::lanes::level(), &x, &w, 1e-5, &mut out);
             for (row, got) in x.chunks(h).zip(out.chunks(h)) {
                 let mean = row.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / h as f64;
                 for ((v, w), g) in row.iter().zip(&w).zip(got) {
@@ -319,7 +322,7 @@ mod tests {
         let row: Vec<f32> = (-500..500).map(|i| i as f32 / 2.0).collect();
         for level in super::super::lanes::available() {
             let mut got = row.clone();
-            softcap_all(level, &mut got, 30.0);
+            softcap_all(level, &mut got, 30.0, 100);
             for (x, got) in row.iter().zip(got) {
                 let want = 30.0 * (f64::from(*x) / 30.0).tanh();
                 assert!((f64::from(got) - want).abs() < 1e-5, "{x}: {got} {want}");

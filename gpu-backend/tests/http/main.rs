@@ -545,8 +545,8 @@ fn a_wrong_configuration_exits_64_and_names_the_key() {
             "--max-model-len",
         ),
         (
-            &["serve", "--model", model, "--precision", "int3"],
-            "precision",
+            &["serve", "--model", model, "--quantize", "int3"],
+            "quantize",
         ),
         (&["serve", "--model", model, "--device", "tpu"], "device"),
         (
