@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use gpu_backend::backend::{DeviceKind, Precision};
+use gpu_backend::backend::{DeviceKind, KvCacheDtype, Precision};
 use gpu_backend::bench;
 use gpu_backend::local::Options;
 use gpu_backend::quality;
@@ -87,6 +87,9 @@ struct ServeArgs {
     /// MiB of the KV cache.
     #[arg(long, default_value_t = 512)]
     kv_cache_mib: usize,
+    /// How the KV cache keeps its numbers: auto (as computed, f32) or int8.
+    #[arg(long, default_value_t = KvCacheDtype::Auto)]
+    kv_cache_dtype: KvCacheDtype,
     /// Seconds that open streams may go on after SIGTERM.
     #[arg(long, default_value_t = 30)]
     drain_s: u64,
@@ -216,6 +219,7 @@ impl ServeArgs {
             step_tokens_max: self.max_num_batched_tokens,
             context: self.max_model_len,
             kv_cache_bytes: self.kv_cache_mib.saturating_mul(1 << 20),
+            kv_cache_dtype: self.kv_cache_dtype,
         })
     }
 

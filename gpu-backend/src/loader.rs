@@ -13,7 +13,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::backend::{Matrix, Precision};
+use crate::backend::{KvCacheDtype, Matrix, Precision};
 use crate::layer::{Layer, Linear, Shared};
 use crate::model::config::{ConfigError, ModelConfig};
 use crate::model::{Model, rope};
@@ -154,6 +154,7 @@ where
         layers,
         norm,
         output,
+        kv_cache: KvCacheDtype::Auto,
         shared,
     })
 }

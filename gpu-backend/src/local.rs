@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::thread::JoinHandle;
 
-use crate::backend::{self, DeviceError, DeviceKind, Precision};
+use crate::backend::{self, DeviceError, DeviceKind, KvCacheDtype, Precision};
 use crate::chat::answer::{Failed, Whole};
 use crate::chat::{Chat, ChatError, ChatRequest, Sampling, TextSide, TextSideError};
 use crate::chat_template::Message;
@@ -32,6 +32,8 @@ pub struct Options {
     pub context: Option<usize>,
     /// Bytes of the KV cache.
     pub kv_cache_bytes: usize,
+    /// How the KV cache keeps its numbers.
+    pub kv_cache_dtype: KvCacheDtype,
 }
 
 impl Default for Options {
@@ -45,6 +47,7 @@ impl Default for Options {
             step_tokens_max: 512,
             context: None,
             kv_cache_bytes: 512 << 20,
+            kv_cache_dtype: KvCacheDtype::Auto,
         }
     }
 }
@@ -92,7 +95,8 @@ pub fn open(dir: &Path, options: &Options) -> Result<(Chat, JoinHandle<()>), Ope
     let config = ModelConfig::read(dir).map_err(LoadError::from)?;
     let text = TextSide::load(dir, &config)?;
     let limits = limits(&config, options)?;
-    let model = loader::load(dir, options.precision, &device)?;
+    let model =
+        loader::load(dir, options.precision, &device)?.with_kv_cache(options.kv_cache_dtype);
     let (handle, thread) = engine::start(
         model,
         EngineConfig {
@@ -108,7 +112,7 @@ pub fn open(dir: &Path, options: &Options) -> Result<(Chat, JoinHandle<()>), Ope
 }
 
 fn limits(config: &ModelConfig, options: &Options) -> Result<Limits, OpenError> {
-    let afforded = options.kv_cache_bytes / config.block_bytes();
+    let afforded = options.kv_cache_bytes / config.block_bytes(options.kv_cache_dtype);
     let context = context(config, options.context, afforded)?;
     let most = options
         .sequences_max
@@ -124,7 +128,7 @@ fn limits(config: &ModelConfig, options: &Options) -> Result<Limits, OpenError> 
     if limits.hold_one_sequence() {
         return Ok(limits);
     }
-    let needed = context.div_ceil(BLOCK_TOKENS) * config.block_bytes();
+    let needed = context.div_ceil(BLOCK_TOKENS) * config.block_bytes(options.kv_cache_dtype);
     Err(OpenError::Cache {
         given: options.kv_cache_bytes,
         context,

@@ -23,6 +23,8 @@ pub struct Model {
     pub(crate) norm: Tensor<1>,
     /// Absent where the embedding table is used (tied).
     pub(crate) output: Option<Matrix>,
+    /// How its caches keep their numbers.
+    pub(crate) kv_cache: KvCacheDtype,
     pub(crate) shared: Shared,
 }
 
@@ -39,7 +41,16 @@ impl Model {
 
     /// An empty cache of `blocks` blocks.
     pub fn cache(&self, blocks: usize) -> Cache {
-        self.cache_of(blocks, KvCacheDtype::Auto)
+        self.cache_of(blocks, self.kv_cache)
+    }
+
+    /// The model with caches that keep their numbers as `kept` says.
+    #[must_use]
+    pub fn with_kv_cache(self, kept: KvCacheDtype) -> Self {
+        Self {
+            kv_cache: kept,
+            ..self
+        }
     }
 
     /// As `cache`, keeping its numbers as `kept` says.
@@ -91,9 +102,14 @@ impl ModelConfig {
     }
 
     /// Bytes that one block of the cache takes over all layers.
-    pub fn block_bytes(&self) -> usize {
+    pub fn block_bytes(&self, kept: KvCacheDtype) -> usize {
         let shape = self.attention_shape();
-        let values = |dims: [usize; 4]| dims.iter().product::<usize>();
-        self.layers * (values(shape.keys(1)) + values(shape.values(1))) * size_of::<f32>()
+        let count = |dims: [usize; 4]| dims.iter().product::<usize>();
+        let numbers = count(shape.keys(1)) + count(shape.values(1));
+        let bytes = match kept {
+            KvCacheDtype::Auto => numbers * size_of::<f32>(),
+            KvCacheDtype::Int8 => numbers + count(shape.scales(1)) * size_of::<f32>(),
+        };
+        self.layers * bytes
     }
 }

@@ -258,3 +258,6 @@ impl<C: Kept> Kernel for Store<'_, C> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
