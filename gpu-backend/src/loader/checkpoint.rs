@@ -146,6 +146,18 @@ impl Checkpoint {
         }
     }
 
+    /// As [`Self::tensor`], if every value is a finite number.
+    pub(super) fn finite(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
+        let values = self.tensor(name, shape)?;
+        if values.iter().all(|v| v.is_finite()) {
+            Ok(values)
+        } else {
+            Err(LoadError::NotFinite {
+                tensor: name.to_owned(),
+            })
+        }
+    }
+
     pub(super) fn has(&self, name: &str) -> bool {
         self.place.contains_key(name)
     }
