@@ -35,6 +35,8 @@ pub mod kernels;
 
 pub mod sampler;
 
+pub mod encoder;
+
 pub mod hub;
 pub mod loader;
 

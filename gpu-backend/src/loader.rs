@@ -4,6 +4,7 @@
 //! Knows nothing of tokens, requests or HTTP.
 
 mod checkpoint;
+mod encoder;
 mod parts;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use crate::layer::Layer;
 use crate::model::config::{ConfigError, ModelConfig, Rope};
 use crate::model::{Model, rope};
 use checkpoint::Checkpoint;
+pub use encoder::load_encoder;
 use parts::Parts;
 
 /// Why a model cannot be loaded.

@@ -56,20 +56,28 @@ where
         inner: usize,
         biased: bool,
     ) -> Result<Linear, LoadError> {
-        let named = |suffix: &str| -> Vec<String> {
-            let name = |(name, _): &(&str, usize)| format!("{prefix}.{name}.{suffix}");
-            parts.iter().map(name).collect()
-        };
-        let weights = named("weight");
-        let weights: Vec<&str> = weights.iter().map(String::as_str).collect();
+        let names: Vec<String> = parts.iter().map(|(n, _)| format!("{prefix}.{n}")).collect();
         let rows: Vec<usize> = parts.iter().map(|(_, rows)| *rows).collect();
-        let weight = self.matrix(&weights, &rows, inner)?;
+        self.stacked(&names, &rows, inner, biased)
+    }
+
+    /// The linear maps `names`, side by side in one product.
+    pub(super) fn stacked(
+        &self,
+        names: &[String],
+        rows: &[usize],
+        inner: usize,
+        biased: bool,
+    ) -> Result<Linear, LoadError> {
+        let weights: Vec<String> = names.iter().map(|n| format!("{n}.weight")).collect();
+        let weights: Vec<&str> = weights.iter().map(String::as_str).collect();
+        let weight = self.matrix(&weights, rows, inner)?;
         if !biased {
             return Ok(Linear { weight, bias: None });
         }
         let mut values = Vec::new();
-        for (name, rows) in named("bias").iter().zip(&rows) {
-            values.extend((self.source)(name, &[*rows])?);
+        for (name, rows) in names.iter().zip(rows) {
+            values.extend((self.source)(&format!("{name}.bias"), &[*rows])?);
         }
         let bias = Some(self.upload(values));
         Ok(Linear { weight, bias })

@@ -12,7 +12,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::kernels::Activation;
-pub(crate) use file::OneOrMany;
+pub(crate) use file::{OneOrMany, activation, inverse_root};
 
 /// The shape of a decoder model.
 #[derive(Clone, Debug, PartialEq)]

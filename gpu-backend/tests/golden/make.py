@@ -187,6 +187,7 @@ ENCODERS = {
     "minilm": ("mean", True),
     "bge": ("cls", True),
     "cross": (None, False),
+    "xlmr": (None, False),  # XLM-R: positions start after the padding token's id
 }
 
 
@@ -215,16 +216,21 @@ def make_encoder(name):
     pooling, normalise = ENCODERS[name]
     extra = dict(num_labels=1) if pooling is None else {}
     kind = hf.BertModel if pooling else hf.BertForSequenceClassification
-    model = random_model(hf.BertConfig(**BERT, **extra), kind, torch.bfloat16, 7)
+    config = hf.BertConfig(**BERT, **extra)
+    if name == "xlmr":
+        kind = hf.XLMRobertaForSequenceClassification
+        shape = BERT | dict(pad_token_id=1, max_position_embeddings=66, type_vocab_size=1)
+        config = hf.XLMRobertaConfig(**shape, layer_norm_eps=1e-5, num_labels=1)
+    model = random_model(config, kind, torch.bfloat16, 7)
     folder = HERE / name
     write(model, folder, torch.bfloat16)
     tensors = {}
     for index, length in enumerate([3, 64, 17, 18, 40]):
         generator = torch.Generator().manual_seed(index)
         tokens = torch.randint(3, VOCAB, (1, length), generator=generator)
-        tokens[0, 0], tokens[0, -1] = CLS, SEP
+        tokens[0, 0], tokens[0, -1] = (0 if name == "xlmr" else CLS), SEP
         types = torch.zeros_like(tokens)
-        if pooling is None:  # [CLS] query [SEP] document [SEP]
+        if name == "cross":  # [CLS] query [SEP] document [SEP]
             tokens[0, length // 3] = SEP
             types[0, length // 3 + 1 :] = 1
         out = model(tokens, attention_mask=torch.ones_like(tokens), token_type_ids=types)

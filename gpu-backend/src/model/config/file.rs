@@ -149,7 +149,7 @@ impl File {
 }
 
 /// 1/√n.
-pub(in crate::model) fn inverse_root(n: usize) -> f32 {
+pub(crate) fn inverse_root(n: usize) -> f32 {
     #[expect(
         clippy::cast_precision_loss,
         reason = "a head has a few hundred dimensions"
