@@ -119,6 +119,31 @@ pub trait LlmOps: Backend {
         reference::gated::<Self>(gate_up, activation)
     }
 
+    /// Layer norm of each row.
+    fn layer_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        eps: f32,
+    ) -> FloatTensor<Self> {
+        reference::layer_norm::<Self>(x, weight, bias, eps)
+    }
+
+    /// The activation's curve over every value.
+    fn activate(x: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self> {
+        reference::activate::<Self>(x, activation)
+    }
+
+    /// Attention within each of the sequences of `lengths` rows `[q | k | v heads]`, every
+    /// token seeing every other: `[T, heads · head_dim]`.
+    fn dense_attention(
+        qkv: FloatTensor<Self>,
+        shape: AttentionShape,
+        lengths: &[usize],
+    ) -> FloatTensor<Self> {
+        reference::dense_attention::<Self>(qkv, shape, lengths)
+    }
+
     /// `cap · tanh(x / cap)` of every value.
     fn softcap(x: FloatTensor<Self>, cap: f32) -> FloatTensor<Self> {
         reference::softcap::<Self>(x, cap)
@@ -423,6 +448,31 @@ pub fn qk_norm(
 /// `activation(gate) · up` of rows `[gate | up]`.
 pub fn gated(gate_up: Tensor<2>, activation: Activation) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::gated(gate_up.into_dispatch(), activation))
+}
+
+/// Layer norm of each row of `x[T, H]`.
+pub fn layer_norm(x: Tensor<2>, weight: &Tensor<1>, bias: &Tensor<1>, eps: f32) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::layer_norm(
+        x.into_dispatch(),
+        weight.clone().into_dispatch(),
+        bias.clone().into_dispatch(),
+        eps,
+    ))
+}
+
+/// The activation's curve over every value.
+pub fn activate(x: Tensor<2>, activation: Activation) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::activate(x.into_dispatch(), activation))
+}
+
+/// Attention within each of the sequences of `lengths` rows, every token seeing every
+/// other: `qkv[T, …] → [T, heads · head_dim]`.
+pub fn dense_attention(qkv: Tensor<2>, shape: AttentionShape, lengths: &[usize]) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::dense_attention(
+        qkv.into_dispatch(),
+        shape,
+        lengths,
+    ))
 }
 
 /// `cap · tanh(x / cap)` of every value.

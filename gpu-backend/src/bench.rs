@@ -58,7 +58,7 @@ fn qwen2_5_0_5b() -> ModelConfig {
         layers: 24,
         heads: 14,
         kv_heads: 2,
-        attention_bias: true,
+        qkv_bias: true,
         ..ModelConfig::smollm2_135m()
     }
 }

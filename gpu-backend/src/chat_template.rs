@@ -2,12 +2,16 @@
 //! gives to templates.
 //! Knows nothing of HTTP; a message is already checked when it comes here.
 
+mod helpers;
+mod python;
+
 use std::path::Path;
 
-use minijinja::value::{Kwargs, Value};
-use minijinja::{Environment, Error, ErrorKind, context};
+use minijinja::value::Value;
+use minijinja::{Environment, ErrorKind, context};
 use serde::Serialize;
 use serde_json::Value as Json;
+use time::OffsetDateTime;
 
 const NAME: &str = "chat";
 /// Steps one rendering may take, so that a template cannot run for ever.
@@ -96,6 +100,16 @@ impl ChatTemplate {
     /// # Errors
     /// It is malformed.
     pub fn compile(source: String, bos: String, eos: String) -> Result<Self, TemplateError> {
+        Self::compile_at(OffsetDateTime::now_utc, source, bos, eos)
+    }
+
+    /// As [`Self::compile`], with a clock for `strftime_now`.
+    fn compile_at(
+        clock: fn() -> OffsetDateTime,
+        source: String,
+        bos: String,
+        eos: String,
+    ) -> Result<Self, TemplateError> {
         let mut environment = Environment::new();
         // transformers renders with these two settings.
         environment.set_trim_blocks(true);
@@ -103,11 +117,14 @@ impl ChatTemplate {
         environment.set_fuel(Some(FUEL_MAX));
         environment
             .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function("raise_exception", raise_exception);
-        environment.add_function("strftime_now", strftime_now);
-        environment.add_filter("tojson", tojson);
+        environment.set_formatter(python::write);
+        environment.add_function("raise_exception", helpers::raise_exception);
+        environment.add_function("strftime_now", move |format: String| {
+            helpers::strftime(&format, clock())
+        });
+        environment.add_filter("tojson", helpers::tojson);
         environment
-            .add_template_owned(NAME, source)
+            .add_template_owned(NAME, without_generation_tags(&source))
             .map_err(|e| TemplateError::File {
                 file: "chat template",
                 problem: e.to_string(),
@@ -129,6 +146,16 @@ impl ChatTemplate {
     /// # Errors
     /// The template refuses the messages, or fails.
     pub fn render(&self, messages: &[Message], tools: &[Json]) -> Result<String, TemplateError> {
+        self.render_with(messages, tools, true)
+    }
+
+    /// As [`Self::render`]; the assistant's turn is opened if `generation_prompt`.
+    fn render_with(
+        &self,
+        messages: &[Message],
+        tools: &[Json],
+        generation_prompt: bool,
+    ) -> Result<String, TemplateError> {
         let template = self
             .environment
             .get_template(NAME)
@@ -142,7 +169,7 @@ impl ChatTemplate {
             messages => Value::from_serialize(messages),
             tools => tools,
             documents => Value::from(()),
-            add_generation_prompt => true,
+            add_generation_prompt => generation_prompt,
             bos_token => self.bos,
             eos_token => self.eos,
         };
@@ -150,107 +177,15 @@ impl ChatTemplate {
             .render(context)
             .map_err(|error| match error.kind() {
                 ErrorKind::InvalidOperation
-                    if error.detail().is_some_and(|d| d.starts_with(RAISED)) =>
+                    if error
+                        .detail()
+                        .is_some_and(|d| d.starts_with(helpers::RAISED)) =>
                 {
                     let detail = error.detail().unwrap_or_default();
-                    TemplateError::Refused(detail.trim_start_matches(RAISED).to_owned())
+                    TemplateError::Refused(detail.trim_start_matches(helpers::RAISED).to_owned())
                 }
                 _ => TemplateError::Failed(error.to_string()),
             })
-    }
-}
-
-/// Marks the errors that a template raises itself.
-const RAISED: &str = "raised: ";
-
-fn raise_exception(message: String) -> Result<Value, Error> {
-    Err(Error::new(
-        ErrorKind::InvalidOperation,
-        format!("{RAISED}{message}"),
-    ))
-}
-
-/// The current date as `strftime` writes it; the conversions that templates use.
-fn strftime_now(format: String) -> Result<String, Error> {
-    let now = time::OffsetDateTime::now_utc();
-    strftime(&format, now)
-}
-
-fn strftime(format: &str, now: time::OffsetDateTime) -> Result<String, Error> {
-    let mut out = String::new();
-    let mut chars = format.chars();
-    while let Some(c) = chars.next() {
-        if c != '%' {
-            out.push(c);
-            continue;
-        }
-        out.push_str(&match chars.next() {
-            Some('Y') => now.year().to_string(),
-            Some('m') => format!("{:02}", u8::from(now.month())),
-            Some('d') => format!("{:02}", now.day()),
-            Some('B') => now.month().to_string(),
-            Some('b') => now.month().to_string().chars().take(3).collect(),
-            Some('A') => now.weekday().to_string(),
-            Some('a') => now.weekday().to_string().chars().take(3).collect(),
-            Some('H') => format!("{:02}", now.hour()),
-            Some('M') => format!("{:02}", now.minute()),
-            Some('S') => format!("{:02}", now.second()),
-            Some('%') => "%".to_owned(),
-            other => {
-                let problem = format!("strftime_now does not know %{}", other.unwrap_or(' '));
-                return Err(Error::new(ErrorKind::InvalidOperation, problem));
-            }
-        });
-    }
-    Ok(out)
-}
-
-/// `tojson` as transformers defines it: Python's `json.dumps` without ASCII escapes,
-/// so with a space after commas and colons, and none of Jinja's HTML escapes.
-fn tojson(value: Value, options: Kwargs) -> Result<String, Error> {
-    let indent: Option<usize> = options.get("indent")?;
-    let bad = |e: &dyn std::fmt::Display| Error::new(ErrorKind::BadSerialization, e.to_string());
-    let json: Json = serde_json::to_value(&value).map_err(|e| bad(&e))?;
-    let mut out = Vec::new();
-    let done = match indent {
-        Some(width) => {
-            let indent = " ".repeat(width.min(16));
-            let pretty = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
-            json.serialize(&mut serde_json::Serializer::with_formatter(
-                &mut out, pretty,
-            ))
-        }
-        None => json.serialize(&mut serde_json::Serializer::with_formatter(
-            &mut out, Spaced,
-        )),
-    };
-    done.map_err(|e| bad(&e))?;
-    String::from_utf8(out).map_err(|e| bad(&e))
-}
-
-/// Python's default separators.
-struct Spaced;
-
-impl serde_json::ser::Formatter for Spaced {
-    fn begin_array_value<W>(&mut self, w: &mut W, first: bool) -> std::io::Result<()>
-    where
-        W: ?Sized + std::io::Write,
-    {
-        w.write_all(if first { b"" } else { b", " })
-    }
-
-    fn begin_object_key<W>(&mut self, w: &mut W, first: bool) -> std::io::Result<()>
-    where
-        W: ?Sized + std::io::Write,
-    {
-        w.write_all(if first { b"" } else { b", " })
-    }
-
-    fn begin_object_value<W>(&mut self, w: &mut W) -> std::io::Result<()>
-    where
-        W: ?Sized + std::io::Write,
-    {
-        w.write_all(b": ")
     }
 }
 
@@ -284,98 +219,30 @@ fn source_of(config: &Json) -> Option<String> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn render(source: &str, messages: &[Message], tools: &[Json]) -> Result<String, TemplateError> {
-        ChatTemplate::compile(source.to_owned(), "<s>".into(), "</s>".into())?
-            .render(messages, tools)
-    }
-
-    #[test]
-    fn a_chatml_template_renders_as_under_transformers() {
-        let source = "{{ bos_token }}{% for m in messages %}\n    {% if m.role == 'user' %}\n\
-            <|user|>{{ m['content'].strip() }}\n    {%- elif m.tool_calls %}\n\
-            {% for c in m.tool_calls %}{{ c.function.arguments | tojson }}{% endfor %}\n    {% endif %}\n\
-            {% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}";
-        let call = PastCall {
-            id: "call_1".into(),
-            kind: "function",
-            function: PastFunction {
-                name: "f".into(),
-                arguments: json!({"z": "<é>", "a": [1, 2]}),
-            },
+/// transformers has tags of its own round what the assistant says, to mark it for
+/// training; here they are conditions that always hold.
+fn without_generation_tags(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(start) = rest.find("{%") {
+        let (before, tag) = rest.split_at(start);
+        out.push_str(before);
+        let Some(end) = tag.find("%}") else {
+            rest = tag;
+            break;
         };
-        let assistant = Message {
-            tool_calls: vec![call],
-            ..Message::new("assistant", "")
-        };
-        let got = render(source, &[Message::new("user", " hi "), assistant], &[]).unwrap();
-        assert_eq!(
-            got,
-            "<s><|user|>hi{\"z\": \"<é>\", \"a\": [1, 2]}<|assistant|>"
-        );
+        let inner = &tag[2..end];
+        let name = inner.trim_matches(['-', '+']).trim();
+        match name {
+            "generation" => out.push_str(&tag[..end].replacen(name, "if true", 1)),
+            "endgeneration" => out.push_str(&tag[..end].replacen(name, "endif", 1)),
+            _ => out.push_str(&tag[..end]),
+        }
+        rest = &tag[end..];
     }
-
-    #[test]
-    fn tools_are_none_or_listed() {
-        let source = "{% if tools %}{% for t in tools %}{{ t | tojson(indent=2) }}{% endfor %}{% else %}-{% endif %}";
-        assert_eq!(render(source, &[], &[]).unwrap(), "-");
-        assert_eq!(
-            render(source, &[], &[json!({"a": 1})]).unwrap(),
-            "{\n  \"a\": 1\n}"
-        );
-    }
-
-    #[test]
-    fn raised_exceptions_are_the_clients_and_other_failures_the_templates() {
-        let raised = render("{{ raise_exception('roles must alternate') }}", &[], &[]);
-        assert!(matches!(raised, Err(TemplateError::Refused(m)) if m == "roles must alternate"));
-        let failed = render("{{ messages.nope() }}", &[], &[]);
-        assert!(matches!(failed, Err(TemplateError::Failed(_))));
-        let endless = render(
-            "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}",
-            &[],
-            &[],
-        );
-        assert!(matches!(endless, Err(TemplateError::Failed(_))));
-        assert!(matches!(
-            render("{% if %}", &[], &[]),
-            Err(TemplateError::File { .. })
-        ));
-    }
-
-    #[test]
-    fn dates_are_written_as_strftime_does() {
-        let then = time::macros::datetime!(2026-03-05 04:09:07 UTC);
-        assert_eq!(
-            strftime("%d %b %Y %H:%M:%S %A %%", then).unwrap(),
-            "05 Mar 2026 04:09:07 Thursday %"
-        );
-        assert!(strftime("%Q", then).is_err());
-    }
-
-    #[test]
-    fn a_template_is_found_in_either_file() {
-        let dir = tempfile::tempdir().unwrap();
-        assert!(matches!(
-            ChatTemplate::load(dir.path()),
-            Err(TemplateError::Missing)
-        ));
-        let config = json!({"eos_token": {"content": "<e>"}, "chat_template": [
-            {"name": "tool_use", "template": "no"}, {"name": "default", "template": "a{{ eos_token }}"}]});
-        std::fs::write(dir.path().join("tokenizer_config.json"), config.to_string()).unwrap();
-        let render = || {
-            ChatTemplate::load(dir.path())
-                .unwrap()
-                .render(&[], &[])
-                .unwrap()
-        };
-        assert_eq!(render(), "a<e>");
-        std::fs::write(dir.path().join("chat_template.jinja"), "b").unwrap();
-        assert_eq!(render(), "b");
-    }
+    out.push_str(rest);
+    out
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 //! Knows nothing of requests, of tokens' meaning, or of which layer calls.
 
 pub(crate) mod attention;
+pub(crate) mod dense_attention;
 pub(crate) mod lanes;
 pub(crate) mod linear;
 pub(crate) mod pointwise;

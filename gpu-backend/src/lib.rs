@@ -41,6 +41,8 @@ pub mod kernels;
 
 pub mod sampler;
 
+pub mod encoder;
+
 pub mod hub;
 pub mod loader;
 

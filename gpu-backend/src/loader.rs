@@ -4,6 +4,8 @@
 //! Knows nothing of tokens, requests or HTTP.
 
 mod checkpoint;
+mod encoder;
+mod parts;
 #[cfg(test)]
 mod tests;
 
@@ -12,12 +14,15 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 
-use crate::backend::{KvCacheDtype, Matrix, Precision};
-use crate::layer::{Layer, Linear, Shared};
-use crate::model::config::{ConfigError, ModelConfig};
+use crate::backend::{KvCacheDtype, Precision};
+use crate::layer::Layer;
+use crate::model::config::{ConfigError, ModelConfig, Rope};
 use crate::model::{Model, rope};
 use checkpoint::Checkpoint;
+pub use encoder::load_encoder;
+use parts::Parts;
 
 /// Why a model cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -69,16 +74,10 @@ pub fn load(dir: &Path, precision: Precision, device: &Device) -> Result<Model, 
     // Some checkpoints leave `tie_word_embeddings` unset and simply have no output matrix.
     let tied = config.tied || !checkpoint.has("lm_head.weight");
     let config = ModelConfig { tied, ..config };
-    build(config, precision, device, |name, shape| {
-        let values = checkpoint.tensor(name, shape)?;
-        if values.iter().all(|v| v.is_finite()) {
-            Ok(values)
-        } else {
-            Err(LoadError::NotFinite {
-                tensor: name.to_owned(),
-            })
-        }
+    Builder::new(&config, precision, device, |name: &str, shape: &[usize]| {
+        checkpoint.finite(name, shape)
     })
+    .model()
 }
 
 /// A model of random weights: a benchmark's speed does not depend on their values.
@@ -91,143 +90,90 @@ pub fn random(
     device: &Device,
     seed: u64,
 ) -> Result<Model, LoadError> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    build(config, precision, device, |name, shape| {
+    Builder::new(&config, precision, device, |name: &str, shape: &[usize]| {
         let len = shape.iter().product();
         if name.ends_with("norm.weight") {
             return Ok(vec![1.0; len]);
         }
+        // Tensors are made in no fixed order: each has a stream of its own.
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(name.bytes().fold(0, |hash: u64, byte| {
+            hash.wrapping_mul(31).wrapping_add(byte.into())
+        }));
         Ok((0..len).map(|_| rng.random_range(-0.04..0.04)).collect())
     })
+    .model()
 }
 
-/// Reads tensors by their Hugging Face names from `source(name, shape)`.
+/// Builds a model from tensors that `source(name, shape)` gives by their Hugging Face
+/// names; layers in parallel.
 struct Builder<'a, S> {
     config: &'a ModelConfig,
-    precision: Precision,
-    device: &'a Device,
-    source: S,
+    parts: Parts<'a, S>,
 }
 
-fn build<S>(
-    config: ModelConfig,
-    precision: Precision,
-    device: &Device,
-    source: S,
-) -> Result<Model, LoadError>
+impl<'a, S> Builder<'a, S>
 where
-    S: FnMut(&str, &[usize]) -> Result<Vec<f32>, LoadError>,
+    S: Fn(&str, &[usize]) -> Result<Vec<f32>, LoadError> + Sync,
 {
-    let mut b = Builder {
-        config: &config,
-        precision,
-        device,
-        source,
-    };
-    let embedding = b.matrix(
-        &["model.embed_tokens.weight"],
-        &[config.vocab],
-        config.hidden,
-    )?;
-    let layers = (0..config.layers)
-        .map(|i| b.layer(i))
-        .collect::<Result<_, _>>()?;
-    let norm = b.vector("model.norm.weight", config.hidden)?;
-    let output = match config.tied {
-        true => None,
-        false => Some(b.matrix(&["lm_head.weight"], &[config.vocab], config.hidden)?),
-    };
-    let angles = TensorData::new(
-        rope::angles(&config, config.context),
-        [config.context, config.head_dim],
-    );
-    let shared = Shared {
-        shape: config.attention_shape(),
-        angles: Tensor::from_data(angles, (device, DType::F32)),
-        eps: config.rms_eps,
-    };
-    let device = device.clone();
-    Ok(Model {
-        config,
-        device,
-        embedding,
-        layers,
-        norm,
-        output,
-        kv_cache: KvCacheDtype::Auto,
-        shared,
-    })
-}
-
-impl<S> Builder<'_, S>
-where
-    S: FnMut(&str, &[usize]) -> Result<Vec<f32>, LoadError>,
-{
-    fn vector(&mut self, name: &str, len: usize) -> Result<Tensor<1>, LoadError> {
-        let data = TensorData::new((self.source)(name, &[len])?, [len]);
-        Ok(Tensor::from_data(data, (self.device, DType::F32)))
+    fn new(config: &'a ModelConfig, precision: Precision, device: &'a Device, source: S) -> Self {
+        let parts = Parts {
+            precision,
+            device,
+            source,
+        };
+        Self { config, parts }
     }
 
-    /// The matrices `names`, one below the other.
-    fn matrix(
-        &mut self,
-        names: &[&str],
-        rows: &[usize],
-        inner: usize,
-    ) -> Result<Matrix, LoadError> {
-        let mut values = Vec::new();
-        for (name, rows) in names.iter().zip(rows) {
-            let part = (self.source)(name, &[*rows, inner])?;
-            if values.is_empty() {
-                values = part;
-            } else {
-                values.extend(part);
-            }
+    fn model(&self) -> Result<Model, LoadError> {
+        let c = self.config;
+        let table = |name: &str| self.parts.matrix(&[name], &[c.vocab], c.hidden);
+        let embedding = table("model.embed_tokens.weight")?;
+        let output = match c.tied {
+            true => None,
+            false => Some(table("lm_head.weight")?),
+        };
+        let angles = self.angles(&c.rope);
+        let local_angles = c.local.as_ref().map(|local| match local.rope == c.rope {
+            true => angles.clone(),
+            false => self.angles(&local.rope),
+        });
+        let layer = |index: usize| {
+            let window = c.sight(index).0;
+            let table = window.and(local_angles.as_ref()).unwrap_or(&angles);
+            self.layer(index, table.clone())
+        };
+        Ok(Model {
+            layers: (0..c.layers)
+                .into_par_iter()
+                .map(layer)
+                .collect::<Result<_, _>>()?,
+            norm: self.norm("model.norm", c.hidden)?,
+            config: c.clone(),
+            device: self.parts.device.clone(),
+            embedding,
+            output,
+            kv_cache: KvCacheDtype::Auto,
+        })
+    }
+
+    fn angles(&self, rope: &Rope) -> Tensor<2> {
+        let (context, head_dim) = (self.config.context, self.config.head_dim);
+        let table = rope::angles(rope, head_dim, context);
+        let table = TensorData::new(table, [context, head_dim]);
+        Tensor::from_data(table, (self.parts.device, DType::F32))
+    }
+
+    /// An RMS norm's weight; Gemma's is written less one.
+    fn norm(&self, prefix: &str, len: usize) -> Result<Tensor<1>, LoadError> {
+        let mut values = (self.parts.source)(&format!("{prefix}.weight"), &[len])?;
+        if self.config.norms_less_one {
+            values.iter_mut().for_each(|value| *value += 1.0);
         }
-        Ok(Matrix::new(
-            values,
-            rows.iter().sum(),
-            inner,
-            self.precision,
-            self.device,
-        ))
+        Ok(self.parts.upload(values))
     }
 
-    /// The projections `prefix.name` side by side in one product.
-    fn linear(
-        &mut self,
-        prefix: &str,
-        parts: &[(&str, usize)],
-        inner: usize,
-        biased: bool,
-    ) -> Result<Linear, LoadError> {
-        let named = |suffix: &str| -> Vec<String> {
-            parts
-                .iter()
-                .map(|(name, _)| format!("{prefix}.{name}.{suffix}"))
-                .collect()
-        };
-        let weights = named("weight");
-        let weights: Vec<&str> = weights.iter().map(String::as_str).collect();
-        let rows: Vec<usize> = parts.iter().map(|(_, rows)| *rows).collect();
-        let weight = self.matrix(&weights, &rows, inner)?;
-        let bias = if biased {
-            let mut values = Vec::new();
-            for (name, rows) in named("bias").iter().zip(&rows) {
-                values.extend((self.source)(name, &[*rows])?);
-            }
-            let len = values.len();
-            Some(Tensor::from_data(
-                TensorData::new(values, [len]),
-                (self.device, DType::F32),
-            ))
-        } else {
-            None
-        };
-        Ok(Linear { weight, bias })
-    }
-
-    fn layer(&mut self, index: usize) -> Result<Layer, LoadError> {
+    fn layer(&self, index: usize, angles: Tensor<2>) -> Result<Layer, LoadError> {
         let c = self.config;
         let prefix = format!("model.layers.{index}");
         let attention = format!("{prefix}.self_attn");
@@ -235,18 +181,37 @@ where
         let (q, kv) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
         let (hidden, inner) = (c.hidden, c.inner);
         let projections = [("q_proj", q), ("k_proj", kv), ("v_proj", kv)];
+        let gate_up = [("gate_proj", inner), ("up_proj", inner)];
+        let linear = |prefix: &str, parts: &[(&str, usize)], inner, biased| {
+            self.parts.linear(prefix, parts, inner, biased)
+        };
+        let norm = |name: &str| self.norm(&format!("{prefix}.{name}"), hidden);
+        let head_norm = |name: &str| self.norm(&format!("{attention}.{name}"), c.head_dim);
+        // With norms on both sides of each half, the names move by one.
+        let (mlp_norm, post_norms) = match c.post_norms {
+            false => ("post_attention_layernorm", None),
+            true => (
+                "pre_feedforward_layernorm",
+                Some(("post_attention_layernorm", "post_feedforward_layernorm")),
+            ),
+        };
         Ok(Layer {
-            attention_norm: self.vector(&format!("{prefix}.input_layernorm.weight"), hidden)?,
-            qkv: self.linear(&attention, &projections, hidden, c.attention_bias)?,
-            attention_out: self.linear(&attention, &[("o_proj", hidden)], q, c.attention_bias)?,
-            mlp_norm: self.vector(&format!("{prefix}.post_attention_layernorm.weight"), hidden)?,
-            gate_up: self.linear(
-                &mlp,
-                &[("gate_proj", inner), ("up_proj", inner)],
-                hidden,
-                c.mlp_bias,
-            )?,
-            down: self.linear(&mlp, &[("down_proj", hidden)], inner, c.mlp_bias)?,
+            shape: c.attention_shape(index),
+            angles,
+            eps: c.rms_eps,
+            attention_norm: norm("input_layernorm")?,
+            qkv: linear(&attention, &projections, hidden, c.qkv_bias)?,
+            qk_norms: match c.qk_norm {
+                true => Some((head_norm("q_norm")?, head_norm("k_norm")?)),
+                false => None,
+            },
+            attention_out: linear(&attention, &[("o_proj", hidden)], q, c.attention_out_bias)?,
+            attention_post_norm: post_norms.map(|(name, _)| norm(name)).transpose()?,
+            mlp_norm: norm(mlp_norm)?,
+            gate_up: linear(&mlp, &gate_up, hidden, c.mlp_bias)?,
+            activation: c.activation,
+            down: linear(&mlp, &[("down_proj", hidden)], inner, c.mlp_bias)?,
+            mlp_post_norm: post_norms.map(|(_, name)| norm(name)).transpose()?,
         })
     }
 }

@@ -1,16 +1,17 @@
-//! A Llama-architecture model: embedding, layers, norm, output matrix.
+//! A decoder model: embedding, layers, norm, output matrix.
 //!
 //! Invariant: the model knows no request; it sees rows of tokens, their positions
 //! and their slots in the cache.
 
 pub mod config;
+mod family;
 pub mod rope;
 
 use burn::tensor::{Device, Tensor};
 
 use crate::backend::{self, KvCacheDtype, LayerCache, Matrix};
 use crate::kernels::{AttentionShape, StepLayout};
-use crate::layer::{Layer, Shared};
+use crate::layer::Layer;
 pub use config::ModelConfig;
 
 /// The weights, ready to run on one device.
@@ -25,7 +26,6 @@ pub struct Model {
     pub(crate) output: Option<Matrix>,
     /// How its caches keep their numbers.
     pub(crate) kv_cache: KvCacheDtype,
-    pub(crate) shared: Shared,
 }
 
 /// The paged cache of all layers.
@@ -55,9 +55,9 @@ impl Model {
 
     /// As `cache`, keeping its numbers as `kept` says.
     pub fn cache_of(&self, blocks: usize, kept: KvCacheDtype) -> Cache {
-        let layer = |_| LayerCache::new(&self.shared.shape, blocks, kept, &self.device);
+        let cache = |layer: &Layer| LayerCache::new(&layer.shape, blocks, kept, &self.device);
         Cache {
-            layers: (0..self.config.layers).map(layer).collect(),
+            layers: self.layers.iter().map(cache).collect(),
         }
     }
 
@@ -71,39 +71,40 @@ impl Model {
         cache: &mut Cache,
     ) -> Tensor<2> {
         let mut x = self.embedding.rows(tokens);
-        for (layer, cache) in self.layers.iter().zip(&mut cache.layers) {
-            x = layer.forward(x, &self.shared, cache, step);
+        if let Some(scale) = self.config.embedding_scale {
+            x = x.mul_scalar(scale);
         }
-        let x = if wanted.len() == tokens.len() {
-            x
-        } else {
-            backend::select_rows(x, wanted)
-        };
-        let x = backend::rms_norm(x, &self.norm, self.shared.eps);
-        self.output.as_ref().unwrap_or(&self.embedding).apply(x)
+        for (layer, cache) in self.layers.iter().zip(&mut cache.layers) {
+            x = layer.forward(x, cache, step);
+        }
+        if wanted.len() != tokens.len() {
+            x = backend::select_rows(x, wanted);
+        }
+        let x = backend::rms_norm(x, &self.norm, self.config.rms_eps);
+        let logits = self.output.as_ref().unwrap_or(&self.embedding).apply(x);
+        match self.config.logit_softcap {
+            Some(cap) => backend::softcap(logits, cap),
+            None => logits,
+        }
     }
 }
 
 impl ModelConfig {
-    pub(crate) fn attention_shape(&self) -> AttentionShape {
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a head has a few hundred dimensions"
-        )]
-        let scale = 1.0 / (self.head_dim as f32).sqrt();
+    /// The attention of layer `index`.
+    pub(crate) fn attention_shape(&self, index: usize) -> AttentionShape {
         AttentionShape {
             heads: self.heads,
             kv_heads: self.kv_heads,
             head_dim: self.head_dim,
-            scale,
-            softcap: None,
-            window: None,
+            scale: self.attention_scale,
+            softcap: self.attention_softcap,
+            window: self.sight(index).0,
         }
     }
 
     /// Bytes that one block of the cache takes over all layers.
     pub fn block_bytes(&self, kept: KvCacheDtype) -> usize {
-        let shape = self.attention_shape();
+        let shape = self.attention_shape(0);
         let count = |dims: [usize; 4]| dims.iter().product::<usize>();
         let numbers = count(shape.keys(1)) + count(shape.values(1));
         let bytes = match kept {

@@ -32,6 +32,12 @@ pub struct Logits {
 #[error("the device failed: {0}")]
 pub struct DeviceFailed(String);
 
+impl DeviceFailed {
+    pub(crate) fn new(problem: impl Into<String>) -> Self {
+        Self(problem.into())
+    }
+}
+
 impl Runner {
     pub fn new(model: Model, blocks: u32) -> Self {
         let cache = model.cache(blocks as usize);

@@ -33,8 +33,14 @@ impl Tokenizer {
     /// # Errors
     /// It is missing or not a tokenizer.
     pub fn load(dir: &Path) -> Result<Self, TokenizerError> {
-        let inner = tokenizers::Tokenizer::from_file(dir.join("tokenizer.json"))
-            .map_err(|error| TokenizerError(error.to_string()))?;
+        let failed = |error: &dyn std::fmt::Display| TokenizerError(error.to_string());
+        let mut inner = tokenizers::Tokenizer::from_file(dir.join("tokenizer.json"))
+            .map_err(|error| failed(&error))?;
+        // Some files carry the lengths that their training cut and padded texts to.
+        inner
+            .with_truncation(None)
+            .map_err(|error| failed(&error))?
+            .with_padding(None);
         let special = inner
             .get_added_tokens_decoder()
             .into_values()
@@ -77,6 +83,43 @@ impl Tokenizer {
             .encode_fast(text, add_special)
             .map_err(|error| TokenizerError(error.to_string()))?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Tokens of a whole input, with the special tokens that the tokenizer puts round it;
+    /// none that the text itself writes.
+    ///
+    /// # Errors
+    /// The tokenizer failed.
+    pub fn encode_input(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        let encoding = self
+            .inner
+            .encode_fast(&*self.defuse(text), true)
+            .map_err(|error| TokenizerError(error.to_string()))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Tokens of two texts as one input, and the type of each: 0 for the first text, 1 for
+    /// the second where the model tells them apart.
+    ///
+    /// # Errors
+    /// The tokenizer failed.
+    pub fn encode_pair(
+        &self,
+        first: &str,
+        second: &str,
+    ) -> Result<(Vec<u32>, Vec<u32>), TokenizerError> {
+        let texts = (
+            self.defuse(first).into_owned(),
+            self.defuse(second).into_owned(),
+        );
+        let encoding = self
+            .inner
+            .encode_fast(texts, true)
+            .map_err(|error| TokenizerError(error.to_string()))?;
+        Ok((
+            encoding.get_ids().to_vec(),
+            encoding.get_type_ids().to_vec(),
+        ))
     }
 
     /// Text of tokens; `show_special` writes out special ones too.

@@ -10,6 +10,7 @@ use half::bf16;
 
 use super::LlmOps;
 use crate::kernels::attention::{Buffers, Cache, attention};
+use crate::kernels::dense_attention::dense_attention;
 use crate::kernels::lanes::level;
 use crate::kernels::linear::{
     Packed, gather_row, linear, pack, padded, quantise_int4, quantise_int8,
@@ -100,6 +101,28 @@ impl LlmOps for Flex {
         let gate_up = contiguous(gate_up);
         pointwise::gated(level(), slice(&gate_up), inner, activation, &mut out);
         tensor(out, Shape::new([t, inner]), DType::F32)
+    }
+
+    fn layer_norm(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, eps: f32) -> FlexTensor {
+        let mut x = contiguous(x);
+        pointwise::layer_norm(x.storage_mut(), slice(&weight), slice(&bias), eps);
+        x
+    }
+
+    fn activate(x: FlexTensor, activation: Activation) -> FlexTensor {
+        let [_, width] = dims(&x);
+        let mut x = contiguous(x);
+        pointwise::activate(level(), x.storage_mut(), activation, width);
+        x
+    }
+
+    fn dense_attention(qkv: FlexTensor, shape: AttentionShape, lengths: &[usize]) -> FlexTensor {
+        let width = shape.heads * shape.head_dim;
+        let rows = dims(&qkv)[0];
+        let mut out = vec![0f32; rows * width];
+        let qkv = contiguous(qkv);
+        dense_attention(level(), &shape, lengths, slice(&qkv), &mut out);
+        tensor(out, Shape::new([rows, width]), DType::F32)
     }
 
     fn softcap(x: FlexTensor, cap: f32) -> FlexTensor {

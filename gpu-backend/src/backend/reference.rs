@@ -90,7 +90,7 @@ pub(super) fn gated<B: Backend>(gate_up: FloatTensor<B>, activation: Activation)
 }
 
 /// The activation's curve over every value.
-fn activate<B: Backend>(x: FloatTensor<B>, activation: Activation) -> FloatTensor<B> {
+pub(super) fn activate<B: Backend>(x: FloatTensor<B>, activation: Activation) -> FloatTensor<B> {
     match activation {
         Activation::Silu => B::float_mul(B::sigmoid(x.clone()), x),
         Activation::GeluErf => B::gelu(x),
@@ -112,6 +112,47 @@ pub(super) fn softcap<B: Backend>(x: FloatTensor<B>, cap: f32) -> FloatTensor<B>
 pub(super) fn add_bias<B: Backend>(x: FloatTensor<B>, bias: FloatTensor<B>) -> FloatTensor<B> {
     let width = x.shape()[1];
     B::float_add(x, B::float_reshape(bias, Shape::new([1, width])))
+}
+
+pub(super) fn layer_norm<B: Backend>(
+    x: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    bias: FloatTensor<B>,
+    eps: f32,
+) -> FloatTensor<B> {
+    let centred = B::float_sub(x.clone(), B::float_mean_dim(x, 1));
+    add_bias::<B>(rms_norm::<B>(centred, weight, eps), bias)
+}
+
+/// See [`super::LlmOps::dense_attention`].
+pub(super) fn dense_attention<B: Backend>(
+    qkv: FloatTensor<B>,
+    shape: AttentionShape,
+    lengths: &[usize],
+) -> FloatTensor<B> {
+    let (d, hq, hk) = (shape.head_dim, shape.heads, shape.kv_heads);
+    let t: usize = lengths.iter().sum();
+    let rows = B::float_reshape(qkv, Shape::new([t, hq + 2 * hk, d]));
+    let mut first = 0;
+    let mut outputs = Vec::with_capacity(lengths.len());
+    for len in lengths {
+        let part = |from: usize, heads: usize| {
+            let part = cut::<B>(
+                rows.clone(),
+                &[first..first + len, from..from + heads, 0..d],
+            );
+            B::float_permute(part, &[1, 0, 2])
+        };
+        // [hq, len, d] → [hk, group · len, d]: the heads of a group share keys and values.
+        let q = B::float_reshape(part(0, hq), Shape::new([hk, hq / hk * len, d]));
+        let keys = B::float_permute(part(hq, hk), &[0, 2, 1]);
+        let scores = B::float_mul_scalar(B::float_matmul(q, keys), shape.scale.into());
+        let out = B::float_matmul(B::softmax(scores, 2), part(hq + hk, hk));
+        let out = B::float_permute(B::float_reshape(out, Shape::new([hq, *len, d])), &[1, 0, 2]);
+        outputs.push(B::float_reshape(out, Shape::new([*len, hq * d])));
+        first += len;
+    }
+    B::float_cat(outputs, 0)
 }
 
 /// See [`super::LlmOps::attention`].

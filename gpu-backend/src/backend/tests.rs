@@ -196,6 +196,36 @@ proptest! {
     }
 
     #[test]
+    fn an_encoders_steps_equal_burns(
+        lengths in prop::collection::vec(1usize..40, 1..5),
+        kv_heads in 1usize..4, group in 1usize..4, half in 1usize..20, seed: u64,
+    ) {
+        let rng = &mut ChaCha8Rng::seed_from_u64(seed);
+        let shape = AttentionShape {
+            heads: kv_heads * group, kv_heads, head_dim: 2 * half,
+            scale: 0.4, softcap: None, window: None,
+        };
+        let t = lengths.iter().sum();
+        let qkv = random(rng, &[t, shape.qkv_width()]);
+        near(
+            &<Flex as LlmOps>::dense_attention(qkv.clone(), shape, &lengths),
+            &reference::dense_attention::<Flex>(qkv.clone(), shape, &lengths),
+            1e-5,
+        );
+        let (w, b) = (random(rng, &[shape.qkv_width()]), random(rng, &[shape.qkv_width()]));
+        near(
+            &<Flex as LlmOps>::layer_norm(qkv.clone(), w.clone(), b.clone(), 1e-5),
+            &reference::layer_norm::<Flex>(qkv.clone(), w, b, 1e-5),
+            1e-5,
+        );
+        near(
+            &<Flex as LlmOps>::activate(qkv.clone(), Activation::GeluErf),
+            &reference::activate::<Flex>(qkv, Activation::GeluErf),
+            1e-5,
+        );
+    }
+
+    #[test]
     fn norms_of_heads_equal_burns(
         t in 1usize..5, kv_heads in 1usize..4, group in 1usize..4, half in 1usize..20, seed: u64,
     ) {

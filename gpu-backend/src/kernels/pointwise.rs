@@ -152,6 +152,28 @@ pub(crate) fn qk_norm(
     });
 }
 
+/// `(x - mean) · weight / sqrt(variance + eps) + bias` for one row (Ba et al., 2016).
+fn layer_norm_row(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a row is far below 2^24 elements"
+    )]
+    let len = x.len() as f32;
+    let mean = x.iter().sum::<f32>() / len;
+    x.iter_mut().for_each(|v| *v -= mean);
+    let scale = rms_scale(x, eps);
+    for ((v, w), b) in x.iter_mut().zip(weight).zip(bias) {
+        *v = *v * scale * w + b;
+    }
+}
+
+/// Layer norm of every row of `x[T, H]`, in place.
+pub(crate) fn layer_norm(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
+    for_each_row(x, weight.len(), |_, row| {
+        layer_norm_row(row, weight, bias, eps);
+    });
+}
+
 /// `residual[T, width] += x[T, width]`, element by element.
 pub(crate) fn add_assign(level: Level, residual: &mut [f32], x: &[f32], width: usize) {
     for_each_row(residual, width, |row, sum| {
@@ -202,6 +224,34 @@ pub(crate) fn gated(
         };
         launch(level, kernel);
     });
+}
+
+/// The activation's curve over every value of `x[T, width]`, in place.
+pub(crate) fn activate(level: Level, x: &mut [f32], activation: Activation, width: usize) {
+    for_each_row(x, width, |_, x| launch(level, Activate { x, activation }));
+}
+
+struct Activate<'a> {
+    x: &'a mut [f32],
+    activation: Activation,
+}
+
+impl Kernel for Activate<'_> {
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        match self.activation {
+            Activation::Silu => self.by(silu),
+            Activation::GeluTanh => self.by(gelu_tanh),
+            Activation::GeluErf => self.by(gelu_erf),
+        }
+    }
+}
+
+impl Activate<'_> {
+    #[inline(always)]
+    fn by(self, curve: impl Fn(f32) -> f32) {
+        self.x.iter_mut().for_each(|v| *v = curve(*v));
+    }
 }
 
 struct Softcap<'a> {

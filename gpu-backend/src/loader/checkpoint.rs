@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
 use memmap2::Mmap;
+use rayon::prelude::*;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, Metadata};
 use serde::Deserialize;
@@ -21,6 +22,9 @@ use super::LoadError;
 
 /// Length of the header's length at the start of a safetensors file.
 const LENGTH_BYTES: usize = 8;
+
+/// Fewer values than this are not worth another thread.
+const WIDEN_MIN_VALUES: usize = 64 * 1024;
 
 /// One mapped file.
 struct Shard {
@@ -146,16 +150,29 @@ impl Checkpoint {
         }
     }
 
+    /// As [`Self::tensor`], if every value is a finite number.
+    pub(super) fn finite(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
+        let values = self.tensor(name, shape)?;
+        let checked = values.par_iter().with_min_len(WIDEN_MIN_VALUES);
+        if checked.all(|v| v.is_finite()) {
+            Ok(values)
+        } else {
+            Err(LoadError::NotFinite {
+                tensor: name.to_owned(),
+            })
+        }
+    }
+
     pub(super) fn has(&self, name: &str) -> bool {
         self.place.contains_key(name)
     }
 }
 
-fn widen<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-    bytes
-        .as_chunks::<N>()
-        .0
-        .iter()
+/// In parallel: what a start waits for first is reading and widening all weights once.
+fn widen<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32 + Sync) -> Vec<f32> {
+    let chunks = bytes.as_chunks::<N>().0.par_iter();
+    chunks
+        .with_min_len(WIDEN_MIN_VALUES)
         .map(|chunk| value(*chunk))
         .collect()
 }

@@ -2,30 +2,34 @@
 //! its `head_dim / 2` angles.
 //! Knows nothing of layers or requests.
 
-use super::config::{ModelConfig, Scaling};
+use rayon::prelude::*;
+
+use super::config::{Rope, Scaling};
 
 /// `[positions, head_dim]`, cosines in the first half of a row and sines in the second.
-pub fn angles(config: &ModelConfig, positions: usize) -> Vec<f32> {
-    let frequencies = frequencies(config);
-    let mut table = Vec::with_capacity(positions * config.head_dim);
-    for position in 0..positions {
+pub fn angles(rope: &Rope, head_dim: usize, positions: usize) -> Vec<f32> {
+    let frequencies = frequencies(rope, head_dim);
+    let mut table = vec![0f32; positions * head_dim];
+    // In parallel: a context of 128k tokens is some ten million angles.
+    let rows = table.par_chunks_exact_mut(head_dim.max(1));
+    rows.enumerate().for_each(|(position, row)| {
         #[expect(clippy::cast_precision_loss, reason = "positions are far below 2^24")]
         let position = position as f32;
-        let angle = |f: &f32| position * f;
-        table.extend(frequencies.iter().map(angle).map(f32::cos));
-        table.extend(frequencies.iter().map(angle).map(f32::sin));
-    }
+        let (cosines, sines) = row.split_at_mut(frequencies.len());
+        for ((cos, sin), frequency) in cosines.iter_mut().zip(sines).zip(&frequencies) {
+            (*sin, *cos) = (position * frequency).sin_cos();
+        }
+    });
     table
 }
 
 /// Angle per position and pair of dimensions, after scaling.
-fn frequencies(config: &ModelConfig) -> Vec<f32> {
-    let dim = config.head_dim;
-    (0..dim / 2)
+fn frequencies(rope: &Rope, head_dim: usize) -> Vec<f32> {
+    (0..head_dim / 2)
         .map(|i| {
             #[expect(clippy::cast_precision_loss, reason = "small integers")]
-            let exponent = (2 * i) as f32 / dim as f32;
-            scale(1.0 / config.rope.theta.powf(exponent), &config.rope.scaling)
+            let exponent = (2 * i) as f32 / head_dim as f32;
+            scale(1.0 / rope.theta.powf(exponent), &rope.scaling)
         })
         .collect()
 }
@@ -56,13 +60,15 @@ fn scale(frequency: f32, scaling: &Scaling) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::config::Rope;
     use super::*;
+
+    fn rope(theta: f32, scaling: Scaling) -> Rope {
+        Rope { theta, scaling }
+    }
 
     #[test]
     fn position_zero_turns_nothing_and_position_one_turns_by_one_radian() {
-        let config = ModelConfig::smollm2_135m();
-        let table = angles(&config, 2);
+        let table = angles(&rope(1e5, Scaling::None), 64, 2);
         assert_eq!(table.len(), 2 * 64);
         assert!(table[..32].iter().all(|c| *c == 1.0) && table[32..64].iter().all(|s| *s == 0.0));
         assert!((table[64] - 1f32.cos()).abs() < 1e-7 && (table[96] - 1f32.sin()).abs() < 1e-7);
@@ -81,13 +87,7 @@ mod tests {
         let middle = std::f32::consts::TAU / 4000.0;
         let scaled = scale(middle, &scaling);
         assert!(scaled < middle && scaled > middle / 8.0);
-        let config = ModelConfig {
-            rope: Rope {
-                theta: 1e4,
-                scaling: Scaling::Linear { factor: 2.0 },
-            },
-            ..ModelConfig::smollm2_135m()
-        };
-        assert_eq!(frequencies(&config)[0], 0.5);
+        let halved = rope(1e4, Scaling::Linear { factor: 2.0 });
+        assert_eq!(frequencies(&halved, 64)[0], 0.5);
     }
 }
