@@ -25,7 +25,7 @@ use crate::pace::Pace;
 use crate::runner::Runner;
 use crate::scheduler::{Limits, Plan, Scheduler, SequenceId, Terms};
 use crate::speculation::{Asked, Speculation};
-use sequence::{Chosen, Sequence, sample, score_prompts};
+use sequence::{Chosen, Sequence, reason, sample, score_prompts};
 
 /// The engine's limits.
 #[derive(Clone, Copy, Debug)]
@@ -215,7 +215,9 @@ impl Engine {
     fn forget_vanished(&mut self) {
         for id in self.those(Sequence::has_no_client) {
             match self.remove(id) {
-                Some(sequence) if sequence.is_stopped() => self.metrics.finished("stop"),
+                Some(sequence) if sequence.is_stopped() => {
+                    sequence.observe_end("stop", &self.metrics);
+                }
                 _ => {
                     self.metrics.cancelled.inc();
                 }
@@ -256,7 +258,9 @@ impl Engine {
             self.metrics.generation_tokens.inc_by(tokens.len() as u64);
             let drafts_held = tokens.len().saturating_sub(1);
             self.metrics.drafts_accepted.inc_by(drafts_held as u64);
-            sequence.observe_latency(&self.metrics);
+            if !tokens.is_empty() {
+                sequence.observe_latency(&self.metrics);
+            }
             let failed = |error: crate::sampler::SampleError| Event::Failed {
                 message: error.to_string(),
             };
@@ -270,7 +274,7 @@ impl Engine {
 
     fn finish(&mut self, id: SequenceId, end: Event) {
         if let Some(sequence) = self.remove(id) {
-            sequence.observe_end(&end, &self.metrics);
+            sequence.observe_end(reason(&end), &self.metrics);
             let _ = sequence.job.events.try_send(end);
         }
     }

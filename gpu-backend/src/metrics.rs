@@ -138,7 +138,7 @@ impl Metrics {
         for (name, help, counter) in [
             (
                 "vllm:prompt_tokens",
-                "Prompt tokens computed",
+                "Tokens of the prompts of requests that were started, found in the cache or computed",
                 &self.prompt_tokens,
             ),
             (

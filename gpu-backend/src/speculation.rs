@@ -175,7 +175,7 @@ mod tests {
             r#"{"method": "draft_model", "num_speculative_tokens": 5, "model": "small"}"#,
         );
         assert_eq!(config.unwrap().model, Some("small".into()));
-        refused("[]", "invalid type");
+        refused("3", "invalid type");
         refused(r#"{"method": "ngram"}"#, "num_speculative_tokens");
         refused(
             r#"{"method": "eagle", "num_speculative_tokens": 5}"#,

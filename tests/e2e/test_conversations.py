@@ -103,9 +103,9 @@ def test_items_that_were_added_are_known_to_the_model_at_once(client, model):
     assert "Marta" in say(client, model, conversation, "What is my name?")
 
 
-def test_a_reader_reads_conversations_and_calls_no_model(edge, admin, client, model):
+def test_a_reader_reads_conversations_and_calls_no_model(edge, admin, key, client, model):
     conversation = client.conversations.create().id
-    reader = admin.make_key(name="reader", role="reader")
+    reader = admin.make_key(project=key.project, name="reader", role="reader")
     with edge.openai(reader.secret) as other:
         assert other.conversations.retrieve(conversation).id == conversation
         with pytest.raises(openai.PermissionDeniedError):

@@ -28,17 +28,6 @@ impl Engine {
             m.drafts
                 .inc_by(drafts.clone().filter(|n| *n > 0).count() as u64);
             m.draft_tokens.inc_by(drafts.sum::<usize>() as u64);
-            m.prompt_tokens.inc_by(self.prompt_tokens(plan));
         }
-    }
-
-    /// Prompt tokens in the step; a preempted sequence's answer is not prompt again.
-    fn prompt_tokens(&self, plan: &Plan) -> u64 {
-        let of = |chunk: &crate::scheduler::Chunk| {
-            let prompt = self.sequences.get(&chunk.sequence)?.prompt_tokens();
-            let end = prompt.min(chunk.start + chunk.tokens);
-            Some(end.saturating_sub(chunk.start))
-        };
-        plan.chunks.iter().filter_map(of).sum::<usize>() as u64
     }
 }

@@ -93,6 +93,7 @@ impl Sequence {
         metrics.prefix_queries.inc_by(started.queried_tokens as u64);
         metrics.prefix_hits.inc_by(started.cached_tokens as u64);
         if self.started.is_none() {
+            metrics.prompt_tokens.inc_by(self.prompt_tokens() as u64);
             let now = Instant::now();
             self.started = Some(now);
             metrics
@@ -170,19 +171,9 @@ impl Sequence {
         }
     }
 
-    pub(super) fn observe_end(&self, end: &Event, metrics: &Metrics) {
-        metrics.finished(match end {
-            Event::Ended {
-                reason: Ended::Stop(_),
-                ..
-            } => "stop",
-            Event::Ended {
-                reason: Ended::Length,
-                ..
-            } => "length",
-            Event::DeadlineExceeded => "deadline",
-            _ => "error",
-        });
+    /// `finished_reason` as the metrics name it.
+    pub(super) fn observe_end(&self, finished_reason: &'static str, metrics: &Metrics) {
+        metrics.finished(finished_reason);
         let now = Instant::now();
         let since = |then: Instant| (now - then).as_secs_f64();
         metrics.e2e_latency.observe(since(self.job.arrived));
@@ -200,6 +191,22 @@ impl Sequence {
                 metrics.decode_time.observe(since(first));
             }
         }
+    }
+}
+
+/// An end, as the metrics name it.
+pub(super) fn reason(end: &Event) -> &'static str {
+    match end {
+        Event::Ended {
+            reason: Ended::Stop(_),
+            ..
+        } => "stop",
+        Event::Ended {
+            reason: Ended::Length,
+            ..
+        } => "length",
+        Event::DeadlineExceeded => "deadline",
+        _ => "error",
     }
 }
 

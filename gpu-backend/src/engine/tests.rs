@@ -354,13 +354,13 @@ fn a_cached_prefix_changes_no_token_and_no_tenant_meets_anothers() {
 #[test]
 fn a_deadline_ends_what_runs_and_what_waits() {
     let (handle, _thread) = start(model(), config(1, 64, 8)).unwrap();
-    let by = |seed, tokens_max, ms| Generate {
-        deadline: Some(Instant::now() + Duration::from_millis(ms)),
+    let by = |seed, tokens_max, us| Generate {
+        deadline: Some(Instant::now() + Duration::from_micros(us)),
         ..request(seed, 10, tokens_max)
     };
-    let running = handle.submit(by(1, 118, 3)).unwrap();
-    let waiting = handle.submit(by(2, 10, 1)).unwrap();
-    let patient = handle.submit(by(3, 10, 60_000)).unwrap();
+    let running = handle.submit(by(1, 118, 200)).unwrap();
+    let waiting = handle.submit(by(2, 10, 100)).unwrap();
+    let patient = handle.submit(by(3, 10, 60_000_000)).unwrap();
     assert_eq!(collect(running).1, Event::DeadlineExceeded);
     assert_eq!(collect(waiting), (Vec::new(), Event::DeadlineExceeded));
     assert_eq!(collect(patient).0.len(), 10);
@@ -371,8 +371,7 @@ fn a_thousand_random_disconnects_leak_no_block() {
     let (handle, thread) = start(model(), config(8, 48, 40)).unwrap();
     let mut rng = ChaCha8Rng::seed_from_u64(3);
     let mut open: Vec<Generation> = Vec::new();
-    let mut dropped = 0;
-    while dropped < 1_000 {
+    while handle.metrics().cancelled.get() < 1_000 {
         while open.len() < 20 {
             let seed = rng.random_range(0..6);
             let request = request(seed, rng.random_range(1..60), rng.random_range(1..60));
@@ -381,11 +380,9 @@ fn a_thousand_random_disconnects_leak_no_block() {
         }
         // Some are read a while before they are left: at any point of a request's life.
         let mut generation = open.swap_remove(rng.random_range(0..open.len()));
-        let mut ended = false;
         for _ in 0..rng.random_range(0..30) {
-            ended = generation.next_blocking().is_none();
+            generation.next_blocking();
         }
-        dropped += usize::from(!ended);
     }
     drop(open);
     // The cache is whole: all of it can be had by one, and then there is nothing left.
@@ -401,5 +398,4 @@ fn a_thousand_random_disconnects_leak_no_block() {
     thread.join().unwrap();
     assert_eq!((metrics.running.get(), metrics.waiting.get()), (0, 0));
     assert_eq!(metrics.kv_cache_usage.get(), 0.0, "no block is owned");
-    assert!(metrics.cancelled.get() >= 500);
 }

@@ -129,7 +129,7 @@ fn what_is_found_by_hash_is_what_a_linear_search_finds() {
     let mut hits = 0;
     for seed in 0..300 {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let pool = BlockPool::new(rng.random_range(4..24));
+        let pool = BlockPool::new(rng.random_range(5..24));
         let mut naive = Naive::default();
         let mut tables: VecDeque<BlockTable> = VecDeque::new();
         for _ in 0..120 {
