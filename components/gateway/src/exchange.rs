@@ -298,9 +298,15 @@ impl<P: Platform> Exchange<P> {
                     }));
                 }
                 Err(RelayError::Gone) => {
-                    self.report_answered(&opened.target, opened.sent_ns, first_token_ns)
-                        .await;
-                    self.cut_text = cut_text;
+                    // A backend that was left before its first token has shown nothing.
+                    if first_token_ns.is_some() {
+                        self.report_answered(&opened.target, opened.sent_ns, first_token_ns)
+                            .await;
+                    }
+                    // An answer that is collected was shown to nobody.
+                    if self.request.stream {
+                        self.cut_text = cut_text;
+                    }
                     return Err(Interrupt::Gone);
                 }
                 Err(RelayError::Failed { detail, shown }) => {

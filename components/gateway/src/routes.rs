@@ -122,9 +122,7 @@ async fn chat<P: Platform>(
             Reply::json(200, &completion)
         }
         (Err(Interrupt::Failed(error)), _) | (Ok(_), Err(error)) => error.into_reply(),
-        (Err(Interrupt::Gone), _) => {
-            ApiError::internal("a collected answer has no client").into_reply()
-        }
+        (Err(Interrupt::Gone), _) => ApiError::client_gone().into_reply(),
     };
     reply.headers.extend(headers);
     Ok(Handled::Reply(reply))

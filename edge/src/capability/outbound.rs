@@ -3,6 +3,7 @@
 //! A request of a component goes to the network, to another component (`chain.rs`), or is
 //! refused. Bodies stream both ways. It does NOT know what is asked.
 
+pub(crate) mod asker;
 mod body;
 mod resolver;
 
@@ -12,6 +13,7 @@ use crate::manifest::allowed_hosts::{
     service_of,
 };
 use crate::metrics::Metrics;
+use asker::Asker;
 use body::TimedBody;
 use edge_bindings::port::{BoxFuture, CallContext, Outbound};
 use http_body_util::BodyExt as _;
@@ -234,10 +236,10 @@ async fn call_network(
             .entry("traceparent")
             .or_insert(traceparent);
     }
-    let gone = asker_gone(context.as_deref());
+    let asker = Asker::of(context.as_deref());
     let answer = tokio::select! {
         biased;
-        () = gone => Err(HttpError::ConnectionTerminated),
+        gone = asker.left() => Err(gone),
         answer = tokio::time::timeout(first_byte, client.request(request)) => match answer {
             Err(_) => Err(HttpError::ConnectionReadTimeout),
             Ok(Err(error)) => Err(explain(&error)),
@@ -248,20 +250,14 @@ async fn call_network(
         .metrics
         .outbound(&target.host, if answer.is_ok() { "ok" } else { "error" });
     match answer {
-        Ok(response) => Ok(response.map(|body| TimedBody::new(body, between).boxed_unsync())),
+        Ok(response) => Ok(response.map(|body| {
+            let body = TimedBody::new(body, between).boxed_unsync();
+            asker.watch(body).boxed_unsync()
+        })),
         Err(error) => {
             tracing::debug!(host = target.host, %error, "outbound request failed");
             Err(error)
         }
-    }
-}
-
-/// Waits until whoever asked leaves before its answer has begun. Who had left already is
-/// not waited for: what a component does afterwards, such as settling a bill, is done.
-pub(crate) async fn asker_gone(context: Option<&CallContext>) {
-    match context {
-        Some(context) if !context.gone.is_cancelled() => context.gone.cancelled().await,
-        _ => std::future::pending().await,
     }
 }
 

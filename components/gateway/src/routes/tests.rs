@@ -251,6 +251,32 @@ fn a_client_that_leaves_stops_the_model_and_is_settled() {
 }
 
 #[test]
+fn a_client_that_leaves_before_its_answer_is_no_backends_fault() {
+    for left in [
+        Backend::Left,
+        Backend::left([]),
+        Backend::left([text("Hel"), text("lo")]),
+    ] {
+        let is_silent = !matches!(&left, Backend::Answers { chunks, .. } if chunks.len() > 1);
+        let script = Script::new([left, hello()]);
+        let reply = drive(&script, ask(json!({"conversation": "conv_1"})));
+        assert_eq!(reply.status, 499);
+        assert_eq!(script.requests().len(), 1, "no other backend is asked");
+        assert!(!script.reported().contains(&"failed"));
+        assert_eq!(script.reported().is_empty(), is_silent);
+        assert_eq!(script.settled().len(), 1);
+        assert!(script.stored().is_empty(), "nothing was shown");
+    }
+}
+
+#[test]
+fn what_a_client_that_left_had_generated_is_charged() {
+    let script = Script::new([Backend::left([text("Hel"), text("lo")])]);
+    drive(&script, ask(json!({})));
+    assert_eq!(script.recorded(), [(1, 2)]);
+}
+
+#[test]
 fn log_probabilities_do_not_name_what_the_guard_masked() {
     let with = |text: &str| {
         let mut event = chunk(json!({"content": text}));
