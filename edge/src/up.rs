@@ -16,7 +16,7 @@ use crate::manifest::Manifest;
 use crate::metrics::Metrics;
 use crate::operator::{self, Operator};
 use crate::runtime_config::RuntimeConfig;
-use crate::{app, build_step, engine, ticks};
+use crate::{app, build_step, cli, engine, ticks};
 use banner::Banner;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -112,6 +112,9 @@ pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
     ) {
         variables.entry(BACKEND_VARIABLE.to_owned()).or_insert(url);
     }
+    // The engine that is started here speaks HTTP/2 by prior knowledge.
+    let engine = backend.as_ref().map(|b| cli::origin(&b.url));
+    let engine = engine.transpose().map_err(Failure::Run)?;
     let running = Running {
         options: options.clone(),
         manifest,
@@ -126,6 +129,7 @@ pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
         runtime_config,
         variables,
         requests_max: usize::try_from(options.max_requests).unwrap_or(usize::MAX),
+        multiplexed: engine.into_iter().chain(options.h2c.clone()).collect(),
         missing,
         metrics,
     };

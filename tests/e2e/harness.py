@@ -115,6 +115,22 @@ def listening_ports(pid: int) -> list[int]:
     return ports
 
 
+def connections_to(pid: int, port: int) -> int:
+    """The TCP connections that a process has made to a port."""
+    inodes = set()
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            if match := re.fullmatch(r"socket:\[(\d+)\]", os.readlink(fd)):
+                inodes.add(match[1])
+    fields = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    # 01 is ESTABLISHED.
+    return sum(
+        1
+        for field in fields
+        if field[3] == "01" and int(field[2].split(":")[1], 16) == port and field[9] in inodes
+    )
+
+
 class Process:
     """A process whose output goes into files that a failing test can show."""
 

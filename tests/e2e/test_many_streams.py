@@ -7,6 +7,7 @@ from collections import Counter
 from crowd import Client, all_at_once
 from harness import (
     command_name,
+    connections_to,
     eventually,
     forget_peak,
     metrics,
@@ -16,6 +17,8 @@ from harness import (
 
 STREAMS = 200
 VANISHING = 100
+# Of the edge to its engine: they are multiplexed.
+CONNECTIONS_MAX = 8
 # Failures in a row that make the router leave a backend alone.
 BREAKER_FAILURES = 3
 # As many as a fast engine may have answered before the last client is gone.
@@ -53,7 +56,18 @@ def test_two_hundred_streams_all_end_exactly_once(edge, key, model):
         Client(edge, key.secret, question(model, n, max_tokens=32, ignore_eos=True))
         for n in range(STREAMS)
     ]
-    streams = asyncio.run(all_at_once(clients))
+    port = int(edge.engine_url().rsplit(":", 1)[1])
+    connections = []
+
+    async def watched():
+        answers = asyncio.create_task(all_at_once(clients))
+        while not answers.done():
+            connections.append(connections_to(edge.pid, port))
+            await asyncio.wait([answers], timeout=0.2)
+        return answers.result()
+
+    streams = asyncio.run(watched())
+    assert 0 < max(connections) <= CONNECTIONS_MAX, connections
     assert Counter(stream.status for stream in streams) == {200: STREAMS}
     broken = [stream for stream in streams if not stream.is_whole()]
     assert not broken, broken[:3]
