@@ -1,6 +1,6 @@
 //! Components that fail, and their neighbours.
 
-use crate::harness::{Edge, HEAD, client, one, probe};
+use crate::harness::{Edge, HEAD, client, one, probe, star_manifest};
 use http_body_util::{BodyExt as _, Full};
 use std::time::{Duration, Instant};
 
@@ -78,6 +78,18 @@ async fn memory_has_a_limit() {
     assert_eq!(edge.get("/memory?16").await, (200, "16".to_owned()));
     assert_eq!(edge.get("/memory?500").await.0, 500);
     assert_eq!(edge.get("/memory?16").await.0, 200);
+}
+
+#[tokio::test]
+async fn the_memories_of_a_star_share_a_limit() {
+    for (root, leaf, status) in [(110, 0, 200), (0, 110, 200), (80, 80, 200), (110, 110, 500)] {
+        // An instance of its own, for memory that is taken stays.
+        let edge = Edge::start(&star_manifest(""));
+        let (answered, body) = edge.get(&format!("/{root}?memory+{leaf}")).await;
+        assert_eq!(answered, status, "{root} and {leaf} MiB: {body}");
+        assert!(status != 200 || body == leaf.to_string(), "{body}");
+        assert_eq!(edge.get("/0?memory+0").await.0, 200);
+    }
 }
 
 #[tokio::test]
