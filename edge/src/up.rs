@@ -252,6 +252,9 @@ impl Running {
         engine::start_ticker(&engine).map_err(|e| Failure::Run(e.to_string()))?;
         say("Loading components");
         let app = App::load(&engine, &self.manifest, &settings).map_err(|e| config(&e))?;
+        ticks::check(&app, &self.manifest, &settings.missing)
+            .await
+            .map_err(Failure::Config)?;
         let limits = Limits {
             body_bytes_max: self.options.max_body_bytes,
             ..Limits::default()

@@ -11,12 +11,15 @@ use crate::output::{Collected, Gone, Sink, Streamed};
 use crate::platform::Platform;
 use crate::reply::Reply;
 use crate::request::{BODY_BYTES_MAX, ChatRequest};
+use crate::settings;
 use crate::timing::Timing;
 
 const CHAT: &str = "/v1/chat/completions";
 const MODELS: &str = "/v1/models";
 /// Only the host can reach it: no public route leads here.
 const TICK: &str = "/internal/tick";
+/// Likewise: asked once, before anything is served.
+const CHECK: &str = "/internal/check";
 
 /// What the host hands in. The body is read only once the caller is known.
 pub(crate) struct Incoming<B> {
@@ -79,6 +82,10 @@ async fn dispatch<P: Platform>(
                 200,
                 &serde_json::json!({"delivered": delivered}),
             )))
+        }
+        (CHECK, "POST") => {
+            settings::check(&platform).await?;
+            Ok(Handled::Reply(Reply::json(200, &serde_json::json!({}))))
         }
         (CHAT, _) => Err(ApiError::method_not_allowed(&method, &path, "POST")),
         (MODELS, _) => Err(ApiError::method_not_allowed(&method, &path, "GET")),

@@ -277,6 +277,32 @@ fn what_a_client_that_left_had_generated_is_charged() {
 }
 
 #[test]
+fn variables_are_checked_before_anything_is_served() {
+    let check = |script: &Script| script::send(script, "POST", "/internal/check", None, b"");
+    assert_eq!(check(&Script::new([])).status, 200);
+    for rounds in ["0", "4", " 64 "] {
+        let script = Script::new([]).with_variable("tool_rounds_max", rounds);
+        assert_eq!(check(&script).status, 200, "{rounds:?}");
+    }
+    for rounds in ["ten", "-1", "65", "4.0"] {
+        let script = Script::new([hello()]).with_variable("tool_rounds_max", rounds);
+        let reply = check(&script);
+        assert_eq!(reply.status, 500, "{rounds:?}");
+        let message = reply.json()["error"]["message"].to_string();
+        assert!(message.contains("`tool_rounds_max`"), "{message}");
+        // A host that does not ask has its requests fail, and not run by another number.
+        assert_eq!(drive(&script, ask(json!({}))).status, 500);
+        assert_eq!(script.settled(), [0]);
+    }
+    for leaf in ["rate-limit", "safety", "router"] {
+        let reply = check(&Script::new([]).with_misconfigured(leaf));
+        assert_eq!(reply.status, 500);
+        let message = reply.json()["error"]["message"].to_string();
+        assert!(message.contains(leaf), "{message}");
+    }
+}
+
+#[test]
 fn log_probabilities_do_not_name_what_the_guard_masked() {
     let with = |text: &str| {
         let mut event = chunk(json!({"content": text}));
