@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 use crate::operator::{self, Operator};
 use crate::runtime_config::RuntimeConfig;
 use crate::{app, build_step, cli, engine, ticks};
-use banner::Banner;
+use banner::{Banner, host};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::SocketAddr;
@@ -122,7 +122,6 @@ pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
         certificate,
         backend,
         metrics: Arc::clone(&metrics),
-        model,
     };
     let settings = Settings {
         state,
@@ -195,7 +194,7 @@ fn certificate(
             certificate: certificate.clone(),
             key: key.clone(),
         },
-        _ => tls::self_signed(state).map_err(Failure::Config)?,
+        _ => tls::self_signed(state, options.listen.ip()).map_err(Failure::Config)?,
     };
     let acceptor = tls::acceptor(&files).map_err(Failure::Config)?;
     Ok(Some((files, acceptor)))
@@ -243,7 +242,6 @@ struct Running {
     certificate: Option<(CertificateFiles, TlsAcceptor)>,
     backend: Option<Arc<Backend>>,
     metrics: Arc<Metrics>,
-    model: Option<PathBuf>,
 }
 
 impl Running {
@@ -265,10 +263,6 @@ impl Running {
         banner.api_key = ticks::first_run(&app, &self.manifest)
             .await
             .map_err(Failure::Run)?;
-        banner.model = self
-            .model
-            .as_ref()
-            .and_then(|m| Some(m.file_name()?.to_str()?.to_owned()));
         let ticks = ticks::start(&app, &self.manifest);
         banner.say();
         self.until_told(&front).await;
@@ -285,11 +279,10 @@ impl Running {
             let (listener, address) = bind(self.options.listen).await?;
             front.serve(listener, Some(acceptor.clone()));
             banner.https = Some(address);
-            banner.certificate = self
-                .options
-                .tls_cert
-                .is_none()
-                .then(|| files.certificate.clone());
+            match self.options.tls_cert {
+                None => banner.certificate = Some(files.certificate.clone()),
+                Some(_) => banner.name_in_certificate = tls::name_for(files, &host(address)),
+            }
         }
         if let Some(http) = self.options.http {
             let (listener, address) = bind(http).await?;

@@ -209,7 +209,9 @@ MACHINE_CODE = MachineCode()
 class Edge(Process):
     """`edge up`, from its start until it is ready."""
 
-    def __init__(self, folder: Path, *options: str, state: Path | None = None):
+    def __init__(
+        self, folder: Path, *options: str, state: Path | None = None, host: str = "127.0.0.1"
+    ):
         self.folder = folder
         self.state = state or folder / "state"
         MACHINE_CODE.give(self.state)
@@ -220,7 +222,7 @@ class Edge(Process):
             "up",
             "--no-build",
             "--listen",
-            f"127.0.0.1:{self.port}",
+            f"{host}:{self.port}",
             "--operator",
             f"127.0.0.1:{self.operator_port}",
             "--state",
@@ -228,7 +230,7 @@ class Edge(Process):
             *options,
         ]
         super().__init__("edge", command, folder, dict(os.environ))
-        self.url = f"https://localhost:{self.port}"
+        self.url = f"https://{'localhost' if host == '127.0.0.1' else host}:{self.port}"
         self.operator = f"http://127.0.0.1:{self.operator_port}"
         try:
             eventually(self._ready, START_S_MAX, "edge is ready")
@@ -313,12 +315,14 @@ def metrics(url: str) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def edge_up(*options: str, state: Path | None = None) -> Iterator[Edge]:
+def edge_up(
+    *options: str, state: Path | None = None, host: str = "127.0.0.1"
+) -> Iterator[Edge]:
     """An edge in a folder of its own, which is gone afterwards, and so is the edge."""
     folder = Path(tempfile.mkdtemp(prefix="skerry-e2e-"))
     edge = None
     try:
-        edge = Edge(folder, *options, state=state)
+        edge = Edge(folder, *options, state=state, host=host)
         yield edge
         if edge.running():
             engines = children(edge.pid)
