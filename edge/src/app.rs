@@ -7,7 +7,7 @@ pub(crate) mod code;
 
 use crate::capability::files;
 use crate::capability::key_value::Providers;
-use crate::capability::outbound::{Clients, ComponentOutbound};
+use crate::capability::outbound::{Clients, ComponentOutbound, PER_REQUEST_MAX};
 use crate::capability::sqlite::Databases;
 use crate::capability::stdio::{Channel, LogLines};
 use crate::capability::variables::Values;
@@ -15,7 +15,7 @@ use crate::chain::Link;
 use crate::dispatch::answer::Answer;
 use crate::dispatch::{Dispatch, Origin, Served};
 use crate::instance::{Pool, Recipe};
-use crate::manifest::allowed_hosts::AllowedHost;
+use crate::manifest::allowed_hosts::{AllowedHost, Target};
 use crate::manifest::{Component, Manifest};
 use crate::metrics::Metrics;
 use crate::runtime_config::RuntimeConfig;
@@ -38,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) runtime_config: RuntimeConfig,
     pub(crate) variables: BTreeMap<String, String>,
     pub(crate) requests_max: usize,
+    /// Origins that speak HTTP/2 without TLS.
+    pub(crate) multiplexed: Vec<Target>,
     /// Components that could not be built and may be missing.
     pub(crate) missing: BTreeSet<String>,
     pub(crate) metrics: Arc<Metrics>,
@@ -84,7 +86,14 @@ impl App {
                 .map_err(application)?,
             sqlite: Databases::open(config, &labels(|c| &c.sqlite_databases), metrics)
                 .map_err(application)?,
-            clients: Arc::new(Clients::new(metrics).map_err(application)?),
+            clients: Arc::new(
+                Clients::new(
+                    metrics,
+                    settings.requests_max.saturating_mul(PER_REQUEST_MAX),
+                    &settings.multiplexed,
+                )
+                .map_err(application)?,
+            ),
             link: Arc::default(),
             values,
             engine,

@@ -56,8 +56,6 @@ impl BackendCommand {
 pub(crate) struct Backend {
     /// Where the backend listens, for all its restarts.
     pub(crate) url: String,
-    /// What its model is called.
-    pub(crate) model_name: String,
     stop: Arc<AtomicBool>,
     up: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -68,7 +66,6 @@ impl Backend {
     pub(crate) fn start(command: BackendCommand, metrics: Arc<Metrics>) -> Result<Self, String> {
         let stop = Arc::new(AtomicBool::new(false));
         let up = Arc::new(AtomicBool::new(false));
-        let model_name = command.model_name.clone();
         let (started, listening) = mpsc::channel();
         let supervisor = Supervisor {
             command,
@@ -86,7 +83,6 @@ impl Backend {
             .unwrap_or_else(|_| Err("the supervisor ended".to_owned()))?;
         Ok(Self {
             url,
-            model_name,
             stop,
             up,
             thread: Mutex::new(Some(thread)),

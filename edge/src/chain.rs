@@ -4,7 +4,7 @@
 //! check grants, which `capability/outbound.rs` has done.
 
 use crate::app::App;
-use crate::capability::outbound::asker_gone;
+use crate::capability::outbound::asker::Asker;
 use crate::dispatch::Origin;
 use edge_bindings::port::{BoxFuture, CallContext};
 use http_body_util::BodyExt as _;
@@ -50,14 +50,15 @@ impl Link {
             };
             // Whoever asked may leave before this answer begins; then it leaves too.
             let leaving = own.drop_guard();
+            let asker = Asker::of(caller.as_deref());
             let answer = app.call_inside(id.as_deref(), request, Origin::inside(), context);
             let response = tokio::select! {
                 biased;
-                () = asker_gone(caller.as_deref()) => return Err(HttpError::ConnectionTerminated),
+                gone = asker.left() => return Err(gone),
                 response = answer => response,
             };
             leaving.disarm();
-            Ok(response.map(|body| body.boxed_unsync()))
+            Ok(response.map(|body| asker.watch(body.boxed_unsync()).boxed_unsync()))
         })
     }
 }

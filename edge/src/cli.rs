@@ -4,6 +4,7 @@
 //! 1 for everything else. It does NOT do the work.
 
 use crate::log::LogFormat;
+use crate::manifest::allowed_hosts::Target;
 use crate::{build_step, log, up};
 use clap::{Args, Parser, Subcommand};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -83,6 +84,10 @@ pub(crate) struct UpOptions {
     /// The backend's program, in place of the one built from gpu-backend/.
     #[arg(long, value_name = "FILE")]
     pub(crate) backend_bin: Option<PathBuf>,
+    /// Speak HTTP/2 without TLS to http://HOST:PORT, as to the backend that is started here:
+    /// many streams share a connection. The server must take HTTP/2 by prior knowledge.
+    #[arg(long, value_name = "URL", value_parser = origin)]
+    pub(crate) h2c: Vec<Target>,
     /// Where data, caches and certificates are kept. [default: .skerry beside the manifest]
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
@@ -115,6 +120,16 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     let text = text.replace("localhost:", "127.0.0.1:");
     text.parse()
         .map_err(|_| "expected a port or ADDR:PORT".to_owned())
+}
+
+/// `http://HOST:PORT`.
+pub(crate) fn origin(text: &str) -> Result<Target, String> {
+    let uri = text.parse::<http::Uri>().ok();
+    let is_bare = |uri: &http::Uri| uri.path() == "/" && uri.query().is_none();
+    let target = uri.filter(is_bare).as_ref().and_then(Target::of);
+    target
+        .filter(|target| target.scheme == "http" && text.contains("://"))
+        .ok_or_else(|| "expected http://HOST:PORT".to_owned())
 }
 
 fn assignment(text: &str) -> Result<(String, String), String> {
@@ -180,6 +195,26 @@ mod tests {
             "127.0.0.1:1".parse().unwrap()
         );
         assert!(address("99999").is_err() && address("here").is_err());
+    }
+
+    #[test]
+    fn an_origin_is_a_plain_url_without_a_path() {
+        let origin = |text: &str| origin(text).map(|target| (target.host, target.port));
+        assert_eq!(
+            origin("http://Engine:8000"),
+            Ok(("engine".to_owned(), 8000))
+        );
+        assert_eq!(origin("http://[::1]:80/"), Ok(("::1".to_owned(), 80)));
+        for wrong in [
+            "engine:8000",
+            "https://a:1",
+            "http://a/v1",
+            "http://",
+            "a",
+            "",
+        ] {
+            assert!(origin(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

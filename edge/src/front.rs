@@ -5,6 +5,9 @@
 mod body;
 pub(crate) mod limits;
 mod linger;
+mod opening;
+mod stalled;
+mod taken;
 pub(crate) mod tls;
 
 use crate::app::App;
@@ -19,16 +22,19 @@ use http::{Request, Response, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use limits::{Connections, Limits};
 use linger::Lingering;
+use opening::Opening;
+use stalled::Unstalled;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
+use taken::{Answering, Portions, Streams};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -45,7 +51,7 @@ pub(crate) struct Front {
     pub(crate) limits: Limits,
     pub(crate) metrics: Arc<Metrics>,
     connections: Arc<Connections>,
-    server: auto::Builder<TokioExecutor>,
+    server: auto::Builder<Streams>,
     /// Cancelled to stop accepting.
     pub(crate) stop: CancellationToken,
     tasks: TaskTracker,
@@ -95,6 +101,7 @@ impl Front {
             return;
         };
         let _ = stream.set_nodelay(true);
+        let stream = Unstalled::new(stream, self.limits.stall_time_max);
         let front = Arc::clone(self);
         self.tasks.spawn(async move {
             front.metrics.connections.fetch_add(1, Relaxed);
@@ -126,8 +133,13 @@ impl Front {
         let service = service_fn(move |request| {
             let front = Arc::clone(&front);
             let scheme = scheme.clone();
-            async move { Ok::<_, Infallible>(front.respond(request, client, scheme).await) }
+            let answer = async move {
+                let answer = front.respond(request, client, scheme).await;
+                Ok::<_, Infallible>(answer.map(Portions::new))
+            };
+            Answering::new(answer)
         });
+        let stream = Opening::new(stream, self.limits.opening_time_max);
         let io = TokioIo::new(Lingering::new(stream));
         let connection = self.server.serve_connection(io, service);
         let graceful = GracefulShutdown::new();
@@ -216,8 +228,10 @@ impl Front {
     }
 }
 
-fn server(limits: &Limits) -> auto::Builder<TokioExecutor> {
-    let mut server = auto::Builder::new(TokioExecutor::new());
+fn server(limits: &Limits) -> auto::Builder<Streams> {
+    let mut server = auto::Builder::new(Streams {
+        stall_max: limits.stall_time_max,
+    });
     server
         .http1()
         .timer(TokioTimer::new())

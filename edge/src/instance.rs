@@ -5,10 +5,13 @@
 //! instance; a trap or a spent CPU budget ends all of them. It does NOT know routes,
 //! clients or how a capability works.
 
+mod limits;
+
 use crate::engine;
 use crate::metrics::Metrics;
 use edge_bindings::port::{CallContext, Outbound};
 use edge_bindings::{Grants, Progress, State, StateParts};
+use limits::InstanceLimits;
 use pin_project_lite::pin_project;
 use std::future::Future;
 use std::pin::Pin;
@@ -17,7 +20,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use wasmtime::component::GuestTaskId;
-use wasmtime::{Store, StoreContextMut, StoreLimitsBuilder, UpdateDeadline};
+use wasmtime::{Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::handler::{
@@ -104,17 +107,11 @@ pub(crate) struct Recipe {
 impl Recipe {
     fn store(&self) -> wasmtime::Result<(Store<State>, Arc<Progress>)> {
         let progress = Arc::new(Progress::default());
-        let limits = StoreLimitsBuilder::new()
-            .memory_size(engine::MEMORY_BYTES_MAX)
-            .memories(engine::MEMORIES_PER_COMPONENT_MAX as usize)
-            .tables(engine::TABLES_PER_COMPONENT_MAX as usize)
-            .table_elements(engine::TABLE_ELEMENTS_MAX)
-            .build();
         let state = State::new(StateParts {
             wasi: (self.wasi)()?,
             grants: Arc::clone(&self.grants),
             outbound: Arc::clone(&self.outbound),
-            limits,
+            limits: Box::<InstanceLimits>::default(),
             progress: Arc::clone(&progress),
             resources_max: RESOURCES_MAX,
             field_bytes_max: FIELD_BYTES_MAX,
@@ -199,6 +196,12 @@ impl WorkerExpiration for Expiration {
     }
 }
 
+/// Was the instance dropped at work, as when the process stops? wasmtime's handler has one
+/// error for that and for a panic of its own.
+fn is_dropped(error: &wasmtime::Error) -> bool {
+    !std::thread::panicking() && error.to_string() == "worker panicked"
+}
+
 /// One instance at work.
 pub(crate) struct Worker {
     reuse_max: usize,
@@ -239,7 +242,9 @@ impl WorkerState for Worker {
         if let Err(error) = result {
             self.load.failed.store(true, Relaxed);
             let component = self.recipe.component.as_str();
-            if error.downcast_ref::<BudgetSpent>().is_some() {
+            if is_dropped(&error) {
+                tracing::debug!(component, "instance dropped: the process stops");
+            } else if error.downcast_ref::<BudgetSpent>().is_some() {
                 self.recipe.metrics.cpu_stop(component);
                 tracing::error!(component, %error, "instance stopped");
             } else {

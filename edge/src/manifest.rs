@@ -57,6 +57,7 @@ pub(crate) struct Component {
     pub(crate) sqlite_databases: BTreeSet<String>,
     pub(crate) dependencies: Vec<Dependency>,
     pub(crate) build: Option<Build>,
+    pub(crate) check: Option<String>,
     pub(crate) first_run: Option<String>,
     pub(crate) ticks: Vec<Tick>,
     pub(crate) optional_build: bool,

@@ -1,4 +1,5 @@
-//! Requests that the host itself sends: the hook of the first run, and ticks.
+//! Requests that the host itself sends: checks before the start, the hook of the first run,
+//! and ticks.
 //!
 //! They go to private paths of components, in process. It does NOT know what they do.
 
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use edge_bindings::port::CallContext;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty, Limited};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -17,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 /// The largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// The longest complaint that is shown.
+const COMPLAINT_CHARS_MAX: usize = 1_000;
 /// How long one such request may take.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
 
@@ -45,6 +49,42 @@ async fn post(app: &Arc<App>, component: &str, path: &str) -> Result<(StatusCode
     tokio::time::timeout(REQUEST_TIME_MAX, answered)
         .await
         .unwrap_or_else(|_| Err("no answer in time".to_owned()))
+}
+
+/// Asks every component that wants to be asked whether its configuration will do.
+///
+/// # Errors
+/// What is wrong with it, in the component's words.
+pub(crate) async fn check(
+    app: &Arc<App>,
+    manifest: &Manifest,
+    missing: &BTreeSet<String>,
+) -> Result<(), String> {
+    for component in manifest.components.values() {
+        let (Some(path), false) = (&component.check, missing.contains(&component.id)) else {
+            continue;
+        };
+        let named = |what: String| format!("component {:?}: {what}", component.id);
+        let (status, body) = post(app, &component.id, path).await.map_err(named)?;
+        if !status.is_success() {
+            return Err(named(complaint(status, &body)));
+        }
+    }
+    Ok(())
+}
+
+/// What an answer complains of: an error object's message, or the text as it is.
+fn complaint(status: StatusCode, body: &[u8]) -> String {
+    let object: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let message = object
+        .as_ref()
+        .and_then(|object| object["error"]["message"].as_str());
+    let text = String::from_utf8_lossy(body);
+    let words = message.unwrap_or(&text).trim();
+    match words {
+        "" => format!("its check answered {status}"),
+        words => words.chars().take(COMPLAINT_CHARS_MAX).collect(),
+    }
 }
 
 /// Calls every component's `first_run`; the first API key, if one was made.
@@ -96,4 +136,19 @@ pub(crate) fn start(app: &Arc<App>, manifest: &Manifest) -> JoinSet<()> {
         }
     }
     tasks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_complaint_is_a_message_or_a_text() {
+        let check = |body: &str| complaint(StatusCode::BAD_REQUEST, body.as_bytes());
+        assert_eq!(check(r#"{"error":{"message":"variable a"}}"#), "variable a");
+        assert_eq!(check("variable b\n"), "variable b");
+        assert_eq!(check(r#"{"a":1}"#), r#"{"a":1}"#);
+        assert_eq!(check(""), "its check answered 400 Bad Request");
+        assert_eq!(check(&"x".repeat(2_000)).len(), COMPLAINT_CHARS_MAX);
+    }
 }

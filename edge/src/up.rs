@@ -16,8 +16,8 @@ use crate::manifest::Manifest;
 use crate::metrics::Metrics;
 use crate::operator::{self, Operator};
 use crate::runtime_config::RuntimeConfig;
-use crate::{app, build_step, engine, ticks};
-use banner::Banner;
+use crate::{app, build_step, cli, engine, ticks};
+use banner::{Banner, host};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::SocketAddr;
@@ -113,6 +113,9 @@ pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
     ) {
         variables.entry(BACKEND_VARIABLE.to_owned()).or_insert(url);
     }
+    // The engine that is started here speaks HTTP/2 by prior knowledge.
+    let engine = backend.as_ref().map(|b| cli::origin(&b.url));
+    let engine = engine.transpose().map_err(Failure::Run)?;
     let running = Running {
         options: options.clone(),
         manifest,
@@ -126,6 +129,7 @@ pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
         runtime_config,
         variables,
         requests_max: usize::try_from(options.max_requests).unwrap_or(usize::MAX),
+        multiplexed: engine.into_iter().chain(options.h2c.clone()).collect(),
         missing,
         metrics,
     };
@@ -222,7 +226,7 @@ fn certificate(
             certificate: certificate.clone(),
             key: key.clone(),
         },
-        _ => tls::self_signed(state).map_err(Failure::Config)?,
+        _ => tls::self_signed(state, options.listen.ip()).map_err(Failure::Config)?,
     };
     let acceptor = tls::acceptor(&files).map_err(Failure::Config)?;
     Ok(Some((files, acceptor)))
@@ -276,6 +280,9 @@ impl Running {
         engine::start_ticker(&engine).map_err(|e| Failure::Run(e.to_string()))?;
         say("Loading components");
         let app = App::load(&engine, &self.manifest, &settings).map_err(|e| config(&e))?;
+        ticks::check(&app, &self.manifest, &settings.missing)
+            .await
+            .map_err(Failure::Config)?;
         let limits = Limits {
             body_bytes_max: self.options.max_body_bytes,
             ..Limits::default()
@@ -286,7 +293,6 @@ impl Running {
         banner.api_key = ticks::first_run(&app, &self.manifest)
             .await
             .map_err(Failure::Run)?;
-        banner.model = self.backend.as_ref().map(|b| b.model_name.clone());
         let ticks = ticks::start(&app, &self.manifest);
         banner.say();
         self.until_told(&front).await;
@@ -303,11 +309,10 @@ impl Running {
             let (listener, address) = bind(self.options.listen).await?;
             front.serve(listener, Some(acceptor.clone()));
             banner.https = Some(address);
-            banner.certificate = self
-                .options
-                .tls_cert
-                .is_none()
-                .then(|| files.certificate.clone());
+            match self.options.tls_cert {
+                None => banner.certificate = Some(files.certificate.clone()),
+                Some(_) => banner.name_in_certificate = tls::name_for(files, &host(address)),
+            }
         }
         if let Some(http) = self.options.http {
             let (listener, address) = bind(http).await?;

@@ -60,7 +60,7 @@ class Stream:
 
 
 class Client:
-    """One streamed chat on one connection."""
+    """One chat on one connection, streamed unless its body says otherwise."""
 
     def __init__(self, edge: Edge, key: str, body: dict):
         self.edge, self.key = edge, key
@@ -69,7 +69,8 @@ class Client:
         self._writer: asyncio.StreamWriter | None = None
         self._reader: asyncio.StreamReader | None = None
 
-    async def send(self) -> None:
+    async def ask(self) -> None:
+        """Sends the request, and waits for nothing."""
         self._reader, self._writer = await asyncio.open_connection(
             "localhost", self.edge.port, ssl=self.edge.trust(), limit=1 << 20
         )
@@ -80,6 +81,11 @@ class Client:
         )
         self._writer.write(head.encode() + self.body)
         await self._writer.drain()
+
+    async def send(self) -> None:
+        """Sends the request and waits for the head of its answer."""
+        await self.ask()
+        assert self._reader
         self.stream.status = int((await self._reader.readline()).split()[1])
         while (await self._reader.readline()).strip():
             pass  # The rest of the head.

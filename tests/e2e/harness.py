@@ -116,6 +116,22 @@ def listening_ports(pid: int) -> list[int]:
     return ports
 
 
+def connections_to(pid: int, port: int) -> int:
+    """The TCP connections that a process has made to a port."""
+    inodes = set()
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            if match := re.fullmatch(r"socket:\[(\d+)\]", os.readlink(fd)):
+                inodes.add(match[1])
+    fields = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    # 01 is ESTABLISHED.
+    return sum(
+        1
+        for field in fields
+        if field[3] == "01" and int(field[2].split(":")[1], 16) == port and field[9] in inodes
+    )
+
+
 class Process:
     """A process whose output goes into files that a failing test can show."""
 
@@ -194,7 +210,9 @@ MACHINE_CODE = MachineCode()
 class Edge(Process):
     """`edge up`, from its start until it is ready."""
 
-    def __init__(self, folder: Path, *options: str, state: Path | None = None):
+    def __init__(
+        self, folder: Path, *options: str, state: Path | None = None, host: str = "127.0.0.1"
+    ):
         self.folder = folder
         self.state = state or folder / "state"
         MACHINE_CODE.give(self.state)
@@ -205,7 +223,7 @@ class Edge(Process):
             "up",
             "--no-build",
             "--listen",
-            f"127.0.0.1:{self.port}",
+            f"{host}:{self.port}",
             "--operator",
             f"127.0.0.1:{self.operator_port}",
             "--state",
@@ -213,7 +231,7 @@ class Edge(Process):
             *options,
         ]
         super().__init__("edge", command, folder, dict(os.environ))
-        self.url = f"https://localhost:{self.port}"
+        self.url = f"https://{'localhost' if host == '127.0.0.1' else host}:{self.port}"
         self.operator = f"http://127.0.0.1:{self.operator_port}"
         try:
             eventually(self._ready, START_S_MAX, "edge is ready")
@@ -298,12 +316,14 @@ def metrics(url: str) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def edge_up(*options: str, state: Path | None = None) -> Iterator[Edge]:
+def edge_up(
+    *options: str, state: Path | None = None, host: str = "127.0.0.1"
+) -> Iterator[Edge]:
     """An edge in a folder of its own, which is gone afterwards, and so is the edge."""
     folder = Path(tempfile.mkdtemp(prefix="skerry-e2e-"))
     edge = None
     try:
-        edge = Edge(folder, *options, state=state)
+        edge = Edge(folder, *options, state=state, host=host)
         yield edge
         if edge.running():
             engines = children(edge.pid)

@@ -5,10 +5,22 @@ import time
 from collections import Counter
 
 from crowd import Client, all_at_once
-from harness import command_name, eventually, forget_peak, metrics, peak_rss_bytes, rss_bytes
+from harness import (
+    command_name,
+    connections_to,
+    eventually,
+    forget_peak,
+    metrics,
+    peak_rss_bytes,
+    rss_bytes,
+)
 
 STREAMS = 200
 VANISHING = 100
+# Of the edge to its engine: they are multiplexed.
+CONNECTIONS_MAX = 8
+# Failures in a row that make the router leave a backend alone.
+BREAKER_FAILURES = 3
 # As many as a fast engine may have answered before the last client is gone.
 FINISHED_MAX = 10
 # Of the edge and of the engine, at any moment, for all streams together.
@@ -44,7 +56,18 @@ def test_two_hundred_streams_all_end_exactly_once(edge, key, model):
         Client(edge, key.secret, question(model, n, max_tokens=32, ignore_eos=True))
         for n in range(STREAMS)
     ]
-    streams = asyncio.run(all_at_once(clients))
+    port = int(edge.engine_url().rsplit(":", 1)[1])
+    connections = []
+
+    async def watched():
+        answers = asyncio.create_task(all_at_once(clients))
+        while not answers.done():
+            connections.append(connections_to(edge.pid, port))
+            await asyncio.wait([answers], timeout=0.2)
+        return answers.result()
+
+    streams = asyncio.run(watched())
+    assert 0 < max(connections) <= CONNECTIONS_MAX, connections
     assert Counter(stream.status for stream in streams) == {200: STREAMS}
     broken = [stream for stream in streams if not stream.is_whole()]
     assert not broken, broken[:3]
@@ -98,6 +121,57 @@ def test_a_hundred_that_vanish_free_their_sequences(edge, key, model):
     # The engine is as good as before.
     streams = asyncio.run(all_at_once([Client(edge, key.secret, question(model))]))
     assert streams[0].is_whole()
+
+
+def test_a_hundred_that_leave_before_their_whole_answer_free_their_sequences(edge, key, model):
+    eventually(lambda: idle(edge), 5, "the engine is idle")
+    before = totals(edge)
+
+    async def leave():
+        body = [
+            question(model, n, stream=False, max_tokens=900, ignore_eos=True)
+            for n in range(VANISHING)
+        ]
+        clients = [Client(edge, key.secret, one) for one in body]
+        await asyncio.gather(*(client.ask() for client in clients))
+        # Until the engine has them all, for what never came to it cannot be cancelled.
+        came = 0
+        while came < VANISHING:
+            figures = await asyncio.to_thread(metrics, edge.engine_url())
+            finished = (await asyncio.to_thread(totals, edge))["finished"] - before["finished"]
+            came = figures["vllm:num_requests_running"] + figures["vllm:num_requests_waiting"]
+            came += finished
+        for client in clients:
+            client.vanish()
+
+    asyncio.run(asyncio.wait_for(leave(), 60))
+    began = time.monotonic()
+    eventually(lambda: idle(edge), 3, "no sequence of a client that left is left")
+    print(f"idle {1_000 * (time.monotonic() - began):.0f} ms after the last one left")
+    seen = totals(edge) - before
+    assert seen["cancelled"] + seen["finished"] == VANISHING, seen
+    assert seen["finished"] <= FINISHED_MAX, seen
+
+
+def test_impatient_clients_do_not_make_the_backend_look_broken(scripted_edge):
+    """Before the backend's head, and between it and the answer."""
+    for script in ("[script wait=4000 chunks=3]", "[script chunks=300 delay=20]"):
+        body = question("scripted", stream=False)
+        body["messages"][0]["content"] = script
+
+        async def leave(body=body):
+            for _ in range(2 * BREAKER_FAILURES):
+                client = Client(scripted_edge, scripted_edge.first_key, body)
+                await client.ask()
+                await asyncio.sleep(0.3)
+                client.vanish()
+
+        asyncio.run(leave())
+        messages = [{"role": "user", "content": "[script chunks=2]"}]
+        with scripted_edge.openai(scripted_edge.first_key) as client:
+            for _ in range(3):
+                answer = client.chat.completions.create(model="scripted", messages=messages)
+                assert answer.choices[0].message.content == "word " * 2
 
 
 def test_a_client_that_vanishes_is_told_to_the_backend(scripted_edge, scripted):

@@ -1,24 +1,56 @@
 """The README's quick start, as far as it happens after the build."""
 
+import os
 import subprocess
 
 import httpx2
 
-from harness import ROOT
+from harness import ROOT, edge_up
 
 
-def test_the_printed_curl_line_streams_an_answer_when_pasted(edge):
-    ended = subprocess.run(
+def paste(edge, **variables):
+    return subprocess.run(
         ["bash", "-c", edge.curl_line],
         capture_output=True,
         text=True,
         timeout=60,
         cwd=ROOT,
+        env={**os.environ, **variables},
         check=False,
     )
+
+
+def check_streamed(ended):
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("data: {") > 1, ended.stdout
     assert ended.stdout.rstrip().endswith("data: [DONE]")
+
+
+def test_the_printed_curl_line_streams_an_answer_when_pasted(edge):
+    check_streamed(paste(edge))
+
+
+def test_so_it_does_with_another_backend_whose_models_have_other_names(scripted_edge):
+    check_streamed(paste(scripted_edge))
+
+
+def test_so_it_does_on_another_address(scripted):
+    with edge_up("--backend", scripted.url, host="127.0.0.2") as edge:
+        assert f"{edge.url}/" in edge.printed()
+        check_streamed(paste(edge))
+
+
+def test_so_it_does_at_a_later_start_with_a_key_in_the_variable(scripted, tmp_path):
+    state = tmp_path / "state"
+    with edge_up("--backend", scripted.url, state=state) as edge:
+        key = edge.first_key
+    with edge_up("--backend", scripted.url, state=state) as edge:
+        assert key not in edge.printed()
+        assert "export SKERRY_API_KEY=" in edge.printed()
+        check_streamed(paste(edge, SKERRY_API_KEY=key))
+        unset = paste(edge, SKERRY_API_KEY="")
+        assert unset.returncode != 0
+        assert "SKERRY_API_KEY: set it" in unset.stderr
 
 
 def test_the_banner_names_the_page_and_the_page_is_there(edge):

@@ -229,6 +229,19 @@ impl ApiError {
         error
     }
 
+    /// 499, for the log: the client left before its answer began, and nobody reads this. (No
+    /// status is registered for that; this one is nginx's.)
+    pub(crate) fn client_gone() -> Self {
+        let message = "The client left before the answer began.";
+        Self::new(499, Kind::InvalidRequest, Some("client_gone"), message)
+    }
+
+    /// 500: a variable of this component, or of a leaf, means nothing. The host asks before
+    /// it serves, so the words are the operator's.
+    pub(crate) fn misconfigured(message: impl Into<String>) -> Self {
+        Self::new(500, Kind::Server, Some("misconfigured"), message)
+    }
+
     /// 503: every backend is busy.
     pub(crate) fn backend_busy(retry_after_ms: u64) -> Self {
         let message = "The model is overloaded right now. Please try again.";

@@ -26,13 +26,13 @@ use crate::platform::{Platform, Turn};
 use crate::prompt;
 use crate::relay::{Relay, RelayError};
 use crate::request::{ChatRequest, ToolChoice};
+use crate::settings;
 use crate::timing::Timing;
 use open::Opened;
 
 /// Taken from the token ceiling for an answer whose length the client left open;
 /// settled to what was used.
 const COMPLETION_TOKENS_ASSUMED: u32 = 512;
-const TOOL_ROUNDS_DEFAULT: u32 = 4;
 /// The longest answer of a tool that a model is shown.
 const TOOL_OUTPUT_BYTES_MAX: usize = 64 << 10;
 
@@ -183,7 +183,7 @@ impl<P: Platform> Exchange<P> {
         self.lap("safety", clock);
 
         let clock = self.platform.monotonic_ns();
-        let options = self.options().await;
+        let options = self.options().await?;
         let turn = self.platform.turn(&options);
         let first = match blocked {
             Some(words) => turn.next(&Event::Blocked(words)),
@@ -220,7 +220,7 @@ impl<P: Platform> Exchange<P> {
         blocked
     }
 
-    async fn options(&mut self) -> TurnOptions {
+    async fn options(&mut self) -> Result<TurnOptions, ApiError> {
         let client_tools = self.request.tools.take();
         let wanted = self.request.tool_choice != ToolChoice::None;
         let platform_tools = if client_tools.is_none() && wanted {
@@ -228,19 +228,16 @@ impl<P: Platform> Exchange<P> {
         } else {
             None
         };
-        let rounds = self.platform.variable("tool_rounds_max").await;
         let options = TurnOptions {
             platform_tools: platform_tools.is_some(),
             client_tools: client_tools.is_some(),
             retrieval: false,
-            tool_rounds_max: rounds
-                .and_then(|rounds| rounds.parse().ok())
-                .unwrap_or(TOOL_ROUNDS_DEFAULT),
+            tool_rounds_max: settings::tool_rounds_max(&self.platform).await?,
             query: self.request.query().to_owned(),
         };
         self.client_tools = client_tools.is_some();
         self.tools = client_tools.or(platform_tools);
-        options
+        Ok(options)
     }
 
     /// Carries out action after action until the turn ends.
@@ -298,9 +295,15 @@ impl<P: Platform> Exchange<P> {
                     }));
                 }
                 Err(RelayError::Gone) => {
-                    self.report_answered(&opened.target, opened.sent_ns, first_token_ns)
-                        .await;
-                    self.cut_text = cut_text;
+                    // A backend that was left before its first token has shown nothing.
+                    if first_token_ns.is_some() {
+                        self.report_answered(&opened.target, opened.sent_ns, first_token_ns)
+                            .await;
+                    }
+                    // An answer that is collected was shown to nobody.
+                    if self.request.stream {
+                        self.cut_text = cut_text;
+                    }
                     return Err(Interrupt::Gone);
                 }
                 Err(RelayError::Failed { detail, shown }) => {

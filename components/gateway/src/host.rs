@@ -7,7 +7,7 @@ use spin_sdk::http::body::IncomingBodyExt;
 use spin_sdk::http::{FullBody, IntoRequest, Request, Response};
 use spin_sdk::http_service;
 use spin_sdk::wasip3::clocks::{monotonic_clock, system_clock};
-use spin_sdk::wasip3::http::types;
+use spin_sdk::wasip3::http::types::{self, ErrorCode};
 use spin_sdk::wasip3::http_compat::BodyWriter;
 use spin_sdk::wasip3::http_compat::{IncomingRequestBody, IncomingResponseBody};
 use spin_sdk::wasip3::random::random;
@@ -17,7 +17,7 @@ use crate::bindings::skerry::chat::{
     auth, billing, orchestrator, rate_limit, router, safety, session, tools,
 };
 use crate::output::{Gone, Sink};
-use crate::platform::{Answer, Guard, Platform, Turn, Upstream};
+use crate::platform::{Answer, CallError, Guard, Platform, Turn, Upstream};
 use crate::reply::Reply;
 use crate::routes::{self, Body, Handled, Incoming};
 
@@ -98,9 +98,20 @@ impl Body for RequestBody {
 struct ResponseBody(http_body_util::BodyDataStream<IncomingResponseBody>);
 
 impl Upstream for ResponseBody {
-    async fn next(&mut self) -> Option<Result<bytes::Bytes, String>> {
+    async fn next(&mut self) -> Option<Result<bytes::Bytes, CallError>> {
         let chunk = futures::StreamExt::next(&mut self.0).await?;
-        Some(chunk.map_err(|error| error.to_string()))
+        Some(chunk.map_err(call_error))
+    }
+}
+
+/// The text of the `internal-error` by which `edge` ends calls whose client has left: see
+/// `edge/README.md`. Another host may have no such error, and then no such case.
+const ASKER_GONE: &str = "asker-gone";
+
+fn call_error(error: ErrorCode) -> CallError {
+    match error {
+        ErrorCode::InternalError(Some(text)) if text == ASKER_GONE => CallError::AskerGone,
+        other => CallError::Failed(other.to_string()),
     }
 }
 
@@ -228,18 +239,17 @@ impl Platform for Imports {
         url: &str,
         body: Vec<u8>,
         request_id: &str,
-    ) -> Result<Answer<ResponseBody>, String> {
+    ) -> Result<Answer<ResponseBody>, CallError> {
+        let malformed = |words: String| CallError::Failed(words);
         let request = http::Request::post(url)
             .header("content-type", "application/json")
             .header("accept", "text/event-stream")
             .header("x-request-id", request_id)
             .body(FullBody::new(bytes::Bytes::from(body)))
-            .map_err(|error| error.to_string())?
+            .map_err(|error| malformed(error.to_string()))?
             .into_request()
-            .map_err(|error| error.to_string())?;
-        let response = spin_sdk::http::send(request)
-            .await
-            .map_err(|error| error.to_string())?;
+            .map_err(call_error)?;
+        let response = spin_sdk::http::send(request).await.map_err(call_error)?;
         let (parts, body): (_, IncomingResponseBody) = Response::into_parts(response);
         let retry_after = parts
             .headers

@@ -23,6 +23,7 @@ mod backend;
 mod output;
 mod sse;
 mod models;
+mod settings;
 mod platform;
 mod reply;
 mod headers;

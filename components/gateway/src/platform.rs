@@ -58,7 +58,7 @@ pub(crate) trait Platform {
         url: &str,
         body: Vec<u8>,
         request_id: &str,
-    ) -> Result<Answer<Self::Upstream>, String>;
+    ) -> Result<Answer<Self::Upstream>, CallError>;
 
     /// A setting of this component; None where it has no value.
     async fn variable(&self, name: &str) -> Option<String>;
@@ -80,7 +80,17 @@ pub(crate) trait Guard {
 /// A response's body. Dropping it tells the backend that nobody listens any more.
 pub(crate) trait Upstream {
     /// The next bytes, None at the end, an error where the body was cut.
-    async fn next(&mut self) -> Option<Result<bytes::Bytes, String>>;
+    async fn next(&mut self) -> Option<Result<bytes::Bytes, CallError>>;
+}
+
+/// Why a backend's answer did not come, or broke off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum CallError {
+    /// The client left before its own answer began, so the host cut the call. The backend is
+    /// not to blame, and nobody waits for another one.
+    AskerGone,
+    /// The backend failed. Words for the operator.
+    Failed(String),
 }
 
 pub(crate) struct Answer<U> {

@@ -13,7 +13,7 @@ use crate::backend::{Chunk, ToolCallDelta};
 use crate::bindings::skerry::chat::safety::{Refusal, Released};
 use crate::bindings::skerry::chat::types::{FinishReason, ToolCall, Usage};
 use crate::output::{Gone, Output, ToolCallPiece};
-use crate::platform::{Guard, Platform, Upstream};
+use crate::platform::{CallError, Guard, Platform, Upstream};
 use crate::sse;
 
 /// While no token has come: how often the client is asked whether it is there.
@@ -125,7 +125,8 @@ impl<'a, P: Platform> Relay<'a, P> {
         while !self.done && self.refusal.is_none() {
             let bytes = match self.next(&mut upstream, out).await? {
                 Some(Ok(bytes)) => bytes,
-                Some(Err(detail)) => return Err(self.failed(detail)),
+                Some(Err(CallError::AskerGone)) => return Err(RelayError::Gone),
+                Some(Err(CallError::Failed(detail))) => return Err(self.failed(detail)),
                 None => break,
             };
             if parser.push(&bytes).is_err() || self.text.len() > ANSWER_BYTES_MAX {
@@ -144,7 +145,7 @@ impl<'a, P: Platform> Relay<'a, P> {
         &self,
         upstream: &mut P::Upstream,
         out: &mut impl Output,
-    ) -> Result<Option<Result<Bytes, String>>, Gone> {
+    ) -> Result<Option<Result<Bytes, CallError>>, Gone> {
         if self.first_token_ns.is_some() {
             return Ok(upstream.next().await);
         }

@@ -11,12 +11,15 @@ use crate::output::{Collected, Gone, Sink, Streamed};
 use crate::platform::Platform;
 use crate::reply::Reply;
 use crate::request::{BODY_BYTES_MAX, ChatRequest};
+use crate::settings;
 use crate::timing::Timing;
 
 const CHAT: &str = "/v1/chat/completions";
 const MODELS: &str = "/v1/models";
 /// Only the host can reach it: no public route leads here.
 const TICK: &str = "/internal/tick";
+/// Likewise: asked once, before anything is served.
+const CHECK: &str = "/internal/check";
 
 /// What the host hands in. The body is read only once the caller is known.
 pub(crate) struct Incoming<B> {
@@ -80,6 +83,10 @@ async fn dispatch<P: Platform>(
                 &serde_json::json!({"delivered": delivered}),
             )))
         }
+        (CHECK, "POST") => {
+            settings::check(&platform).await?;
+            Ok(Handled::Reply(Reply::json(200, &serde_json::json!({}))))
+        }
         (CHAT, _) => Err(ApiError::method_not_allowed(&method, &path, "POST")),
         (MODELS, _) => Err(ApiError::method_not_allowed(&method, &path, "GET")),
         _ if model.is_some() => Err(ApiError::method_not_allowed(&method, &path, "GET")),
@@ -122,9 +129,7 @@ async fn chat<P: Platform>(
             Reply::json(200, &completion)
         }
         (Err(Interrupt::Failed(error)), _) | (Ok(_), Err(error)) => error.into_reply(),
-        (Err(Interrupt::Gone), _) => {
-            ApiError::internal("a collected answer has no client").into_reply()
-        }
+        (Err(Interrupt::Gone), _) => ApiError::client_gone().into_reply(),
     };
     reply.headers.extend(headers);
     Ok(Handled::Reply(reply))

@@ -8,7 +8,7 @@ use crate::port::{
 };
 use crate::progress::Progress;
 use std::sync::{Arc, Weak};
-use wasmtime::StoreLimits;
+use wasmtime::ResourceLimiter;
 use wasmtime::component::{GuestTaskId, HasData, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{
@@ -34,8 +34,8 @@ pub struct StateParts {
     pub grants: Arc<Grants>,
     /// Outbound HTTP of this instance.
     pub outbound: Arc<dyn Outbound>,
-    /// Memories, tables and their sizes.
-    pub limits: StoreLimits,
+    /// Who is asked before a memory or a table grows.
+    pub limits: Box<dyn ResourceLimiter + Send + Sync>,
     /// Where progress is noted.
     pub progress: Arc<Progress>,
     /// The most resources (handles) that the instance may hold at once.
@@ -52,7 +52,7 @@ pub struct State {
     wasi: WasiCtx,
     http: WasiHttpCtx,
     hooks: Hooks,
-    limits: StoreLimits,
+    limits: Box<dyn ResourceLimiter + Send + Sync>,
     /// Requests in this instance, by the task that serves each. Entries whose request is
     /// over are swept out when the next one comes, so there are never many.
     calls: Vec<(GuestTaskId, Weak<CallContext>)>,
@@ -100,8 +100,8 @@ impl State {
     }
 
     /// The limiter that the store asks before memory or a table grows.
-    pub fn limits(&mut self) -> &mut StoreLimits {
-        &mut self.limits
+    pub fn limits(&mut self) -> &mut dyn ResourceLimiter {
+        &mut *self.limits
     }
 
     /// Where progress of this instance is noted.

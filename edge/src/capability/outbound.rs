@@ -3,15 +3,17 @@
 //! A request of a component goes to the network, to another component (`chain.rs`), or is
 //! refused. Bodies stream both ways. It does NOT know what is asked.
 
+pub(crate) mod asker;
 mod body;
+mod multiplexed;
 mod resolver;
 
 use crate::chain::Link;
 use crate::manifest::allowed_hosts::{
-    AllowedHost, Reach, Target, allowed, allows_itself, allows_service, default_port, is_public,
-    service_of,
+    AllowedHost, Reach, Target, allowed, allows_itself, allows_service, is_public, service_of,
 };
 use crate::metrics::Metrics;
+use asker::Asker;
 use body::TimedBody;
 use edge_bindings::port::{BoxFuture, CallContext, Outbound};
 use http_body_util::BodyExt as _;
@@ -19,10 +21,12 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{self};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use multiplexed::{Full, Multiplexed};
 use resolver::{Prohibited, Resolver};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};
 
 /// How long a connection may take to be made.
@@ -33,8 +37,11 @@ const FIRST_BYTE_TIME_MAX: Duration = Duration::from_secs(600);
 const BETWEEN_BYTES_TIME_MAX: Duration = Duration::from_secs(300);
 /// How long an unused connection is kept.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
-/// Unused connections kept per host.
+/// Unused connections of HTTP/1.1 kept per host.
 const IDLE_PER_HOST_MAX: usize = 64;
+/// Outbound requests at once, for each request of a client that is served at once: its call
+/// to a model, and one more beside it.
+pub(crate) const PER_REQUEST_MAX: usize = 2;
 /// How many components may call each other in a row: a star's halves call each other once
 /// or twice; a loop is cut here.
 pub(crate) const CHAIN_DEPTH_MAX: u32 = 8;
@@ -46,27 +53,67 @@ type HttpClient = legacy::Client<HttpsConnector<HttpConnector<Resolver>>, WasiBo
 pub(crate) struct Clients {
     literal: HttpClient,
     public_only: HttpClient,
+    multiplexed: Multiplexed,
+    /// One permit a request, until its answer's body has ended: over HTTP/1.1 each of them
+    /// has a connection.
+    permits: Arc<Semaphore>,
     metrics: Arc<Metrics>,
 }
 
+/// What a request holds until its answer's body has ended.
+struct Held {
+    _permit: OwnedSemaphorePermit,
+    _place: Option<multiplexed::Place>,
+}
+
 impl Clients {
-    pub(crate) fn new(metrics: &Arc<Metrics>) -> Result<Self, String> {
+    /// `requests_max` at once, in all; `multiplexed` are the origins that speak HTTP/2
+    /// without TLS.
+    pub(crate) fn new(
+        metrics: &Arc<Metrics>,
+        requests_max: usize,
+        multiplexed: &[Target],
+    ) -> Result<Self, String> {
         let tls = tls_config()?;
+        let literal = Resolver {
+            reach: Reach::Literal,
+        };
+        let public_only = Resolver {
+            reach: Reach::PublicOnly,
+        };
         Ok(Self {
-            literal: client(
-                Resolver {
-                    reach: Reach::Literal,
-                },
-                tls.clone(),
-            ),
-            public_only: client(
-                Resolver {
-                    reach: Reach::PublicOnly,
-                },
-                tls,
-            ),
+            multiplexed: Multiplexed::new(multiplexed, &literal),
+            literal: client(literal, tls.clone()),
+            public_only: client(public_only, tls),
+            permits: Arc::new(Semaphore::new(requests_max)),
             metrics: Arc::clone(metrics),
         })
+    }
+
+    /// Begins a request on the connections that suit it.
+    fn start(
+        &self,
+        target: &Target,
+        reach: Reach,
+        request: http::Request<WasiBody>,
+    ) -> Result<(legacy::ResponseFuture, Held), Full> {
+        let permit = Arc::clone(&self.permits)
+            .try_acquire_owned()
+            .map_err(|_| Full)?;
+        let place = match reach {
+            Reach::Literal => self.multiplexed.place(target).transpose()?,
+            Reach::PublicOnly => None,
+        };
+        let (answer, place) = match (place, reach) {
+            (Some((client, place)), _) => (client.request(request), Some(place)),
+            (None, Reach::Literal) => (self.literal.request(request), None),
+            (None, Reach::PublicOnly) => (self.public_only.request(request), None),
+        };
+        let held = Held {
+            _permit: permit,
+            _place: place,
+        };
+        Ok((answer, held))
     }
 }
 
@@ -171,14 +218,9 @@ impl ComponentOutbound {
         if authority.as_str().contains('@') {
             return Err((HttpError::HttpRequestUriInvalid, "the URL has a user name"));
         }
-        let scheme = uri.scheme_str().unwrap_or("http").to_ascii_lowercase();
-        let host = authority
-            .host()
-            .trim_start_matches('[')
-            .trim_end_matches(']');
-        let host = host.to_ascii_lowercase();
-        if let Some(id) = service_of(&host) {
-            if !allows_service(&self.hosts, &scheme, id) {
+        let target = Target::of(uri).ok_or((HttpError::HttpRequestUriInvalid, "unknown scheme"))?;
+        if let Some(id) = service_of(&target.host) {
+            if !allows_service(&self.hosts, &target.scheme, id) {
                 return Err(denied("not in allowed_outbound_hosts"));
             }
             if deep {
@@ -186,11 +228,6 @@ impl ComponentOutbound {
             }
             return Ok(Destination::Service(id.to_owned()));
         }
-        let port = authority
-            .port_u16()
-            .or_else(|| default_port(&scheme))
-            .ok_or((HttpError::HttpRequestUriInvalid, "unknown scheme"))?;
-        let target = Target { scheme, host, port };
         let reach =
             allowed(&self.hosts, &target).ok_or_else(|| denied("not in allowed_outbound_hosts"))?;
         // A name is checked after its resolution; an address is its own.
@@ -215,10 +252,6 @@ async fn call_network(
     options: Option<RequestOptions>,
     context: Option<Arc<CallContext>>,
 ) -> Result<http::Response<WasiBody>, HttpError> {
-    let client = match reach {
-        Reach::Literal => &clients.literal,
-        Reach::PublicOnly => &clients.public_only,
-    };
     let options = options.unwrap_or_default();
     let first_byte = options.first_byte_timeout.unwrap_or(FIRST_BYTE_TIME_MAX);
     let between = options
@@ -234,34 +267,31 @@ async fn call_network(
             .entry("traceparent")
             .or_insert(traceparent);
     }
-    let gone = asker_gone(context.as_deref());
-    let answer = tokio::select! {
+    let asker = Asker::of(context.as_deref());
+    let Ok((answer, held)) = clients.start(&target, reach, request) else {
+        clients.metrics.outbound(&target.host, "full");
+        tracing::warn!(host = target.host, "too many outbound requests at once");
+        return Err(HttpError::ConnectionLimitReached);
+    };
+    let (outcome, answer) = tokio::select! {
         biased;
-        () = gone => Err(HttpError::ConnectionTerminated),
-        answer = tokio::time::timeout(first_byte, client.request(request)) => match answer {
-            Err(_) => Err(HttpError::ConnectionReadTimeout),
-            Ok(Err(error)) => Err(explain(&error)),
-            Ok(Ok(response)) => Ok(response),
+        gone = asker.left() => ("left", Err(gone)),
+        answer = tokio::time::timeout(first_byte, answer) => match answer {
+            Err(_) => ("error", Err(HttpError::ConnectionReadTimeout)),
+            Ok(Err(error)) => ("error", Err(explain(&error))),
+            Ok(Ok(response)) => ("ok", Ok(response)),
         },
     };
-    clients
-        .metrics
-        .outbound(&target.host, if answer.is_ok() { "ok" } else { "error" });
+    clients.metrics.outbound(&target.host, outcome);
     match answer {
-        Ok(response) => Ok(response.map(|body| TimedBody::new(body, between).boxed_unsync())),
+        Ok(response) => Ok(response.map(|body| {
+            let body = TimedBody::new(body, between, held).boxed_unsync();
+            asker.watch(body).boxed_unsync()
+        })),
         Err(error) => {
             tracing::debug!(host = target.host, %error, "outbound request failed");
             Err(error)
         }
-    }
-}
-
-/// Waits until whoever asked leaves before its answer has begun. Who had left already is
-/// not waited for: what a component does afterwards, such as settling a bill, is done.
-pub(crate) async fn asker_gone(context: Option<&CallContext>) {
-    match context {
-        Some(context) if !context.gone.is_cancelled() => context.gone.cancelled().await,
-        _ => std::future::pending().await,
     }
 }
 

@@ -21,10 +21,16 @@ pub(crate) struct Limits {
     pub(crate) body_bytes_max: u64,
     /// The longest pause within a request's body.
     pub(crate) body_pause_max: Duration,
-    /// How long a request's head may take, and how long a connection may rest before it.
-    pub(crate) head_time_max: Duration,
     /// How long a TLS handshake may take.
     pub(crate) handshake_time_max: Duration,
+    /// How long a new connection may be silent, or say too little to tell which HTTP it
+    /// speaks.
+    pub(crate) opening_time_max: Duration,
+    /// How long a request's head may take, and how long a connection may rest before it.
+    pub(crate) head_time_max: Duration,
+    /// How long a client may take nothing of what it is sent. A stream that rests because
+    /// its component has nothing to say is not timed.
+    pub(crate) stall_time_max: Duration,
     /// Streams of one HTTP/2 connection at once.
     pub(crate) streams_per_connection_max: u32,
     /// Streams that a client may reset before they are looked at (CVE-2023-44487).
@@ -49,8 +55,10 @@ impl Default for Limits {
             header_bytes_max: 64 << 10,
             body_bytes_max: 4 << 20,
             body_pause_max: Duration::from_secs(30),
-            head_time_max: Duration::from_secs(30),
             handshake_time_max: Duration::from_secs(10),
+            opening_time_max: Duration::from_secs(10),
+            head_time_max: Duration::from_secs(30),
+            stall_time_max: Duration::from_secs(30),
             streams_per_connection_max: 256,
             resets_pending_max: 20,
             ping_interval: Duration::from_secs(30),

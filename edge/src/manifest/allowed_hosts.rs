@@ -44,6 +44,24 @@ pub(crate) struct Target {
     pub(crate) port: u16,
 }
 
+impl Target {
+    /// Where `uri` leads; `None` if that cannot be told.
+    pub(crate) fn of(uri: &http::Uri) -> Option<Self> {
+        let scheme = uri.scheme_str().unwrap_or("http").to_ascii_lowercase();
+        let authority = uri.authority()?;
+        let host = authority
+            .host()
+            .trim_start_matches('[')
+            .trim_end_matches(']');
+        let port = authority.port_u16().or_else(|| default_port(&scheme))?;
+        Some(Self {
+            host: host.to_ascii_lowercase(),
+            scheme,
+            port,
+        })
+    }
+}
+
 /// How far a grant goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reach {
@@ -237,7 +255,7 @@ impl PortRule {
 }
 
 /// The port that a scheme implies.
-pub(crate) fn default_port(scheme: &str) -> Option<u16> {
+fn default_port(scheme: &str) -> Option<u16> {
     match scheme {
         "http" => Some(80),
         "https" => Some(443),

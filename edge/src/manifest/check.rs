@@ -140,6 +140,10 @@ pub(super) fn check_component(
         sqlite_databases: written.sqlite_databases.iter().cloned().collect(),
         dependencies,
         build: check_build(written.build.as_ref(), folder)?,
+        check: tool
+            .check
+            .map(|path| check_path("check", path))
+            .transpose()?,
         first_run: tool
             .first_run
             .map(|path| check_path("first_run", path))

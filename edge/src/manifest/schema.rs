@@ -191,6 +191,7 @@ pub(super) struct Dependency {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EdgeTool {
+    pub(super) check: Option<String>,
     pub(super) first_run: Option<String>,
     #[serde(default)]
     pub(super) ticks: Vec<Tick>,

@@ -66,6 +66,7 @@ command = ["npm ci", "npm run build"]
 workdir = "web"
 watch = ["src/**/*.rs"]
 [component.root.tool.edge]
+check = "/internal/check"
 first_run = "/internal/bootstrap"
 ticks = [{ path = "/internal/tick", every_s = 5 }]
 optional_build = true
@@ -81,6 +82,7 @@ source = "leaf.wasm"
     assert_eq!(manifest.served(), BTreeSet::from(["half", "root"]));
     let root = &manifest.components["root"];
     assert_eq!(root.source, Path::new("/app/target/root.wasm"));
+    assert_eq!(root.check.as_deref(), Some("/internal/check"));
     assert_eq!(root.first_run.as_deref(), Some("/internal/bootstrap"));
     assert_eq!(root.ticks[0].every, Duration::from_secs(5));
     assert!(root.optional_build);

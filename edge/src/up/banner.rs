@@ -4,7 +4,7 @@
 
 use crate::log::say;
 use crate::manifest::Manifest;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// What is said, gathered while starting.
@@ -15,14 +15,19 @@ pub(crate) struct Banner {
     pub(crate) https: Option<SocketAddr>,
     pub(crate) http: Option<SocketAddr>,
     pub(crate) operator: Option<SocketAddr>,
+    /// The self-signed certificate, which a client has to be told to trust.
     pub(crate) certificate: Option<PathBuf>,
+    /// A name in the operator's certificate.
+    pub(crate) name_in_certificate: Option<String>,
     pub(crate) api_key: Option<String>,
-    /// Absent where an engine that runs already knows the name.
-    pub(crate) model: Option<String>,
 }
 
 /// The route that tells an application with a chat API.
 const CHAT_ROUTE: &str = "/v1/chat/completions";
+/// The model in the line to paste: the application chooses one of those that it serves.
+const MODEL: &str = "auto";
+/// The variable that holds a key in the line to paste.
+const KEY_VARIABLE: &str = "SKERRY_API_KEY";
 
 impl Banner {
     pub(crate) fn new(manifest: &Manifest, state: &Path) -> Self {
@@ -40,8 +45,8 @@ impl Banner {
             http: None,
             operator: None,
             certificate: None,
+            name_in_certificate: None,
             api_key: None,
-            model: None,
         }
     }
 
@@ -71,37 +76,68 @@ impl Banner {
         lines.push(format!("  State        {}", self.state.display()));
         if let (Some(base), true) = (&base, self.has_chat) {
             lines.push(String::new());
-            lines.push("Try it:".to_owned());
+            lines.extend(self.invitation());
             lines.push(self.curl(base));
-            if self.model.is_none() {
-                lines.push(format!("  with one of {base}/v1/models for MODEL"));
-            }
         }
         lines.push(String::new());
         lines.push("Ctrl-C stops it.".to_owned());
         lines.join("\n")
     }
 
+    /// What goes before the line to paste.
+    fn invitation(&self) -> Vec<String> {
+        match self.api_key {
+            Some(_) => vec!["Try it:".to_owned()],
+            // Keys are stored hashed: nobody but their owner can say one.
+            None => vec![
+                "Try it, with a key that you have (the first was shown at the first start):"
+                    .to_owned(),
+                format!("  export {KEY_VARIABLE}='your key'"),
+            ],
+        }
+    }
+
+    /// The URL of the application, by a name that its certificate has.
     fn base(&self) -> Option<String> {
         match (self.https, self.http) {
-            (Some(address), _) => Some(format!("https://{}", named(address))),
+            (Some(address), _) => Some(match &self.name_in_certificate {
+                Some(name) => format!("https://{}:{}", bracketed(name), address.port()),
+                None => format!("https://{}", named(address)),
+            }),
             (None, Some(address)) => Some(format!("http://{}", named(address))),
             (None, None) => None,
         }
     }
 
-    fn curl(&self, base: &str) -> String {
-        let certificate = match &self.certificate {
-            Some(path) if self.https.is_some() => format!(" --cacert {}", quoted(path)),
-            _ => String::new(),
+    /// What `curl` has to be told so that it finds the application and trusts it.
+    fn curl_options(&self) -> String {
+        let mut options = String::new();
+        let Some(address) = self.https else {
+            return options;
         };
-        let key = self.api_key.as_deref().unwrap_or("$SKERRY_API_KEY");
-        let model = serde_json::json!(self.model.as_deref().unwrap_or("MODEL"));
-        let model = model.to_string().replace('\'', r"'\''");
+        if let Some(path) = &self.certificate {
+            options.push_str(&format!(" --cacert {}", quoted(path)));
+        }
+        if let Some(name) = &self.name_in_certificate
+            && *name != host(address)
+        {
+            let (port, ip) = (address.port(), reached(address));
+            options.push_str(&format!(" --resolve {name}:{port}:{ip}"));
+        }
+        options
+    }
+
+    fn curl(&self, base: &str) -> String {
+        let options = self.curl_options();
+        let key = match &self.api_key {
+            Some(key) => key.clone(),
+            // The shell says so where it is not set.
+            None => format!("${{{KEY_VARIABLE}:?set it to your key}}"),
+        };
         format!(
-            "  curl -N{certificate} {base}{CHAT_ROUTE} \\\n    \
+            "  curl -N{options} {base}{CHAT_ROUTE} \\\n    \
              -H \"Authorization: Bearer {key}\" -H \"Content-Type: application/json\" \\\n    \
-             -d '{{\"model\":{model},\"stream\":true,\
+             -d '{{\"model\":\"{MODEL}\",\"stream\":true,\
              \"messages\":[{{\"role\":\"user\",\"content\":\"Hello!\"}}]}}'"
         )
     }
@@ -120,22 +156,43 @@ fn quoted(path: &Path) -> String {
     }
 }
 
-/// The loopback address by the name that the certificate has.
-fn named(address: SocketAddr) -> String {
-    if address.ip().is_loopback() || address.ip().is_unspecified() {
-        format!("localhost:{}", address.port())
+/// The host by which this machine reaches a listener. It is in the self-signed certificate.
+pub(crate) fn host(address: SocketAddr) -> String {
+    let ip = address.ip();
+    if ip.is_unspecified() || ip == IpAddr::V4(Ipv4Addr::LOCALHOST) {
+        "localhost".to_owned()
     } else {
-        address.to_string()
+        ip.to_string()
+    }
+}
+
+/// The address by which this machine reaches a listener.
+fn reached(address: SocketAddr) -> IpAddr {
+    if address.ip().is_unspecified() {
+        Ipv4Addr::LOCALHOST.into()
+    } else {
+        address.ip()
+    }
+}
+
+fn named(address: SocketAddr) -> String {
+    format!("{}:{}", bracketed(&host(address)), address.port())
+}
+
+/// A host as a URL has it (RFC 3986 §3.2.2).
+fn bracketed(host: &str) -> String {
+    if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::Command;
 
-    #[test]
-    fn the_curl_line_can_be_pasted() {
+    fn banner() -> Banner {
         let manifest = Manifest::parse(
             "spin_manifest_version = 2\n[application]\nname = \"chat\"\n[[trigger.http]]\n\
              route = \"/v1/chat/...\"\ncomponent = \"a\"\n[component.a]\nsource = \"a.wasm\"\n",
@@ -146,8 +203,12 @@ mod tests {
         banner.https = Some("127.0.0.1:8443".parse().unwrap());
         banner.certificate = Some("/my state/tls/cert.pem".into());
         banner.api_key = Some("sk-first".to_owned());
-        banner.model = Some("skerry-demo".to_owned());
-        let text = banner.text();
+        banner
+    }
+
+    #[test]
+    fn the_curl_line_can_be_pasted() {
+        let text = banner().text();
         assert!(text.contains(
             "--cacert '/my state/tls/cert.pem' https://localhost:8443/v1/chat/completions"
         ));
@@ -161,31 +222,52 @@ mod tests {
             .unwrap();
         let body: serde_json::Value = serde_json::from_str(json).unwrap();
         assert_eq!(body["messages"][0]["role"], "user");
+        assert_eq!(body["model"], "auto");
         assert_eq!(text.matches("sk-first").count(), 2);
     }
 
-    /// The model that a shell sends when the line is pasted.
-    fn pasted_model(banner: &Banner) -> String {
-        let line = banner.curl("https://localhost:8443");
-        let script = format!("curl() {{ shift $(($# - 1)); printf %s \"$1\"; }}; {line}");
-        let sent = Command::new("sh").args(["-c", &script]).output().unwrap();
-        let body: serde_json::Value = serde_json::from_slice(&sent.stdout).unwrap();
-        body["model"].as_str().unwrap().to_owned()
+    #[test]
+    fn a_later_start_asks_for_a_key() {
+        let mut later = banner();
+        later.api_key = None;
+        let text = later.text();
+        assert!(text.contains("export SKERRY_API_KEY='your key'"), "{text}");
+        assert!(
+            text.contains("Bearer ${SKERRY_API_KEY:?set it to your key}\""),
+            "{text}"
+        );
     }
 
     #[test]
-    fn the_curl_line_names_the_model_whatever_it_is_called() {
-        let text = "spin_manifest_version = 2\n[application]\nname = \"chat\"\n";
-        let manifest = Manifest::parse(text, Path::new(".")).unwrap();
-        let mut banner = Banner::new(&manifest, Path::new("/state"));
-        for name in [
-            "HuggingFaceTB/SmolLM2-135M-Instruct",
-            "Anna's \"own\" $HOME",
+    fn the_address_is_one_that_answers_and_that_the_certificate_names() {
+        for (listen, url) in [
+            ("127.0.0.1:8443", "https://localhost:8443/"),
+            ("0.0.0.0:8443", "https://localhost:8443/"),
+            ("[::]:8443", "https://localhost:8443/"),
+            ("127.0.0.2:8443", "https://127.0.0.2:8443/"),
+            ("192.168.1.5:8443", "https://192.168.1.5:8443/"),
+            ("[::1]:8443", "https://[::1]:8443/"),
         ] {
-            banner.model = Some(name.to_owned());
-            assert_eq!(pasted_model(&banner), name);
+            let mut banner = banner();
+            banner.https = Some(listen.parse().unwrap());
+            let text = banner.text();
+            assert!(text.contains(&format!("Open         {url}\n")), "{text}");
+            assert!(
+                text.contains(&format!("{url}v1/chat/completions")),
+                "{text}"
+            );
         }
-        banner.model = None;
-        assert_eq!(pasted_model(&banner), "MODEL");
+    }
+
+    #[test]
+    fn the_operators_certificate_has_a_name_of_its_own() {
+        let mut given = banner();
+        given.certificate = None;
+        given.https = Some("0.0.0.0:443".parse().unwrap());
+        given.name_in_certificate = Some("chat.example.org".to_owned());
+        let text = given.text();
+        let line =
+            "curl -N --resolve chat.example.org:443:127.0.0.1 https://chat.example.org:443/v1";
+        assert!(text.contains(line), "{text}");
     }
 }

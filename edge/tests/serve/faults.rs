@@ -1,8 +1,7 @@
 //! Components that fail, and their neighbours.
 
-use crate::harness::{Edge, HEAD, client, one, probe};
+use crate::harness::{Edge, client, one, star_manifest};
 use http_body_util::{BodyExt as _, Full};
-use std::time::{Duration, Instant};
 
 #[tokio::test]
 async fn a_trap_is_answered_and_the_next_request_served() {
@@ -33,43 +32,47 @@ async fn a_trap_in_mid_stream_is_no_clean_end() {
     assert_eq!(edge.get("/served").await.0, 200);
 }
 
+/// Seconds of CPU that the instances of one component may use without progress
+/// (`BUSY_TICKS_MAX` in `src/engine.rs`).
+const BUDGET_S: f64 = 3.0;
+/// Two instances full of streams (`CONCURRENT_MAX` in `src/instance.rs`), so that the loop
+/// gets a third one.
+const SATURATED: usize = 32;
+/// Chunks of each, and how much work stands before a chunk: some milliseconds.
+const CHUNKS: usize = 60;
+const WORK: u64 = 40_000_000;
+/// Until all of them are there, so that the loop finds both instances full.
+const WAIT_MS: u64 = 2_000;
+
 #[tokio::test]
-async fn an_endless_loop_is_stopped_and_streams_beside_it_are_whole() {
-    let manifest = format!(
-        "{HEAD}{}{}",
-        probe("steady", "/...", ""),
-        probe("spinner", "/loop", "")
-    );
-    let edge = Edge::start(&manifest);
+async fn an_endless_loop_is_stopped_and_saturated_streams_beside_it_are_whole() {
+    let edge = Edge::start(&one(""));
     let client = client();
     let mut streams = tokio::task::JoinSet::new();
-    for _ in 0..20 {
-        let (client, url) = (client.clone(), format!("{}/stream?60,100", edge.http));
-        streams.spawn(async move {
-            let request = http::Request::get(url)
-                .body(Full::default().boxed())
-                .unwrap();
-            let response = client.request(request).await.unwrap();
-            response
-                .into_body()
-                .collect()
-                .await
-                .map(|body| body.to_bytes())
-        });
+    for _ in 0..SATURATED {
+        let url = format!("{}/saturate?{CHUNKS},{WORK},{WAIT_MS}", edge.http);
+        let request = http::Request::get(url)
+            .body(Full::default().boxed())
+            .unwrap();
+        let response = client.request(request).await.unwrap();
+        streams.spawn(response.into_body().collect());
     }
-    let start = Instant::now();
+    let before = edge.cpu_seconds();
     let (status, _) = edge.get("/loop").await;
-    assert_eq!(status, 500);
-    let took = start.elapsed();
-    assert!(
-        took > Duration::from_secs(2) && took < Duration::from_secs(20),
-        "{took:?}"
-    );
+    assert_eq!(status, 500, "the loop is stopped");
+    let mut whole = 0;
     while let Some(body) = streams.join_next().await {
-        let body = body.unwrap().unwrap();
-        assert!(body.ends_with(b"line 59\n"), "a stream was cut");
+        let body = body.unwrap().expect("a stream was cut").to_bytes();
+        assert_eq!(body, "chunk\n".repeat(CHUNKS));
+        whole += 1;
     }
+    assert_eq!(whole, SATURATED);
+    let used = edge.cpu_seconds() - before;
+    // Without the loop's budget, each instance of streams used more than what would have
+    // ended it without progress.
+    assert!(used > 3.0 * BUDGET_S, "the streams were not busy: {used} s");
     assert!((edge.figure("edge_cpu_stops_total").await - 1.0).abs() < 0.1);
+    assert!((edge.figure("edge_instantiations_total").await - 3.0).abs() < 0.1);
 }
 
 #[tokio::test]
@@ -78,6 +81,18 @@ async fn memory_has_a_limit() {
     assert_eq!(edge.get("/memory?16").await, (200, "16".to_owned()));
     assert_eq!(edge.get("/memory?500").await.0, 500);
     assert_eq!(edge.get("/memory?16").await.0, 200);
+}
+
+#[tokio::test]
+async fn the_memories_of_a_star_share_a_limit() {
+    for (root, leaf, status) in [(110, 0, 200), (0, 110, 200), (80, 80, 200), (110, 110, 500)] {
+        // An instance of its own, for memory that is taken stays.
+        let edge = Edge::start(&star_manifest(""));
+        let (answered, body) = edge.get(&format!("/{root}?memory+{leaf}")).await;
+        assert_eq!(answered, status, "{root} and {leaf} MiB: {body}");
+        assert!(status != 200 || body == leaf.to_string(), "{body}");
+        assert_eq!(edge.get("/0?memory+0").await.0, 200);
+    }
 }
 
 #[tokio::test]

@@ -128,7 +128,7 @@ async fn malformed_requests_are_refused() {
     }
 }
 
-async fn handshake(
+pub(crate) async fn handshake(
     edge: &Edge,
     config: rustls::ClientConfig,
 ) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
@@ -140,7 +140,7 @@ async fn handshake(
         .await
 }
 
-fn trusting(
+pub(crate) fn trusting(
     edge: &Edge,
     versions: &[&'static rustls::SupportedProtocolVersion],
     alpn: &[&str],

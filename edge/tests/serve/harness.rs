@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 /// How long a start may take, components compiled or not.
 const START_MAX: Duration = Duration::from_secs(240);
+/// Of proc(5)'s clock: `USER_HZ` is 100 on every architecture that Rust's tier 1 has.
+const TICKS_PER_SECOND: f64 = 100.0;
 /// How long anything else may take.
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(30);
 
@@ -235,6 +237,14 @@ impl Edge {
                 .unwrap()
                 .success()
         );
+    }
+
+    /// Seconds of CPU that the process has used (proc(5): `utime` and `stime`).
+    pub(crate) fn cpu_seconds(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split(' ').collect();
+        let ticks = |field: usize| fields[field - 2].parse::<f64>().unwrap();
+        (ticks(14) + ticks(15)) / TICKS_PER_SECOND
     }
 
     /// Waits for the end.

@@ -9,4 +9,5 @@ mod capabilities;
 mod faults;
 mod front;
 mod lifecycle;
+mod slow_clients;
 mod streams;

@@ -1,7 +1,7 @@
 //! Streams: both ways, beside each other, and after the client has left.
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
-use crate::harness::{Edge, client, one, until};
+use crate::harness::{Edge, client, one, probe, until};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::Frame;
@@ -119,20 +119,113 @@ async fn a_disconnect_in_mid_stream_reaches_the_backend() {
     until("the backend sees it", || async { left.load(Relaxed) }).await;
 }
 
-#[tokio::test]
-async fn a_disconnect_before_the_answer_reaches_the_backend() {
-    let (address, asked, left) = backend(false).await;
-    let edge = Edge::start(&one("allowed_outbound_hosts = [\"http://127.0.0.1:*\"]"));
+/// Leaves while its component waits for `address`, and says what the component was told.
+async fn leave(url: &str, asked: &AtomicUsize, left: &AtomicBool) -> String {
+    let keys = "allowed_outbound_hosts = [\"http://127.0.0.1:*\", \"http://back.spin.internal\"]\n\
+                key_value_stores = [\"default\"]";
+    let back = probe(
+        "back",
+        "",
+        "allowed_outbound_hosts = [\"http://127.0.0.1:*\"]",
+    );
+    let edge = Edge::start(&format!("{}{back}", one(keys)));
     let mut stream = TcpStream::connect(edge.address()).await.unwrap();
-    let head = format!("GET /fetch?http://{address}/ HTTP/1.1\r\nhost: x\r\n\r\n");
+    let head = format!("GET /report?{url} HTTP/1.1\r\nhost: x\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
     until("the backend is asked", || async {
         asked.load(Relaxed) == 1
     })
     .await;
+    // If it answers, its head and some of its body are with the component by now.
+    tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(!left.load(Relaxed));
     drop(stream);
     until("the backend sees it", || async { left.load(Relaxed) }).await;
+    until("the component is told", || async {
+        !edge.get("/key-value?default,report").await.1.is_empty()
+    })
+    .await;
+    edge.get("/key-value?default,report").await.1
+}
+
+#[tokio::test]
+async fn a_disconnect_before_the_backends_head_ends_the_call_and_blames_nobody() {
+    let (address, asked, left) = backend(false).await;
+    let told = leave(&format!("http://{address}/"), &asked, &left).await;
+    assert_eq!(told, "head: ErrorCode::InternalError(Some(\"asker-gone\"))");
+}
+
+#[tokio::test]
+async fn a_disconnect_before_the_answer_ends_the_backends_answer_too() {
+    let (address, asked, left) = backend(true).await;
+    let told = leave(&format!("http://{address}/"), &asked, &left).await;
+    assert_eq!(told, "body: ErrorCode::InternalError(Some(\"asker-gone\"))");
+}
+
+#[tokio::test]
+async fn a_disconnect_passes_through_a_component_that_was_called() {
+    for (answers, part) in [(false, "head"), (true, "body")] {
+        let (address, asked, left) = backend(answers).await;
+        let url = format!("http://back.spin.internal/fetch?http://{address}/");
+        let told = leave(&url, &asked, &left).await;
+        let expected = format!("{part}: ErrorCode::InternalError(Some(\"asker-gone\"))");
+        assert_eq!(told, expected);
+    }
+}
+
+/// A server of HTTP/2 by prior knowledge alone that drips, and counts its connections.
+async fn multiplexed_backend(lines: usize) -> (String, Arc<AtomicUsize>, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let streams = Arc::new(AtomicUsize::new(0));
+    let (accepted, begun) = (Arc::clone(&connections), Arc::clone(&streams));
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            accepted.fetch_add(1, Relaxed);
+            let begun = Arc::clone(&begun);
+            let service = hyper::service::service_fn(move |_| {
+                begun.fetch_add(1, Relaxed);
+                let body = futures::stream::unfold(0, move |line| async move {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    let frame = Frame::data(Bytes::from_static(b"drip\n"));
+                    (line < lines).then_some((Ok::<_, Infallible>(frame), line + 1))
+                });
+                let response = http::Response::new(StreamBody::new(Box::pin(body)));
+                async move { Ok::<_, Infallible>(response) }
+            });
+            let io = hyper_util::rt::TokioIo::new(stream);
+            let executor = hyper_util::rt::TokioExecutor::new();
+            tokio::spawn(
+                hyper::server::conn::http2::Builder::new(executor)
+                    .max_concurrent_streams(1_024)
+                    .serve_connection(io, service),
+            );
+        }
+    });
+    (address, connections, streams)
+}
+
+#[tokio::test]
+async fn two_hundred_streams_share_two_connections() {
+    let (address, connections, streams) = multiplexed_backend(20).await;
+    let keys = one("allowed_outbound_hosts = [\"http://127.0.0.1:*\"]");
+    let edge = Edge::start_with(&keys, &["--h2c", &format!("http://{address}")]);
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..200 {
+        let url = format!("{}/fetch?http://{address}/", edge.http);
+        tasks.spawn(async move { crate::harness::get(&url).await });
+    }
+    until("all are open at once", || async {
+        edge.figure("edge_requests_in_flight").await > 199.0
+    })
+    .await;
+    while let Some(answer) = tasks.join_next().await {
+        assert_eq!(answer.unwrap(), (200, "drip\n".repeat(20)));
+    }
+    assert_eq!(streams.load(Relaxed), 200);
+    assert_eq!(connections.load(Relaxed), 2, "128 streams fit one of them");
 }
 
 #[tokio::test]

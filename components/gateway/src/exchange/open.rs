@@ -9,7 +9,7 @@ use crate::bindings::skerry::chat::orchestrator::ToolUse;
 use crate::bindings::skerry::chat::router::{Outcome, RouteRequest, Target};
 use crate::error::ApiError;
 use crate::exchange::Exchange;
-use crate::platform::{Answer, Platform, Upstream};
+use crate::platform::{Answer, CallError, Platform, Upstream};
 use crate::request::ToolChoice;
 
 /// A backend's error body: an error object fits many times over.
@@ -34,7 +34,7 @@ enum Asked<U> {
     Answers(U),
     /// Another backend may do better.
     Failed(ApiError),
-    /// The request itself is at fault: no other backend would take it.
+    /// No other backend would do better: the request itself is at fault, or its client left.
     Refused(ApiError),
 }
 
@@ -131,7 +131,8 @@ impl<P: Platform> Exchange<P> {
         let url = format!("{}/v1/chat/completions", target.url.trim_end_matches('/'));
         let answer = match self.platform.post(&url, body, &self.request_id).await {
             Ok(answer) => answer,
-            Err(detail) => {
+            Err(CallError::AskerGone) => return Asked::Refused(ApiError::client_gone()),
+            Err(CallError::Failed(detail)) => {
                 self.report_failed(target).await;
                 return Asked::Failed(ApiError::backend_failed(detail));
             }

@@ -251,6 +251,58 @@ fn a_client_that_leaves_stops_the_model_and_is_settled() {
 }
 
 #[test]
+fn a_client_that_leaves_before_its_answer_is_no_backends_fault() {
+    for left in [
+        Backend::Left,
+        Backend::left([]),
+        Backend::left([text("Hel"), text("lo")]),
+    ] {
+        let is_silent = !matches!(&left, Backend::Answers { chunks, .. } if chunks.len() > 1);
+        let script = Script::new([left, hello()]);
+        let reply = drive(&script, ask(json!({"conversation": "conv_1"})));
+        assert_eq!(reply.status, 499);
+        assert_eq!(script.requests().len(), 1, "no other backend is asked");
+        assert!(!script.reported().contains(&"failed"));
+        assert_eq!(script.reported().is_empty(), is_silent);
+        assert_eq!(script.settled().len(), 1);
+        assert!(script.stored().is_empty(), "nothing was shown");
+    }
+}
+
+#[test]
+fn what_a_client_that_left_had_generated_is_charged() {
+    let script = Script::new([Backend::left([text("Hel"), text("lo")])]);
+    drive(&script, ask(json!({})));
+    assert_eq!(script.recorded(), [(1, 2)]);
+}
+
+#[test]
+fn variables_are_checked_before_anything_is_served() {
+    let check = |script: &Script| script::send(script, "POST", "/internal/check", None, b"");
+    assert_eq!(check(&Script::new([])).status, 200);
+    for rounds in ["0", "4", " 64 "] {
+        let script = Script::new([]).with_variable("tool_rounds_max", rounds);
+        assert_eq!(check(&script).status, 200, "{rounds:?}");
+    }
+    for rounds in ["ten", "-1", "65", "4.0"] {
+        let script = Script::new([hello()]).with_variable("tool_rounds_max", rounds);
+        let reply = check(&script);
+        assert_eq!(reply.status, 500, "{rounds:?}");
+        let message = reply.json()["error"]["message"].to_string();
+        assert!(message.contains("`tool_rounds_max`"), "{message}");
+        // A host that does not ask has its requests fail, and not run by another number.
+        assert_eq!(drive(&script, ask(json!({}))).status, 500);
+        assert_eq!(script.settled(), [0]);
+    }
+    for leaf in ["rate-limit", "safety", "router"] {
+        let reply = check(&Script::new([]).with_misconfigured(leaf));
+        assert_eq!(reply.status, 500);
+        let message = reply.json()["error"]["message"].to_string();
+        assert!(message.contains(leaf), "{message}");
+    }
+}
+
+#[test]
 fn log_probabilities_do_not_name_what_the_guard_masked() {
     let with = |text: &str| {
         let mut event = chunk(json!({"content": text}));

@@ -1,8 +1,9 @@
 //! The body of an answer from the network, with a bound on its pauses.
 //!
-//! Dropping it closes the connection, which is how a client's leaving reaches the backend.
-//! It does NOT look into the bytes.
+//! Dropping it closes the connection, or over HTTP/2 the stream, which is how a client's
+//! leaving reaches the backend. It does NOT look into the bytes.
 
+use super::Held;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -21,12 +22,14 @@ pin_project! {
         #[pin]
         pause: Sleep,
         pause_max: Duration,
+        held: Held,
     }
 }
 
 impl TimedBody {
-    pub(super) fn new(inner: Incoming, pause_max: Duration) -> Self {
+    pub(super) fn new(inner: Incoming, pause_max: Duration, held: Held) -> Self {
         Self {
+            held,
             inner,
             pause: tokio::time::sleep(pause_max),
             pause_max,

@@ -1,7 +1,7 @@
 //! A platform whose leaves do what a script says and write down what they were told.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -20,16 +20,18 @@ use crate::bindings::skerry::chat::types::{
     FinishReason, Limits, Message, MessageRole, Principal, Role, ToolCall, ToolDefinition,
 };
 use crate::output::{Gone, Sink};
-use crate::platform::{Answer, Guard, Platform, Turn, Upstream};
+use crate::platform::{Answer, CallError, Guard, Platform, Turn, Upstream};
 use crate::reply::Reply;
 use crate::routes::{Body, Handled, Incoming, handle, stream};
 
 /// What one backend does when it is asked.
 pub(super) enum Backend {
     Unreachable,
+    /// The client leaves while it is asked.
+    Left,
     Answers {
         status: u16,
-        chunks: VecDeque<Result<Bytes, String>>,
+        chunks: VecDeque<Result<Bytes, CallError>>,
     },
 }
 
@@ -51,7 +53,20 @@ impl Backend {
             .map(|event| Ok(Bytes::from(format!("data: {event}\n\n"))));
         Self::Answers {
             status: 200,
-            chunks: events.chain([Err("reset".to_owned())]).collect(),
+            chunks: events
+                .chain([Err(CallError::Failed("reset".to_owned()))])
+                .collect(),
+        }
+    }
+
+    /// The client leaves after these events.
+    pub(super) fn left(events: impl IntoIterator<Item = Value>) -> Self {
+        let events = events
+            .into_iter()
+            .map(|event| Ok(Bytes::from(format!("data: {event}\n\n"))));
+        Self::Answers {
+            status: 200,
+            chunks: events.chain([Err(CallError::AskerGone)]).collect(),
         }
     }
 
@@ -100,6 +115,9 @@ struct Log {
     settled: Vec<u32>,
     recorded: Vec<(u32, u32)>,
     stored: Vec<String>,
+    reported: Vec<&'static str>,
+    variables: HashMap<&'static str, &'static str>,
+    misconfigured: Option<&'static str>,
     chunks_read: usize,
 }
 
@@ -141,6 +159,23 @@ impl Script {
     pub(super) fn leaving_after(self, writes: usize) -> Self {
         self.0.borrow_mut().leaves_after = Some(writes);
         self
+    }
+
+    /// A variable of the gateway's own.
+    pub(super) fn with_variable(self, name: &'static str, value: &'static str) -> Self {
+        self.0.borrow_mut().variables.insert(name, value);
+        self
+    }
+
+    /// A leaf that complains of its variables.
+    pub(super) fn with_misconfigured(self, leaf: &'static str) -> Self {
+        self.0.borrow_mut().misconfigured = Some(leaf);
+        self
+    }
+
+    /// What the router was told of backends.
+    pub(super) fn reported(&self) -> Vec<&'static str> {
+        self.0.borrow().reported.clone()
     }
 
     pub(super) fn requests(&self) -> Vec<Value> {
@@ -355,11 +390,11 @@ impl Turn for RealTurn {
 
 pub(super) struct ScriptedBody {
     log: Rc<RefCell<Log>>,
-    chunks: VecDeque<Result<Bytes, String>>,
+    chunks: VecDeque<Result<Bytes, CallError>>,
 }
 
 impl Upstream for ScriptedBody {
-    async fn next(&mut self) -> Option<Result<Bytes, String>> {
+    async fn next(&mut self) -> Option<Result<Bytes, CallError>> {
         self.log.borrow_mut().chunks_read += 1;
         self.chunks.pop_front()
     }
@@ -393,6 +428,15 @@ pub(super) fn message(role: MessageRole, content: &str) -> Message {
     }
 }
 
+impl Script {
+    fn complaint(&self, leaf: &str) -> Option<String> {
+        let misconfigured = self.0.borrow().misconfigured;
+        misconfigured
+            .filter(|name| *name == leaf)
+            .map(|leaf| format!("a variable of {leaf} is wrong"))
+    }
+}
+
 impl Platform for Script {
     type Turn = RealTurn;
     type Guard = FakeGuard;
@@ -421,6 +465,9 @@ impl Platform for Script {
     }
 
     async fn admit(&self, _: &Principal, _: u32) -> Result<Admission, RateLimitError> {
+        if let Some(words) = self.complaint("rate-limit") {
+            return Err(RateLimitError::Unavailable(words));
+        }
         let state = State {
             requests: window(),
             tokens: window(),
@@ -464,6 +511,10 @@ impl Platform for Script {
     }
 
     async fn screen(&self, texts: &[String]) -> Result<Screened, Refusal> {
+        if let Some(message) = self.complaint("safety") {
+            let findings = Vec::new();
+            return Err(Refusal { message, findings });
+        }
         let judged: Vec<Released> = texts.iter().map(|text| judge(text)).collect();
         match judged.iter().find_map(|judged| judged.refusal.clone()) {
             Some(refusal) => Err(refusal),
@@ -491,6 +542,9 @@ impl Platform for Script {
     }
 
     async fn models(&self) -> Result<Vec<Model>, RouteError> {
+        if let Some(words) = self.complaint("router") {
+            return Err(RouteError::Misconfigured(words));
+        }
         Ok(vec![Model {
             id: "m".into(),
             context_window: 4_096,
@@ -504,7 +558,13 @@ impl Platform for Script {
         Ok((0..count).map(target).collect())
     }
 
-    async fn report(&self, _: &str, _: Outcome) {}
+    async fn report(&self, _: &str, outcome: Outcome) {
+        self.0.borrow_mut().reported.push(match outcome {
+            Outcome::Answered(_) => "answered",
+            Outcome::Failed => "failed",
+            Outcome::Busy(_) => "busy",
+        });
+    }
 
     async fn tools(&self, _: &Principal) -> Vec<ToolDefinition> {
         let tool = ToolDefinition {
@@ -539,12 +599,20 @@ impl Platform for Script {
         Ok(0)
     }
 
-    async fn post(&self, _: &str, body: Vec<u8>, _: &str) -> Result<Answer<ScriptedBody>, String> {
+    async fn post(
+        &self,
+        _: &str,
+        body: Vec<u8>,
+        _: &str,
+    ) -> Result<Answer<ScriptedBody>, CallError> {
         let mut log = self.0.borrow_mut();
         log.requests
             .push(serde_json::from_slice(&body).unwrap_or_default());
         match log.backends.pop_front() {
-            None | Some(Backend::Unreachable) => Err("connection refused".into()),
+            None | Some(Backend::Unreachable) => {
+                Err(CallError::Failed("connection refused".into()))
+            }
+            Some(Backend::Left) => Err(CallError::AskerGone),
             Some(Backend::Answers { status, chunks }) => {
                 let body = ScriptedBody {
                     log: Rc::clone(&self.0),
@@ -559,8 +627,9 @@ impl Platform for Script {
         }
     }
 
-    async fn variable(&self, _: &str) -> Option<String> {
-        None
+    async fn variable(&self, name: &str) -> Option<String> {
+        let log = self.0.borrow();
+        log.variables.get(name).map(|value| (*value).to_owned())
     }
 
     async fn sleep_ms(&self, _: u64) {
