@@ -7,7 +7,7 @@
 use crate::metrics::Metrics;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -15,8 +15,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long the backend may take to load its model and listen.
-const START_TIME_MAX: Duration = Duration::from_secs(300);
+/// How long the backend may be silent before it listens: it tells how far it is while it
+/// fetches its model, and then loads it.
+const START_SILENCE_MAX: Duration = Duration::from_secs(300);
 /// The first wait before a restart; each further one is twice as long.
 const RESTART_WAIT_MIN: Duration = Duration::from_millis(200);
 /// The longest wait before a restart.
@@ -35,6 +36,17 @@ const LISTENING: &str = "listening on ";
 pub(crate) struct BackendCommand {
     pub(crate) program: PathBuf,
     pub(crate) model: PathBuf,
+    pub(crate) silence_max: Duration,
+}
+
+impl BackendCommand {
+    pub(crate) fn new(program: PathBuf, model: &Path) -> Self {
+        Self {
+            program,
+            model: model.to_owned(),
+            silence_max: START_SILENCE_MAX,
+        }
+    }
 }
 
 /// The backend, as long as it is kept.
@@ -199,13 +211,15 @@ impl Supervisor {
                 let _ = line_sender.send(line);
             }
         });
-        let end = Instant::now() + START_TIME_MAX;
+        let silence_max = self.command.silence_max;
+        let mut end = Instant::now() + silence_max;
         loop {
             match lines.recv_timeout(LOOK) {
                 Ok(line) => {
                     if let Some(url) = line.strip_prefix(LISTENING) {
                         return Ok((child, url.trim().to_owned()));
                     }
+                    end = Instant::now() + silence_max;
                 }
                 Err(RecvTimeoutError::Timeout)
                     if Instant::now() < end && !self.stop.load(Relaxed) => {}

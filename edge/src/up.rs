@@ -91,6 +91,7 @@ pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
         .map_err(Failure::Config)?;
     let model = check_model(options, &manifest)?;
     let _lock = lock_state(&state)?;
+    check_ports(options)?;
     descriptors::raise();
     let certificate = certificate(options, &state)?;
 
@@ -182,6 +183,22 @@ fn lock_state(state: &Path) -> Result<File, Failure> {
     }
 }
 
+/// Says that a port is taken now, and not after the engine has loaded its model.
+fn check_ports(options: &UpOptions) -> Result<(), Failure> {
+    let https = (!options.no_https).then_some(options.listen);
+    let operator = (!options.no_operator).then_some(options.operator);
+    let addresses = [https, options.http, operator].into_iter().flatten();
+    // Held together, so that one that is named twice is taken as well.
+    let bound: Result<Vec<_>, _> = addresses
+        .map(|address| std::net::TcpListener::bind(address).map_err(|e| taken(address, &e)))
+        .collect();
+    bound.map(drop)
+}
+
+fn taken(address: SocketAddr, error: &std::io::Error) -> Failure {
+    Failure::Run(format!("cannot listen on {address}: {error}"))
+}
+
 fn certificate(
     options: &UpOptions,
     state: &Path,
@@ -227,10 +244,7 @@ fn start_backend(
         ))
     })?;
     say(&format!("Starting the backend with {}", model.display()));
-    let command = BackendCommand {
-        program,
-        model: model.to_owned(),
-    };
+    let command = BackendCommand::new(program, model);
     let backend = Backend::start(command, Arc::clone(metrics)).map_err(Failure::Run)?;
     Ok(Some(Arc::new(backend)))
 }
@@ -334,9 +348,12 @@ impl Running {
 async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
     let listener = TcpListener::bind(address)
         .await
-        .map_err(|error| Failure::Run(format!("cannot listen on {address}: {error}")))?;
+        .map_err(|error| taken(address, &error))?;
     let bound = listener
         .local_addr()
         .map_err(|error| Failure::Run(error.to_string()))?;
     Ok((listener, bound))
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ import openai
 
 from admin import Admin
 from crowd import Client
-from harness import MACHINE_CODE, ROOT, START_S_MAX, Edge, alive, edge_up, eventually
+from harness import ROOT, Edge, alive, edge_up, eventually
 
 # As long as the bundled model's context allows.
 LONG = {"max_tokens": 900, "ignore_eos": True}
@@ -181,14 +181,14 @@ def test_while_it_drains_nobody_new_is_let_in(scripted):
         assert stream.is_whole()
 
 
-def test_the_port_being_taken_is_a_clear_error(edge: Edge):
-    other = edge.folder / "other"
-    MACHINE_CODE.give(other)
-    command = [str(edge.popen.args[0]), "up", "--no-build", "--state", str(other)]
+def test_the_port_being_taken_is_a_clear_error_before_anything_starts(edge: Edge):
+    command = [str(edge.popen.args[0]), "up", "--no-build", "--state", str(edge.folder / "other")]
     command += ["--listen", f"127.0.0.1:{edge.port}", "--operator", "127.0.0.1:0"]
     ended = subprocess.run(
-        command, capture_output=True, text=True, timeout=START_S_MAX, cwd=ROOT, check=False
+        command, capture_output=True, text=True, timeout=20, cwd=ROOT, check=False
     )
     assert ended.returncode not in (0, 101), ended.stderr
     assert str(edge.port) in ended.stderr
     assert "panicked" not in ended.stderr
+    assert "Starting the backend" not in ended.stdout
+    assert "Loading components" not in ended.stdout

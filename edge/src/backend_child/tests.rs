@@ -2,16 +2,12 @@
 
 use super::*;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 
 fn script(folder: &Path, body: &str) -> BackendCommand {
     let program = folder.join("backend.sh");
     std::fs::write(&program, format!("#!/bin/sh\n{body}\n")).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-    BackendCommand {
-        program,
-        model: folder.to_owned(),
-    }
+    BackendCommand::new(program, folder)
 }
 
 fn wait_until(what: &str, done: impl Fn() -> bool) {
@@ -63,16 +59,31 @@ fn a_dead_backend_is_restarted_at_its_address_and_stopped_at_the_end() {
 }
 
 #[test]
+fn a_backend_that_tells_how_far_it_is_is_waited_for_and_a_silent_one_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let patient = |body: &str| BackendCommand {
+        silence_max: Duration::from_millis(600),
+        ..script(folder.path(), body)
+    };
+    let slow = "for i in 1 2 3 4 5 6; do echo fetching $i; sleep 0.2; done\n\
+                echo listening on http://127.0.0.1:4712\nwhile :; do sleep 0.05; done";
+    let backend = Backend::start(patient(slow), Arc::default()).unwrap();
+    assert_eq!(backend.url, "http://127.0.0.1:4712");
+    backend.stop();
+    let silent = "echo fetching 1; while :; do sleep 0.05; done";
+    let error = Backend::start(patient(silent), Arc::default()).err();
+    assert!(error.unwrap().contains("did not begin to listen"));
+}
+
+#[test]
 fn a_backend_that_never_listens_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let error = Backend::start(script(folder.path(), "echo no; exit 2"), Arc::default())
         .err()
         .unwrap();
     assert!(error.contains("did not begin to listen"), "{error}");
-    let absent = BackendCommand {
-        program: folder.path().join("none"),
-        model: "m".into(),
-    };
+    let absent = folder.path().join("none");
+    let absent = BackendCommand::new(absent, folder.path());
     assert!(
         Backend::start(absent, Arc::default())
             .err()
