@@ -36,17 +36,14 @@ const LISTENING: &str = "listening on ";
 pub(crate) struct BackendCommand {
     pub(crate) program: PathBuf,
     pub(crate) model: PathBuf,
-    /// The name under which the model is served.
-    pub(crate) model_name: String,
     pub(crate) silence_max: Duration,
 }
 
 impl BackendCommand {
-    pub(crate) fn new(program: PathBuf, model: &Path, model_name: String) -> Self {
+    pub(crate) fn new(program: PathBuf, model: &Path) -> Self {
         Self {
             program,
             model: model.to_owned(),
-            model_name,
             silence_max: START_SILENCE_MAX,
         }
     }
@@ -196,7 +193,6 @@ impl Supervisor {
             .arg("--model")
             .arg(&self.command.model)
             .args(["--listen", &self.address])
-            .args(["--served-model-name", &self.command.model_name])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             // Ctrl-C in the terminal is for this process, which drains first.

@@ -163,21 +163,6 @@ fn is_hub_name(model: &Path) -> bool {
     parts.is_some_and(|(owner, name)| word(owner) && word(name))
 }
 
-/// What clients call the model: by its name on the hub, or its folder's.
-fn model_name(model: &Path) -> Result<String, Failure> {
-    let failed = |problem: String| {
-        let problem = format!("--model {}: {problem}", model.display());
-        Failure::Config(problem)
-    };
-    if !model.is_dir() {
-        return Ok(model.display().to_string());
-    }
-    let whole = model.canonicalize().map_err(|e| failed(e.to_string()))?;
-    let name = whole.file_name().map(|name| name.to_string_lossy());
-    name.map(std::borrow::Cow::into_owned)
-        .ok_or_else(|| failed("the folder has no name".to_owned()))
-}
-
 /// Makes the state folder and takes it for this process alone.
 fn lock_state(state: &Path) -> Result<File, Failure> {
     let failed =
@@ -258,9 +243,8 @@ fn start_backend(
             "there is no model: give one by --model ({BUNDLED_MODEL} is absent)"
         ))
     })?;
-    let name = model_name(model)?;
     say(&format!("Starting the backend with {}", model.display()));
-    let command = BackendCommand::new(program, model, name);
+    let command = BackendCommand::new(program, model);
     let backend = Backend::start(command, Arc::clone(metrics)).map_err(Failure::Run)?;
     Ok(Some(Arc::new(backend)))
 }

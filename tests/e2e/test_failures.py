@@ -184,7 +184,9 @@ def test_while_it_drains_nobody_new_is_let_in(scripted):
 def test_the_port_being_taken_is_a_clear_error_before_anything_starts(edge: Edge):
     command = [str(edge.popen.args[0]), "up", "--no-build", "--state", str(edge.folder / "other")]
     command += ["--listen", f"127.0.0.1:{edge.port}", "--operator", "127.0.0.1:0"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
+    ended = subprocess.run(
+        command, capture_output=True, text=True, timeout=20, cwd=ROOT, check=False
+    )
     assert ended.returncode not in (0, 101), ended.stderr
     assert str(edge.port) in ended.stderr
     assert "panicked" not in ended.stderr

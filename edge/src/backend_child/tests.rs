@@ -7,7 +7,7 @@ fn script(folder: &Path, body: &str) -> BackendCommand {
     let program = folder.join("backend.sh");
     std::fs::write(&program, format!("#!/bin/sh\n{body}\n")).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-    BackendCommand::new(program, folder, "owner/name".to_owned())
+    BackendCommand::new(program, folder)
 }
 
 fn wait_until(what: &str, done: impl Fn() -> bool) {
@@ -23,7 +23,7 @@ fn a_dead_backend_is_restarted_at_its_address_and_stopped_at_the_end() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");
     let body = format!(
-        "echo \"$$ $5 $7\" >> {}\necho loading\necho listening on http://127.0.0.1:4711\n\
+        "echo \"$$ $5\" >> {}\necho loading\necho listening on http://127.0.0.1:4711\n\
          while :; do sleep 0.05; done",
         log.display()
     );
@@ -40,7 +40,7 @@ fn a_dead_backend_is_restarted_at_its_address_and_stopped_at_the_end() {
             })
             .collect()
     };
-    assert_eq!(starts()[0].1, "127.0.0.1:0 owner/name");
+    assert_eq!(starts()[0].1, "127.0.0.1:0");
     let status = Command::new("kill")
         .args(["-9", &starts()[0].0.to_string()])
         .status()
@@ -49,7 +49,7 @@ fn a_dead_backend_is_restarted_at_its_address_and_stopped_at_the_end() {
     wait_until("restarted", || starts().len() == 2 && backend.is_up());
     assert_eq!(
         starts()[1].1,
-        "127.0.0.1:4711 owner/name",
+        "127.0.0.1:4711",
         "the restart takes the same port"
     );
     assert_eq!(metrics.backend_restarts.load(Relaxed), 1);
@@ -83,7 +83,7 @@ fn a_backend_that_never_listens_is_an_error() {
         .unwrap();
     assert!(error.contains("did not begin to listen"), "{error}");
     let absent = folder.path().join("none");
-    let absent = BackendCommand::new(absent, folder.path(), "m".to_owned());
+    let absent = BackendCommand::new(absent, folder.path());
     assert!(
         Backend::start(absent, Arc::default())
             .err()

@@ -1,8 +1,7 @@
-//! What is decided before anything starts: ports, and the model's name.
+//! What is looked at before anything starts.
 
 use super::*;
 use clap::Parser;
-use std::os::unix::fs::symlink;
 
 #[derive(Parser)]
 struct Line {
@@ -25,20 +24,4 @@ fn a_port_that_is_taken_is_told_before_anything_starts() {
     drop(held);
     assert_eq!(check(&["--http", &taken]), Ok(()), "it is given back");
     assert_eq!(check(&["--http", &taken]), Ok(()));
-}
-
-#[test]
-fn a_model_is_called_by_its_folder_or_by_its_whole_name_on_the_hub() {
-    let folder = tempfile::tempdir().unwrap();
-    let model = folder.path().join("SmolLM2");
-    std::fs::create_dir(&model).unwrap();
-    let link = folder.path().join("current");
-    symlink(&model, &link).unwrap();
-    let name = |path: &Path| model_name(path).map_err(|failure| failure.to_string());
-    assert_eq!(name(&model), Ok("SmolLM2".to_owned()));
-    assert_eq!(name(&link), Ok("SmolLM2".to_owned()));
-    assert_eq!(name(&model.join("../SmolLM2/.")), Ok("SmolLM2".to_owned()));
-    let hub = Path::new("HuggingFaceTB/SmolLM2-135M-Instruct");
-    assert_eq!(name(hub), Ok(hub.display().to_string()));
-    assert!(name(Path::new("/")).unwrap_err().contains("--model /"));
 }
