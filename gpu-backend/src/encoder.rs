@@ -106,6 +106,20 @@ impl Encoder {
         }
     }
 
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// Token ids are below this.
+    pub fn vocab(&self) -> usize {
+        self.config.vocab
+    }
+
+    /// Its thread has ended.
+    pub fn is_dead(&self) -> bool {
+        self.jobs.is_closed()
+    }
+
     /// Longest input in tokens, special tokens included.
     pub fn tokens_max(&self) -> usize {
         self.config.tokens_max

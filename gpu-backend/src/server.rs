@@ -24,6 +24,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::chat::Chat;
+use crate::encoder::Encoder;
+use crate::metrics::Metrics;
 use error::ApiError;
 pub use in_flight::InFlight;
 use io::TimedIo;
@@ -49,6 +51,43 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// After a failed accept (no file descriptors are left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// The model that is served.
+#[derive(Debug)]
+pub enum Served {
+    /// It generates text.
+    Generator(Box<Chat>),
+    /// It turns texts into vectors or scores.
+    Encoder {
+        encoder: Encoder,
+        metrics: Box<Metrics>,
+    },
+}
+
+impl Served {
+    /// Longest input, and for a generator its answer too, in tokens.
+    fn tokens_max(&self) -> usize {
+        match self {
+            Self::Generator(chat) => chat.context(),
+            Self::Encoder { encoder, .. } => encoder.tokens_max(),
+        }
+    }
+
+    fn metrics(&self) -> &Metrics {
+        match self {
+            Self::Generator(chat) => chat.handle().metrics(),
+            Self::Encoder { metrics, .. } => metrics,
+        }
+    }
+
+    /// Its thread has ended.
+    pub fn is_dead(&self) -> bool {
+        match self {
+            Self::Generator(chat) => chat.handle().is_dead(),
+            Self::Encoder { encoder, .. } => encoder.is_dead(),
+        }
+    }
+}
+
 /// What all requests share.
 #[derive(Debug)]
 pub struct Service {
@@ -57,7 +96,7 @@ pub struct Service {
     /// Unix time at start, reported as the model's creation.
     pub started: u64,
     /// Empty while the model loads.
-    pub chat: OnceLock<Chat>,
+    pub model: OnceLock<Served>,
     /// Requests whose answers are not complete.
     pub in_flight: InFlight,
     /// Cancelled when the process shuts down.

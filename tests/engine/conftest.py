@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import httpx2
 import openai
 import pytest
 
+from encoders import write
 from engine import Engine, serve
 
 
@@ -32,3 +34,11 @@ def http(engine: Engine) -> Iterator[httpx2.Client]:
 @pytest.fixture(scope="session")
 def model(client: openai.OpenAI) -> str:
     return client.models.list().data[0].id
+
+
+@pytest.fixture(scope="session")
+def encoders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Engine]]:
+    """An engine with an encoder for each route that needs one."""
+    with contextlib.ExitStack() as stack:
+        made = write(tmp_path_factory.mktemp("encoders"))
+        yield {route: stack.enter_context(serve(model)) for route, model in made.items()}

@@ -18,6 +18,8 @@ ADDRESS = "http://127.0.0.1:8000"
 ROUTES = [
     "/v1/chat/completions",
     "/v1/completions",
+    "/v1/embeddings",
+    "/v1/rerank",
     "/tokenize",
     "/detokenize",
     "/v1/models",
@@ -45,8 +47,9 @@ def test_every_route_has_an_example():
 
 
 @pytest.mark.parametrize("command", list(examples()), ids=path)
-def test_the_example_is_answered(command, engine):
+def test_the_example_is_answered(command, engine, encoders):
     route = path(command)
+    engine = encoders.get(route, engine)
     command = command.replace(ADDRESS, engine.url).replace("curl ", "curl -sS --fail-with-body ", 1)
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", command], capture_output=True, text=True, timeout=60

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use gpu_backend::chat::Chat;
+use gpu_backend::encoder::{self, Encoder};
 use gpu_backend::hub::Fetching;
+use gpu_backend::loader::LoadError;
 use gpu_backend::local::{self, OpenError, Options};
-use gpu_backend::server::{self, InFlight, Service};
+use gpu_backend::metrics::Metrics;
+use gpu_backend::server::{self, InFlight, Served, Service};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -47,19 +49,19 @@ async fn run(
     let service = Arc::new(Service {
         model_name,
         started,
-        chat: OnceLock::new(),
+        model: OnceLock::new(),
         in_flight: InFlight::default(),
         draining: draining.clone(),
         drain_max: args.drain_max(),
     });
     let serving = tokio::spawn(server::serve(listener, service.clone()));
-    let chat = load(dir, options).await?;
-    let _ = service.chat.set(chat);
+    let served = load(dir, options).await?;
+    let _ = service.model.set(served);
     print_line(&format!("listening on http://{address}"))?;
     tracing::info!(%address, model = service.model_name, "ready");
 
     let engine_died = wait_for_the_end(&service).await?;
-    if let Some(chat) = service.chat.get() {
+    if let Some(Served::Generator(chat)) = service.model.get() {
         chat.handle().drain();
     }
     draining.cancel();
@@ -72,24 +74,36 @@ async fn run(
 }
 
 /// Loads off the async threads, so that `/health` answers meanwhile.
-async fn load(dir: PathBuf, options: Options) -> Result<Chat, Exit> {
+async fn load(dir: PathBuf, options: Options) -> Result<Served, Exit> {
     let shown = dir.display().to_string();
     tracing::info!(model = shown, "loading");
-    let opened = tokio::task::spawn_blocking(move || local::open(&dir, &options))
+    tokio::task::spawn_blocking(move || open(&dir, &options))
         .await
-        .map_err(|error| Exit::Failed(format!("loading broke off: {error}")))?;
-    let (chat, _thread) = opened.map_err(|error| {
-        let key = match &error {
-            OpenError::Device(_) => "device",
-            OpenError::Load(_) | OpenError::Text(_) => "model",
-            OpenError::Draft { .. } => "speculative-config",
-            OpenError::Context { .. } => "max-model-len",
-            OpenError::Cache { .. } => "kv-cache-mib",
-            OpenError::Start(_) => return Exit::Failed(error.to_string()),
-        };
-        Exit::Configuration(format!("--{key}: {shown}: {error}"))
-    })?;
-    Ok(chat)
+        .map_err(|error| Exit::Failed(format!("loading broke off: {error}")))?
+        .map_err(|error| refused(&shown, &error))
+}
+
+fn open(dir: &Path, options: &Options) -> Result<Served, OpenError> {
+    if encoder::is_encoder(dir).map_err(LoadError::from)? {
+        let encoder = Encoder::open(dir, options)?;
+        let metrics = Box::new(Metrics::new());
+        return Ok(Served::Encoder { encoder, metrics });
+    }
+    let (chat, _thread) = local::open(dir, options)?;
+    Ok(Served::Generator(Box::new(chat)))
+}
+
+/// Names the option that is at fault.
+fn refused(shown: &str, error: &OpenError) -> Exit {
+    let key = match error {
+        OpenError::Device(_) => "device",
+        OpenError::Load(_) | OpenError::Text(_) => "model",
+        OpenError::Draft { .. } => "speculative-config",
+        OpenError::Context { .. } => "max-model-len",
+        OpenError::Cache { .. } => "kv-cache-mib",
+        OpenError::Start(_) => return Exit::Failed(error.to_string()),
+    };
+    Exit::Configuration(format!("--{key}: {shown}: {error}"))
 }
 
 /// Returns at a signal (false), or when the engine has died (true).
@@ -98,11 +112,7 @@ async fn wait_for_the_end(service: &Service) -> Result<bool, Exit> {
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let died = async {
-        while !service
-            .chat
-            .get()
-            .is_some_and(|chat| chat.handle().is_dead())
-        {
+        while !service.model.get().is_some_and(Served::is_dead) {
             tokio::time::sleep(WATCH_EVERY).await;
         }
     };

@@ -14,6 +14,7 @@ use crate::chat::ChatError;
 use crate::chat::answer::Failed;
 use crate::chat_template::TemplateError;
 use crate::constraint::compiler::CompileError;
+use crate::encoder::EncodeError;
 use crate::handle::Rejected;
 
 /// When a client may come again to an engine that is starting or stopping: no measured
@@ -39,6 +40,15 @@ pub(super) enum ApiError {
     UnknownRoute(String),
     #[error("method not allowed")]
     Method { allowed: &'static str },
+    /// The route is for another kind of model.
+    #[error("wrong kind of model")]
+    WrongModel(&'static str),
+    /// Of an input that stood in this field.
+    #[error("{error}")]
+    Encode {
+        error: EncodeError,
+        param: &'static str,
+    },
     #[error("body too large")]
     BodyTooLarge,
     #[error("body too slow")]
@@ -60,6 +70,15 @@ pub(super) enum ApiError {
 }
 
 impl ApiError {
+    /// What became of an encoder's input; `param` is the field that it stood in.
+    pub(super) fn of_input(error: EncodeError, param: &'static str) -> Self {
+        match error {
+            EncodeError::WrongTask(what) => Self::WrongModel(what),
+            EncodeError::Failed(detail) => Self::Internal(detail),
+            error => Self::Encode { error, param },
+        }
+    }
+
     /// What became of a prompt; `param` is the field that it stood in.
     pub(super) fn of_prompt(error: ChatError, param: &'static str) -> Self {
         Self::Chat { error, param }
@@ -191,6 +210,15 @@ fn tell(error: ApiError) -> Told {
             "model_loading",
             RETRY_AFTER,
         ),
+        ApiError::WrongModel(what) => Told {
+            param: Some("model".to_owned()),
+            ..invalid(
+                StatusCode::BAD_REQUEST,
+                format!("This model {what}."),
+                Some("model_not_supported"),
+            )
+        },
+        ApiError::Encode { error, param } => tell_encode(error, param),
         ApiError::Chat { error, param } => tell_chat(error, param),
         ApiError::Failed(Failed::DeadlineExceeded) => server(
             StatusCode::GATEWAY_TIMEOUT,
@@ -257,6 +285,31 @@ fn tell_chat(error: ChatError, prompt: &str) -> Told {
                 Some("model_error"),
             )
         }
+    }
+}
+
+fn tell_encode(error: EncodeError, param: &str) -> Told {
+    let code = match error {
+        EncodeError::TooLong { .. } => Some("context_length_exceeded"),
+        _ => Some("invalid_value"),
+    };
+    match error {
+        EncodeError::WrongTask(what) => tell(ApiError::WrongModel(what)),
+        EncodeError::TooLong { .. }
+        | EncodeError::Empty { .. }
+        | EncodeError::UnknownToken { .. } => Told {
+            param: Some(param.to_owned()),
+            ..invalid(StatusCode::BAD_REQUEST, format!("{error}."), code)
+        },
+        EncodeError::Tokenizer(error) => tell_chat(ChatError::Tokenizer(error), param),
+        EncodeError::Busy => retry(
+            StatusCode::TOO_MANY_REQUESTS,
+            "rate_limit_error",
+            "The encoder's queue is full. Please try again later.",
+            "queue_full",
+            RETRY_AFTER,
+        ),
+        EncodeError::Failed(detail) => tell(ApiError::Internal(detail)),
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub(super) mod chat;
 pub(super) mod completion;
+pub(super) mod encoding;
 mod sse;
 
 use std::convert::Infallible;

@@ -10,6 +10,7 @@ mod scheduling;
 mod structured;
 
 pub(super) mod completion;
+pub(super) mod encoding;
 pub(super) mod tokenization;
 
 #[cfg(test)]

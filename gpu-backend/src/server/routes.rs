@@ -3,6 +3,7 @@
 //! Knows nothing of a request's fields (`request.rs`) or of an answer's form
 //! (`reply.rs`).
 
+mod encoding;
 mod generation;
 mod status;
 mod tokenization;
@@ -18,7 +19,10 @@ use hyper::body::Incoming;
 
 use super::error::{ApiError, respond};
 use super::reply::{self, Body};
-use super::{BODY_BYTES_MAX, BODY_TIMEOUT, Service};
+use super::{BODY_BYTES_MAX, BODY_TIMEOUT, Served, Service};
+use crate::chat::Chat;
+use crate::encoder::Encoder;
+use crate::metrics::Metrics;
 
 /// Bytes of a body that is too large which are read, and not kept, before it is cut off.
 const DISCARDED_BYTES_MAX: usize = 64 << 20;
@@ -54,6 +58,8 @@ pub(super) async fn handle(
 enum Route {
     ChatCompletions,
     Completions,
+    Embeddings,
+    Rerank,
     Tokenize,
     Detokenize,
     Models,
@@ -68,9 +74,11 @@ const MODEL: &str = "/v1/models/";
 
 impl Route {
     /// The paths, each with its route.
-    const PATHS: [(&'static str, Self); 8] = [
+    const PATHS: [(&'static str, Self); 10] = [
         ("/v1/chat/completions", Self::ChatCompletions),
         ("/v1/completions", Self::Completions),
+        ("/v1/embeddings", Self::Embeddings),
+        ("/v1/rerank", Self::Rerank),
         ("/tokenize", Self::Tokenize),
         ("/detokenize", Self::Detokenize),
         ("/v1/models", Self::Models),
@@ -91,7 +99,12 @@ impl Route {
 
     fn method(self) -> &'static str {
         match self {
-            Self::ChatCompletions | Self::Completions | Self::Tokenize | Self::Detokenize => "POST",
+            Self::ChatCompletions
+            | Self::Completions
+            | Self::Embeddings
+            | Self::Rerank
+            | Self::Tokenize
+            | Self::Detokenize => "POST",
             Self::Models | Self::Model | Self::Health | Self::Load | Self::Metrics => "GET",
         }
     }
@@ -126,18 +139,54 @@ async fn ask(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, ApiError> {
     let taken = service.in_flight.take();
-    let chat = service.chat.get().ok_or(ApiError::Loading)?;
+    let model = service.model.get().ok_or(ApiError::Loading)?;
     let body = read_body(request).await?;
-    let response = match route {
-        Route::ChatCompletions => generation::chat(service, chat, &body).await,
-        Route::Completions => generation::completion(service, chat, &body).await,
-        Route::Tokenize => tokenization::tokenize(service, chat, &body),
-        Route::Detokenize => tokenization::detokenize(service, chat, &body),
-        Route::Models | Route::Model | Route::Health | Route::Load | Route::Metrics => {
-            Err(ApiError::Internal(format!("{route:?} takes no body")))
+    let response = match model {
+        Served::Generator(chat) => generate(service, chat, route, &body).await,
+        Served::Encoder { encoder, metrics } => {
+            let response = encode(service, encoder, metrics, route, &body).await;
+            metrics.finished(if response.is_ok() { "stop" } else { "error" });
+            response
         }
     };
     Ok(taken.until_sent(response?))
+}
+
+/// What a model that generates is asked.
+async fn generate(
+    service: &Service,
+    chat: &Chat,
+    route: Route,
+    body: &Bytes,
+) -> Result<Response<Body>, ApiError> {
+    match route {
+        Route::ChatCompletions => generation::chat(service, chat, body).await,
+        Route::Completions => generation::completion(service, chat, body).await,
+        Route::Tokenize => tokenization::tokenize(service, chat, body),
+        Route::Detokenize => tokenization::detokenize(service, chat, body),
+        _ => Err(ApiError::WrongModel(
+            "generates text; it offers neither embeddings nor scores",
+        )),
+    }
+}
+
+/// What an encoder is asked.
+async fn encode(
+    service: &Service,
+    encoder: &Encoder,
+    metrics: &Metrics,
+    route: Route,
+    body: &Bytes,
+) -> Result<Response<Body>, ApiError> {
+    match route {
+        Route::Embeddings => encoding::embeddings(service, encoder, metrics, body).await,
+        Route::Rerank => encoding::rerank(service, encoder, metrics, body).await,
+        Route::Tokenize => tokenization::tokenize_input(service, encoder, body),
+        Route::Detokenize => tokenization::detokenize_input(service, encoder, body),
+        _ => Err(ApiError::WrongModel(
+            "encodes texts; it does not generate any",
+        )),
+    }
 }
 
 async fn read_body(request: Request<Incoming>) -> Result<Bytes, ApiError> {

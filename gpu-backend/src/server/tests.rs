@@ -8,6 +8,7 @@ use http_body_util::BodyExt;
 use super::error::{ApiError, Invalid, respond};
 use crate::chat::ChatError;
 use crate::chat::answer::Failed;
+use crate::encoder::EncodeError;
 use crate::handle::Rejected;
 use crate::scheduler::Refused;
 
@@ -66,6 +67,22 @@ fn every_error_has_openais_four_keys_and_a_fitting_status() {
                 "messages",
             ),
             StatusCode::BAD_REQUEST,
+        ),
+        (
+            ApiError::WrongModel("generates text"),
+            StatusCode::BAD_REQUEST,
+        ),
+        (
+            ApiError::of_input(EncodeError::Busy, "input"),
+            StatusCode::TOO_MANY_REQUESTS,
+        ),
+        (
+            ApiError::of_input(EncodeError::Empty { index: 1 }, "input"),
+            StatusCode::BAD_REQUEST,
+        ),
+        (
+            ApiError::of_input(EncodeError::Failed("secret".into()), "input"),
+            StatusCode::INTERNAL_SERVER_ERROR,
         ),
         (
             ApiError::Failed(Failed::Engine("secret".into())),

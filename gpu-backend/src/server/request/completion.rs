@@ -41,7 +41,7 @@ pub(in crate::server) fn parse(body: &[u8], vocab: usize) -> Result<ValidComplet
     }
     let model = fields.string("model")?.ok_or_else(|| missing("model"))?;
     let prompt = fields.take("prompt").ok_or_else(|| missing("prompt"))?;
-    let prompts = prompts("prompt", prompt, vocab)?;
+    let prompts = prompts("prompt", prompt, vocab, ANSWERS_MAX)?;
     let echo = fields.bool("echo")?.unwrap_or(false);
     let stream = options::stream(&mut fields)?;
     let mut options = options::answer(&mut fields, vocab)?;
@@ -65,8 +65,13 @@ pub(in crate::server) fn parse(body: &[u8], vocab: usize) -> Result<ValidComplet
     })
 }
 
-/// A string, a list of strings, token ids, or a list of lists of them.
-pub(super) fn prompts(name: &str, value: Json, vocab: usize) -> Result<Vec<Prompt>, Invalid> {
+/// A string, a list of strings, token ids, or a list of lists of them; at most `most`.
+pub(super) fn prompts(
+    name: &str,
+    value: Json,
+    vocab: usize,
+    most: usize,
+) -> Result<Vec<Prompt>, Invalid> {
     let bad = || {
         let message = format!(
             "'{name}' must be a string, a list of strings, a list of token ids, or a list of \
@@ -82,8 +87,8 @@ pub(super) fn prompts(name: &str, value: Json, vocab: usize) -> Result<Vec<Promp
     if list[0].is_number() {
         return Ok(vec![Prompt::Tokens(tokenization::ids(name, list, vocab)?)]);
     }
-    if list.len() > ANSWERS_MAX {
-        let message = format!("'{name}' must hold at most {ANSWERS_MAX} prompts.");
+    if list.len() > most {
+        let message = format!("'{name}' must hold at most {most} entries.");
         return Err(invalid(name, message));
     }
     list.into_iter()

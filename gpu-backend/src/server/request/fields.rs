@@ -67,6 +67,10 @@ impl Fields {
         self.rest.remove(name).filter(|value| !value.is_null())
     }
 
+    pub(super) fn holds(&self, name: &str) -> bool {
+        self.rest.get(name).is_some_and(|value| !value.is_null())
+    }
+
     pub(super) fn skip(&mut self, name: &str) {
         self.rest.remove(name);
     }

@@ -455,6 +455,51 @@ fn tokenization_takes_a_text_or_a_chat() {
     );
 }
 
+#[test]
+fn embeddings_and_reranking_take_their_fields() {
+    let embed = |body: Json| encoding::embeddings(body.to_string().as_bytes(), VOCAB, 32);
+    let base = json!({"model": "m", "input": ["a", "b"], "encoding_format": "base64",
+        "dimensions": 8, "user": "u"});
+    let asked = embed(base.clone()).unwrap();
+    assert_eq!(asked.inputs.len(), 2);
+    assert_eq!(
+        (asked.encoding, asked.dimensions),
+        (encoding::Encoding::Base64, Some(8))
+    );
+    for (name, value) in [
+        ("dimensions", json!(33)),
+        ("dimensions", json!(0)),
+        ("encoding_format", json!("hex")),
+        ("input", json!([])),
+        ("input", json!([[100]])),
+        ("truncate_prompt_tokens", json!(3)),
+    ] {
+        let mut body = base.clone();
+        body[name] = value;
+        assert_eq!(embed(body).unwrap_err().param.as_deref(), Some(name));
+    }
+    let rerank = |body: Json| encoding::rerank(body.to_string().as_bytes());
+    let base = json!({"model": "m", "query": "q", "documents": ["a", {"text": "b"}]});
+    let asked = rerank(base.clone()).unwrap();
+    assert_eq!(asked.documents, ["a", "b"]);
+    assert!(asked.return_documents && asked.top_n.is_none());
+    for (name, value, param) in [
+        ("documents", json!([]), "documents"),
+        ("documents", Json::Null, "documents"),
+        ("documents", json!("a"), "documents"),
+        ("documents", json!(["a", 1]), "documents[1]"),
+        ("documents", json!([{"text": 1}]), "documents[0].text"),
+        ("documents", json!([{"title": "a"}]), "documents[0].title"),
+        ("query", Json::Null, "query"),
+        ("top_n", json!(0), "top_n"),
+        ("banana", json!(0), "banana"),
+    ] {
+        let mut body = base.clone();
+        body[name] = value;
+        assert_eq!(rerank(body).unwrap_err().param.as_deref(), Some(param));
+    }
+}
+
 /// Any JSON of a few levels, with the numbers that parsers trip over.
 fn any_json() -> impl Strategy<Value = Json> {
     let edges = [0i64, 1, -1, 2, 100, i64::MAX, i64::MIN];
@@ -485,7 +530,7 @@ fn any_json() -> impl Strategy<Value = Json> {
 }
 
 /// Names that some part of a request has, and one that none has.
-const NAMES: [&str; 40] = [
+const NAMES: [&str; 44] = [
     "model",
     "messages",
     "prompt",
@@ -525,6 +570,10 @@ const NAMES: [&str; 40] = [
     "tool_choice",
     "tokens",
     "truncate_prompt_tokens",
+    "input",
+    "query",
+    "documents",
+    "dimensions",
     "banana",
 ];
 
@@ -553,6 +602,8 @@ proptest! {
             completion::parse(&bytes("messages"), VOCAB).err(),
             tokenization::tokenize(&bytes("")).err(),
             tokenization::detokenize(&bytes(""), VOCAB).err(),
+            encoding::embeddings(&bytes(""), VOCAB, 32).err(),
+            encoding::rerank(&bytes("")).err(),
         ];
         for error in errors.into_iter().flatten() {
             prop_assert!(error.param.is_some_and(|param| !param.is_empty()), "{}", error.message);

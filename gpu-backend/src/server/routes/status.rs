@@ -6,10 +6,9 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::{Value as Json, json};
 
-use super::super::Service;
 use super::super::error::ApiError;
 use super::super::reply::{Body, full, json_response};
-use crate::chat::Chat;
+use super::super::{Served, Service};
 use crate::metrics;
 
 pub(super) fn models(service: &Service) -> Result<Response<Body>, ApiError> {
@@ -29,15 +28,15 @@ fn model_json(service: &Service) -> Json {
         "object": "model",
         "created": service.started,
         "owned_by": "skerry",
-        "max_model_len": service.chat.get().map(Chat::context),
+        "max_model_len": service.model.get().map(Served::tokens_max),
     })
 }
 
 pub(super) fn health(service: &Service) -> Result<Response<Body>, ApiError> {
-    let (status, word) = match service.chat.get() {
+    let (status, word) = match service.model.get() {
         _ if service.draining.is_cancelled() => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
         None => (StatusCode::SERVICE_UNAVAILABLE, "loading"),
-        Some(chat) if chat.handle().is_dead() => (StatusCode::SERVICE_UNAVAILABLE, "failed"),
+        Some(model) if model.is_dead() => (StatusCode::SERVICE_UNAVAILABLE, "failed"),
         Some(_) => (StatusCode::OK, "ready"),
     };
     json_response(status, &json!({"status": word}))
@@ -51,9 +50,8 @@ pub(super) fn load(service: &Service) -> Result<Response<Body>, ApiError> {
 }
 
 pub(super) fn metrics(service: &Service) -> Result<Response<Body>, ApiError> {
-    let chat = service.chat.get().ok_or(ApiError::Loading)?;
-    let text = chat
-        .handle()
+    let model = service.model.get().ok_or(ApiError::Loading)?;
+    let text = model
         .metrics()
         .text()
         .map_err(|e| ApiError::Internal(e.to_string()))?;
