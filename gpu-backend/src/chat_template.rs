@@ -2,7 +2,7 @@
 //! gives to templates.
 //! Knows nothing of HTTP; a message is already checked when it comes here.
 
-mod helpers;
+mod globals;
 mod python;
 
 use std::path::Path;
@@ -118,11 +118,11 @@ impl ChatTemplate {
         environment
             .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.set_formatter(python::write);
-        environment.add_function("raise_exception", helpers::raise_exception);
+        environment.add_function("raise_exception", globals::raise_exception);
         environment.add_function("strftime_now", move |format: String| {
-            helpers::strftime(&format, clock())
+            globals::strftime(&format, clock())
         });
-        environment.add_filter("tojson", helpers::tojson);
+        environment.add_filter("tojson", globals::tojson);
         environment
             .add_template_owned(NAME, without_generation_tags(&source))
             .map_err(|e| TemplateError::File {
@@ -179,10 +179,10 @@ impl ChatTemplate {
                 ErrorKind::InvalidOperation
                     if error
                         .detail()
-                        .is_some_and(|d| d.starts_with(helpers::RAISED)) =>
+                        .is_some_and(|d| d.starts_with(globals::RAISED)) =>
                 {
                     let detail = error.detail().unwrap_or_default();
-                    TemplateError::Refused(detail.trim_start_matches(helpers::RAISED).to_owned())
+                    TemplateError::Refused(detail.trim_start_matches(globals::RAISED).to_owned())
                 }
                 _ => TemplateError::Failed(error.to_string()),
             })

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::helpers::strftime;
+use super::globals::strftime;
 use super::*;
 
 fn render(source: &str, messages: &[Message], tools: &[Json]) -> Result<String, TemplateError> {

@@ -145,6 +145,13 @@ fn invalid(status: StatusCode, message: impl Into<String>, code: Option<&'static
     }
 }
 
+fn of_model(status: StatusCode, message: String, code: &'static str) -> Told {
+    Told {
+        param: Some("model".to_owned()),
+        ..invalid(status, message, Some(code))
+    }
+}
+
 fn server(status: StatusCode, message: &str, code: Option<&'static str>) -> Told {
     let kind = "server_error";
     Told {
@@ -168,14 +175,11 @@ fn tell(error: ApiError) -> Told {
             param,
             ..invalid(StatusCode::BAD_REQUEST, message, code)
         },
-        ApiError::UnknownModel(name) => Told {
-            param: Some("model".to_owned()),
-            ..invalid(
-                StatusCode::NOT_FOUND,
-                format!("The model `{name}` does not exist."),
-                Some("model_not_found"),
-            )
-        },
+        ApiError::UnknownModel(name) => of_model(
+            StatusCode::NOT_FOUND,
+            format!("The model `{name}` does not exist."),
+            "model_not_found",
+        ),
         ApiError::UnknownRoute(path) => {
             let message = format!("Unknown route: {path}");
             invalid(StatusCode::NOT_FOUND, message, Some("unknown_url"))
@@ -210,14 +214,11 @@ fn tell(error: ApiError) -> Told {
             "model_loading",
             RETRY_AFTER,
         ),
-        ApiError::WrongModel(what) => Told {
-            param: Some("model".to_owned()),
-            ..invalid(
-                StatusCode::BAD_REQUEST,
-                format!("This model {what}."),
-                Some("model_not_supported"),
-            )
-        },
+        ApiError::WrongModel(what) => of_model(
+            StatusCode::BAD_REQUEST,
+            format!("This model {what}."),
+            "model_not_supported",
+        ),
         ApiError::Encode { error, param } => tell_encode(error, param),
         ApiError::Chat { error, param } => tell_chat(error, param),
         ApiError::Failed(Failed::DeadlineExceeded) => server(

@@ -19,91 +19,70 @@ fn block_on<F: Future>(future: F) -> F::Output {
         .block_on(future)
 }
 
+#[track_caller]
+fn check(error: ApiError, status: u16) {
+    let response = respond(error);
+    assert_eq!(response.status(), StatusCode::from_u16(status).unwrap());
+    if matches!(status, 429 | 503) {
+        assert!(response.headers().contains_key("retry-after"));
+    }
+    let body = block_on(response.into_body().collect()).unwrap().to_bytes();
+    let json: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    let error = json["error"].as_object().unwrap();
+    let keys: Vec<&str> = error.keys().map(String::as_str).collect();
+    assert_eq!(keys, ["message", "type", "param", "code"]);
+    assert!(!error["message"].as_str().unwrap().contains("secret"));
+}
+
 #[test]
-fn every_error_has_openais_four_keys_and_a_fitting_status() {
+fn a_malformed_request_has_openais_four_keys_and_a_fitting_status() {
     let invalid = Invalid {
         param: Some("n".into()),
         message: "m".into(),
         code: None,
     };
-    let cases = [
-        (ApiError::Invalid(invalid), StatusCode::BAD_REQUEST),
-        (ApiError::UnknownModel("x".into()), StatusCode::NOT_FOUND),
-        (ApiError::UnknownRoute("/x".into()), StatusCode::NOT_FOUND),
+    check(ApiError::Invalid(invalid), 400);
+    check(ApiError::UnknownModel("x".into()), 404);
+    check(ApiError::WrongModel("generates text"), 400);
+    check(ApiError::UnknownRoute("/x".into()), 404);
+    check(ApiError::Method { allowed: "GET" }, 405);
+    check(ApiError::BodyTooLarge, 413);
+    check(ApiError::BodyTimeout, 408);
+    check(ApiError::BodyBroken, 400);
+}
+
+#[test]
+fn a_prompt_that_is_not_answered_has_openais_four_keys_and_a_fitting_status() {
+    let full = Rejected::QueueFull {
+        retry_after: Duration::from_secs(7),
+    };
+    let long = ChatError::PromptTooLong {
+        prompt: 9,
+        context: 8,
+    };
+    for (error, status) in [
+        (ChatError::Rejected(full), 429),
+        (ChatError::Rejected(Rejected::Draining), 503),
         (
-            ApiError::Method { allowed: "GET" },
-            StatusCode::METHOD_NOT_ALLOWED,
+            ChatError::Rejected(Rejected::Refused(Refused::TooLong)),
+            400,
         ),
-        (ApiError::BodyTooLarge, StatusCode::PAYLOAD_TOO_LARGE),
-        (ApiError::BodyTimeout, StatusCode::REQUEST_TIMEOUT),
-        (ApiError::BodyBroken, StatusCode::BAD_REQUEST),
-        (ApiError::Loading, StatusCode::SERVICE_UNAVAILABLE),
-        (
-            ApiError::of_prompt(
-                ChatError::Rejected(Rejected::QueueFull {
-                    retry_after: Duration::from_secs(7),
-                }),
-                "messages",
-            ),
-            StatusCode::TOO_MANY_REQUESTS,
-        ),
-        (
-            ApiError::of_prompt(ChatError::Rejected(Rejected::Draining), "messages"),
-            StatusCode::SERVICE_UNAVAILABLE,
-        ),
-        (
-            ApiError::of_prompt(
-                ChatError::PromptTooLong {
-                    prompt: 9,
-                    context: 8,
-                },
-                "prompt",
-            ),
-            StatusCode::BAD_REQUEST,
-        ),
-        (
-            ApiError::of_prompt(
-                ChatError::Rejected(Rejected::Refused(Refused::TooLong)),
-                "messages",
-            ),
-            StatusCode::BAD_REQUEST,
-        ),
-        (
-            ApiError::WrongModel("generates text"),
-            StatusCode::BAD_REQUEST,
-        ),
-        (
-            ApiError::of_input(EncodeError::Busy, "input"),
-            StatusCode::TOO_MANY_REQUESTS,
-        ),
-        (
-            ApiError::of_input(EncodeError::Empty { index: 1 }, "input"),
-            StatusCode::BAD_REQUEST,
-        ),
-        (
-            ApiError::of_input(EncodeError::Failed("secret".into()), "input"),
-            StatusCode::INTERNAL_SERVER_ERROR,
-        ),
-        (
-            ApiError::Failed(Failed::Engine("secret".into())),
-            StatusCode::INTERNAL_SERVER_ERROR,
-        ),
-        (
-            ApiError::Failed(Failed::DeadlineExceeded),
-            StatusCode::GATEWAY_TIMEOUT,
-        ),
-    ];
-    for (error, status) in cases {
-        let response = respond(error);
-        assert_eq!(response.status(), status);
-        if matches!(status.as_u16(), 429 | 503) {
-            assert!(response.headers().contains_key("retry-after"));
-        }
-        let body = block_on(response.into_body().collect()).unwrap().to_bytes();
-        let json: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        let error = json["error"].as_object().unwrap();
-        let keys: Vec<&str> = error.keys().map(String::as_str).collect();
-        assert_eq!(keys, ["message", "type", "param", "code"]);
-        assert!(!error["message"].as_str().unwrap().contains("secret"));
+        (long, 400),
+    ] {
+        check(ApiError::of_prompt(error, "messages"), status);
     }
+    for (error, status) in [
+        (EncodeError::Busy, 429),
+        (EncodeError::Empty { index: 1 }, 400),
+        (EncodeError::Failed("secret".into()), 500),
+    ] {
+        check(ApiError::of_input(error, "input"), status);
+    }
+}
+
+#[test]
+fn a_failure_of_the_engine_has_openais_four_keys_and_a_fitting_status() {
+    check(ApiError::Loading, 503);
+    check(ApiError::Failed(Failed::Engine("secret".into())), 500);
+    check(ApiError::Failed(Failed::DeadlineExceeded), 504);
 }
