@@ -167,24 +167,24 @@ async fn a_component_that_complains_of_its_configuration_is_not_served() {
     let edge = Edge::start_with(&one(keys), &["--variable", "greeting=hi"]);
     assert_eq!(edge.get("/variable?greeting").await.1, "Ok(\"hi\")");
 
-    // Before it listens: on a port that is taken it would have another complaint.
     let folder = tempfile::tempdir().unwrap();
     write(&one(keys), folder.path());
-    let start = |greeting: &str| {
+    let start = |address: &str, greeting: &str| {
         let output = Command::new(env!("CARGO_BIN_EXE_edge"))
             .args(["up", "--no-https", "--no-operator", "--http"])
-            .args([edge.address().as_str(), "--variable", greeting])
+            .args([address, "--variable", greeting])
             .current_dir(folder.path())
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         (output.status.code(), said)
     };
-    let (code, said) = start("greeting=bye");
+    let (code, said) = start("127.0.0.1:0", "greeting=bye");
     assert_eq!(code, Some(64), "{said}");
     let words = "component \"probe\": variable `greeting`: \"bye\" is no greeting";
     assert!(said.contains(words), "{said}");
-    let (code, said) = start("greeting=hi");
+    // A port that is taken is told before any component is asked.
+    let (code, said) = start(&edge.address(), "greeting=hi");
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("cannot listen"), "{said}");
     assert!(
