@@ -22,7 +22,7 @@ pub(super) const AGE_MAX: Duration = Duration::from_secs(3_600);
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 /// Stands in the folder while the store is closed and whole.
 const CLOSED: &str = "closed";
-/// What it holds: the form of the entries (see [`Entry`]).
+/// What it holds: the form of the entries (see `entry`).
 const FORM: &str = "1";
 
 pub(super) struct SledStore {
