@@ -8,6 +8,7 @@ process, from the kernel; requests per second are told beside it.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -184,9 +185,12 @@ class Bench:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below the ports that the system gives away by itself (from 32768 on)."""
+    while True:
+        port = random.randrange(10_000, 32_768)
+        with contextlib.closing(socket.socket()) as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def chat(chunks: int, stream: bool) -> dict:
