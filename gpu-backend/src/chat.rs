@@ -8,6 +8,8 @@ pub mod options;
 
 pub mod answer;
 pub mod answers;
+mod constrain;
+pub mod formats;
 pub mod scheduling;
 mod stop;
 
@@ -19,13 +21,17 @@ use serde_json::Value as Json;
 
 use crate::chat_template::{ChatTemplate, Message, TemplateError};
 use crate::constraint::compiler::{CompileError, Compiler};
+use crate::constraint::grammar::Calls;
 use crate::handle::{Generate, Handle, Rejected};
 use crate::model::config::{ModelConfig, OneOrMany};
+use crate::reasoning::ReasoningFormat;
 use crate::sampler::SamplingParams;
 use crate::tokenizer::{Tokenizer, TokenizerError};
+use crate::tool_parser::ToolFormat;
 use answer::Answer;
 use answers::Answers;
-use options::{AnswerOptions, AskedForm, Sampling};
+use formats::{Formats, Parsers};
+use options::{AnswerOptions, Sampling};
 
 /// A chat to be answered, already checked field by field.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +41,9 @@ pub struct ChatRequest {
     pub tools: Vec<Json>,
     /// Look for tool calls in the answer.
     pub parse_tools: bool,
+    /// What tool calls must be, where that is more than text to look for calls in. The
+    /// model's own format is put in by [`Chat::constrain`].
+    pub calls: Option<Calls>,
     /// Adds the tokenizer's own special tokens to what the template wrote.
     pub add_special: bool,
     pub options: AnswerOptions,
@@ -120,6 +129,7 @@ pub struct TextSide {
     template: ChatTemplate,
     generation: GenerationConfig,
     eos: Vec<u32>,
+    formats: Formats,
 }
 
 /// The text side of a model directory cannot be used.
@@ -166,12 +176,22 @@ impl TextSide {
         eos.extend(tokenizer.id(template.eos()));
         eos.sort_unstable();
         eos.dedup();
+        let formats = Formats::of_template(&template.source());
         Ok(Self {
+            formats,
             tokenizer,
             template,
             generation,
             eos,
         })
+    }
+}
+
+impl TextSide {
+    /// Overrides what the chat template says of the model's formats.
+    pub fn set_formats(&mut self, tools: Option<ToolFormat>, reasoning: Option<ReasoningFormat>) {
+        self.formats.tools = tools.unwrap_or(self.formats.tools);
+        self.formats.reasoning = reasoning.or(self.formats.reasoning);
     }
 }
 
@@ -209,12 +229,16 @@ impl Chat {
     /// # Errors
     /// The template refuses the messages, or a file of the model is at fault.
     pub fn prompt(&self, request: &ChatRequest) -> Result<Vec<u32>, ChatError> {
+        let text = self.render(request)?;
+        Ok(self.text.tokenizer.encode(&text, request.add_special)?)
+    }
+
+    fn render(&self, request: &ChatRequest) -> Result<String, ChatError> {
         let (messages, tools) = self
             .text
             .tokenizer
             .defused(&request.messages, &request.tools);
-        let text = self.text.template.render(&messages, &tools)?;
-        Ok(self.text.tokenizer.encode(&text, request.add_special)?)
+        Ok(self.text.template.render(&messages, &tools)?)
     }
 
     /// The tokens of a text that is continued as it is: here special tokens may be
@@ -227,30 +251,6 @@ impl Chat {
             Prompt::Text(text) => Ok(self.text.tokenizer.encode(text, add_special)?),
             Prompt::Tokens(tokens) => Ok(tokens.clone()),
         }
-    }
-
-    /// Compiles what the answers are held to, on a thread of its own.
-    ///
-    /// # Errors
-    /// Names the field whose form is malformed, unsupported or too large.
-    pub async fn constrain(&self, options: &mut AnswerOptions) -> Result<(), ChatError> {
-        if let Some(AskedForm { field, form }) = options.form.clone() {
-            let made = self.compiler.compile(form).await;
-            options.constraint = Some(made.map_err(|error| ChatError::Form { field, error })?);
-        }
-        Ok(())
-    }
-
-    /// As [`Self::constrain`], on the caller's thread.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn constrain_blocking(&self, options: &mut AnswerOptions) -> Result<(), ChatError> {
-        if let Some(AskedForm { field, form }) = options.form.clone() {
-            let made = self.compiler.compile_blocking(&form);
-            options.constraint = Some(made.map_err(|error| ChatError::Form { field, error })?);
-        }
-        Ok(())
     }
 
     /// Starts to answer a chat, once; [`Self::constrain`] comes first.
@@ -268,11 +268,13 @@ impl Chat {
     /// # Errors
     /// As [`Self::prompt`]; or the context is too short, or the engine takes no more.
     pub fn answers(&self, request: ChatRequest) -> Result<Answers, ChatError> {
-        let prompt = self.prompt(&request)?;
+        let text = self.render(&request)?;
+        let prompt = self.text.tokenizer.encode(&text, request.add_special)?;
+        let parsers = self.text.formats.parsers(&request, &text);
         let platform_tokens = self.platform_tokens(&request, &prompt);
         let mut options = request.options;
         options.platform_tokens = platform_tokens;
-        self.start(&[prompt], &options, request.parse_tools)
+        self.start(&[prompt], &options, parsers)
     }
 
     /// Starts to continue texts, each `n` times; [`Self::constrain`] comes first.
@@ -287,7 +289,7 @@ impl Chat {
             .iter()
             .map(encode)
             .collect::<Result<_, _>>()?;
-        self.start(&prompts, &request.options, false)
+        self.start(&prompts, &request.options, Parsers::default())
     }
 
     /// Submits all; if one is refused, those before it are cancelled by being dropped.
@@ -295,7 +297,7 @@ impl Chat {
         &self,
         prompts: &[Vec<u32>],
         options: &AnswerOptions,
-        parse_tools: bool,
+        parsers: Parsers,
     ) -> Result<Answers, ChatError> {
         let mut answers = Vec::with_capacity(prompts.len() * options.n);
         let seed = options.sampling.seed.unwrap_or_else(rand::random);
@@ -311,13 +313,7 @@ impl Chat {
                 let generate = self.generate(prompt, tokens_max, seed, options);
                 let generation = self.handle.submit(generate)?;
                 let tokenizer = self.text.tokenizer.clone();
-                answers.push(Answer::new(
-                    generation,
-                    tokenizer,
-                    options,
-                    parse_tools,
-                    prompt,
-                ));
+                answers.push(Answer::new(generation, tokenizer, options, parsers, prompt));
             }
         }
         Ok(Answers::new(answers, options.n))

@@ -136,6 +136,12 @@ impl ChatTemplate {
         })
     }
 
+    /// The template itself, as the model's files have it.
+    pub fn source(&self) -> String {
+        let template = self.environment.get_template(NAME);
+        template.map_or_else(|_| String::new(), |template| template.source().to_owned())
+    }
+
     /// The text that end-of-sequence is written as, if the configuration says.
     pub fn eos(&self) -> &str {
         &self.eos

@@ -15,7 +15,9 @@ use gpu_backend::backend::{DeviceKind, KvCacheDtype, Precision};
 use gpu_backend::bench;
 use gpu_backend::local::{KvMemory, MEMORY_UTILIZATION, Options};
 use gpu_backend::quality;
+use gpu_backend::reasoning::ReasoningFormat;
 use gpu_backend::speculation::SpeculativeConfig;
+use gpu_backend::tool_parser::ToolFormat;
 use tracing_subscriber::EnvFilter;
 
 /// `EX_USAGE` of sysexits.h: the configuration is wrong and a restart does not help.
@@ -104,6 +106,14 @@ struct ServeArgs {
     /// {"method": "draft_model", "model": DIR, "num_speculative_tokens": 3}.
     #[arg(long)]
     speculative_config: Option<String>,
+    /// How the model writes tool calls: hermes, llama3_json, pythonic, mistral or gemma;
+    /// default: as its chat template says.
+    #[arg(long)]
+    tool_call_parser: Option<ToolFormat>,
+    /// How the model marks its reasoning: qwen3, deepseek_r1 or mistral; default: as its
+    /// chat template says.
+    #[arg(long)]
+    reasoning_parser: Option<ReasoningFormat>,
     /// Seconds that open streams may go on after SIGTERM.
     #[arg(long, default_value_t = 30)]
     drain_s: u64,
@@ -248,6 +258,8 @@ impl ServeArgs {
             kv_cache_dtype: self.kv_cache_dtype,
             prefix_caching: !self.no_enable_prefix_caching,
             speculative: speculative.map_err(wrong)?,
+            tool_format: self.tool_call_parser,
+            reasoning_format: self.reasoning_parser,
         })
     }
 

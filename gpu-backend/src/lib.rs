@@ -19,6 +19,7 @@ pub mod server;
 pub mod chat;
 pub mod chat_template;
 pub mod tokenizer;
+pub mod reasoning;
 pub mod tool_parser;
 
 pub mod constraint;

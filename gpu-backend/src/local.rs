@@ -17,9 +17,11 @@ use crate::kernels::BLOCK_TOKENS;
 use crate::loader::{self, LoadError};
 use crate::model::Model;
 use crate::model::config::ModelConfig;
+use crate::reasoning::ReasoningFormat;
 use crate::scheduler::Limits;
 use crate::speculation::{DraftModel, Proposer, Speculation, SpeculativeConfig};
 use crate::tokenizer::Tokenizer;
+use crate::tool_parser::ToolFormat;
 
 /// How to run a model.
 #[derive(Clone, Debug)]
@@ -42,6 +44,10 @@ pub struct Options {
     /// Prefixes that were computed once are taken from the cache.
     pub prefix_caching: bool,
     pub speculative: Option<SpeculativeConfig>,
+    /// How the model writes tool calls; absent: as its chat template says.
+    pub tool_format: Option<ToolFormat>,
+    /// How the model marks its reasoning; absent: as its chat template says.
+    pub reasoning_format: Option<ReasoningFormat>,
 }
 
 /// How much memory the KV cache may take.
@@ -72,6 +78,8 @@ impl Default for Options {
             kv_cache_dtype: KvCacheDtype::Auto,
             prefix_caching: true,
             speculative: None,
+            tool_format: None,
+            reasoning_format: None,
         }
     }
 }
@@ -119,7 +127,8 @@ pub fn open(dir: &Path, options: &Options) -> Result<(Chat, JoinHandle<()>), Ope
     let device = backend::open(options.device)?;
     // The text side first: it is small, and its mistakes show before weights are read.
     let config = ModelConfig::read(dir).map_err(LoadError::from)?;
-    let text = TextSide::load(dir, &config)?;
+    let mut text = TextSide::load(dir, &config)?;
+    text.set_formats(options.tool_format, options.reasoning_format);
     if let Some(asked) = options.context.filter(|asked| *asked > config.context) {
         let model = config.context;
         return Err(OpenError::Context { asked, model });

@@ -68,6 +68,18 @@ impl Tokenizer {
         self.inner.get_vocab(true) == other.inner.get_vocab(true)
     }
 
+    /// Those of these texts that are special tokens, which decoding leaves out.
+    pub fn special_among(&self, texts: &[&'static str]) -> Vec<(u32, &'static str)> {
+        let special = |text: &&&'static str| self.is_special(text);
+        let id = |text: &&'static str| Some((self.id(text)?, *text));
+        texts.iter().filter(special).filter_map(id).collect()
+    }
+
+    /// Whether this is the text of a special token.
+    pub fn is_special(&self, text: &str) -> bool {
+        self.special.iter().any(|special| special == text)
+    }
+
     pub fn id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
     }
@@ -186,6 +198,14 @@ pub struct TextStream {
 }
 
 impl TextStream {
+    /// Adds a text that a token stands for, although decoding leaves it out: all before
+    /// it is certain now.
+    pub fn push_text(&mut self, text: &str) -> String {
+        let before = self.give(true);
+        (self.prefix, self.read, self.given) = (self.ids.len(), self.ids.len(), 0);
+        before + text
+    }
+
     /// Adds a token and returns the text that is certain now, perhaps empty.
     pub fn push(&mut self, id: u32) -> String {
         self.ids.push(id);

@@ -1,15 +1,17 @@
 //! One answer as it comes: token ids from the engine become text, stop at stop
-//! strings, and are split into text and tool calls.
+//! strings, and are split into reasoning, text and tool calls.
 //!
 //! Invariant: an answer ends with exactly one `End` or `Failed`.
 //! Invariant: dropping it cancels the generation.
 //! Knows no HTTP and no wire type.
 
 use crate::handle::{Ended, Event, Generation};
+use crate::reasoning::ReasoningParser;
 use crate::sampler::{Logprobs, Sampled};
 use crate::tokenizer::{TextStream, Tokenizer};
 use crate::tool_parser::{Piece, ToolCall, ToolParser};
 
+use super::formats::Parsers;
 use super::options::AnswerOptions;
 use super::stop::StopMatcher;
 
@@ -35,6 +37,8 @@ pub struct Usage {
     /// Of these, found in the prefix cache.
     pub cached_tokens: usize,
     pub completion_tokens: usize,
+    /// Of the completion's, those of the model's reasoning.
+    pub reasoning_tokens: usize,
 }
 
 /// One token's log-probability, as text.
@@ -83,6 +87,8 @@ pub struct End {
 pub struct Whole {
     /// Empty unless asked for.
     pub prompt: Vec<PromptToken>,
+    /// What the model thought before it answered; empty if nothing.
+    pub reasoning: String,
     pub text: String,
     pub calls: Vec<ToolCall>,
     pub logprobs: Vec<TokenLogprob>,
@@ -126,7 +132,17 @@ struct Limits {
 #[derive(Debug)]
 struct TextSteps {
     stream: TextStream,
+    /// Special tokens that the parsers must see as text.
+    markers: Vec<(u32, &'static str)>,
     stops: StopMatcher,
+    split: Split,
+}
+
+/// What looks for reasoning and calls in the text.
+#[derive(Debug)]
+pub(super) struct Split {
+    /// Absent where the model does not reason.
+    reasoning: Option<ReasoningParser>,
     /// Absent where the caller offered no tools.
     tools: Option<ToolParser>,
     called: bool,
@@ -137,14 +153,17 @@ impl Answer {
         generation: Generation,
         tokenizer: Tokenizer,
         options: &AnswerOptions,
-        parse_tools: bool,
+        parsers: Parsers,
         prompt: &[u32],
     ) -> Self {
         let text = TextSteps {
             stream: tokenizer.stream(options.show_special),
+            markers: match options.show_special {
+                true => Vec::new(),
+                false => tokenizer.special_among(&parsers.markers()),
+            },
             stops: StopMatcher::new(options.stop.clone(), options.include_stop),
-            tools: parse_tools.then(ToolParser::default),
-            called: false,
+            split: parsers.split(),
         };
         let limits = Limits {
             prompt_only: options.tokens_max == Some(0),
@@ -247,6 +266,10 @@ impl Answer {
 
     fn token(&mut self, sampled: &Sampled) -> Part {
         self.usage.completion_tokens += 1;
+        let reasons = self.text.split.reasoning.as_ref();
+        if reasons.is_some_and(ReasoningParser::inside) {
+            self.usage.reasoning_tokens += 1;
+        }
         let watched = self.usage.completion_tokens >= self.limits.min_tokens;
         let (mut pieces, stopped) = self.text.push(sampled.token, watched);
         let scores = sampled.logprobs.as_ref();
@@ -256,7 +279,7 @@ impl Answer {
             None => Part::Delta { pieces, logprobs },
             // The engine goes no further: the end stops its generation.
             Some(stop) => {
-                pieces.extend(self.text.finish_tools());
+                pieces.extend(self.text.split.finish());
                 let reason = Some(StopReason::Text(stop));
                 self.end(pieces, logprobs, Finish::Stop, reason)
             }
@@ -277,7 +300,7 @@ impl Answer {
         }
         let (rest, stopped) = self.text.finish();
         pieces.extend(rest);
-        pieces.extend(self.text.finish_tools());
+        pieces.extend(self.text.split.finish());
         let finish = match (reason, stopped) {
             (Ended::Length, None) => Finish::Length,
             (_, Some(stop)) => {
@@ -309,7 +332,7 @@ impl Answer {
             generation.stop();
         }
         let finish = match finish {
-            Finish::Stop if self.text.called => Finish::ToolCalls,
+            Finish::Stop if self.text.split.called => Finish::ToolCalls,
             other => other,
         };
         Part::End(End {
@@ -331,13 +354,17 @@ impl TextSteps {
     /// Pieces of one more token, and the stop string that ended the answer, if one did
     /// and they are watched for.
     fn push(&mut self, token: u32, watched: bool) -> (Vec<Piece>, Option<String>) {
-        let text = self.stream.push(token);
+        let marker = self.markers.iter().find(|(id, _)| *id == token);
+        let text = match marker {
+            Some((_, marker)) => self.stream.push_text(marker),
+            None => self.stream.push(token),
+        };
         if watched {
             self.watch(&text)
         } else {
             let mut before = self.stops.finish();
             before.push_str(&text);
-            (self.split(&before), None)
+            (self.split.push(&before), None)
         }
     }
 
@@ -347,38 +374,60 @@ impl TextSteps {
         let (mut pieces, stopped) = self.watch(&text);
         if stopped.is_none() {
             let held = self.stops.finish();
-            pieces.extend(self.split(&held));
+            pieces.extend(self.split.push(&held));
         }
         (pieces, stopped)
     }
 
     fn watch(&mut self, text: &str) -> (Vec<Piece>, Option<String>) {
         let (text, stopped) = self.stops.push(text);
-        (self.split(&text), stopped)
+        (self.split.push(&text), stopped)
+    }
+}
+
+impl Split {
+    pub(super) fn new(reasoning: Option<ReasoningParser>, tools: Option<ToolParser>) -> Self {
+        Self {
+            reasoning,
+            tools,
+            called: false,
+        }
     }
 
-    fn split(&mut self, text: &str) -> Vec<Piece> {
+    fn push(&mut self, text: &str) -> Vec<Piece> {
         if text.is_empty() {
             return Vec::new();
         }
-        let pieces = match &mut self.tools {
+        let pieces = match &mut self.reasoning {
             Some(parser) => parser.push(text),
             None => vec![Piece::Text(text.to_owned())],
         };
-        self.note(pieces)
+        self.calls(pieces)
     }
 
-    fn finish_tools(&mut self) -> Vec<Piece> {
-        let pieces = self
-            .tools
-            .as_mut()
-            .map(ToolParser::finish)
-            .unwrap_or_default();
-        self.note(pieces)
+    fn finish(&mut self) -> Vec<Piece> {
+        let rest = self.reasoning.as_mut().map(ReasoningParser::finish);
+        let mut pieces = self.calls(rest.unwrap_or_default());
+        let rest = self.tools.as_mut().map(ToolParser::finish);
+        pieces.extend(self.note(rest.unwrap_or_default()));
+        pieces
+    }
+
+    /// Looks for calls in what is text; reasoning holds none.
+    fn calls(&mut self, pieces: Vec<Piece>) -> Vec<Piece> {
+        let mut all = Vec::new();
+        for piece in pieces {
+            match (piece, &mut self.tools) {
+                (Piece::Text(text), Some(parser)) => all.extend(parser.push(&text)),
+                (piece, _) => all.push(piece),
+            }
+        }
+        self.note(all)
     }
 
     fn note(&mut self, pieces: Vec<Piece>) -> Vec<Piece> {
-        self.called |= pieces.iter().any(|piece| matches!(piece, Piece::Call(_)));
+        let call = |piece: &Piece| matches!(piece, Piece::Call { .. });
+        self.called |= pieces.iter().any(call);
         pieces
     }
 }
@@ -387,6 +436,7 @@ impl Whole {
     fn new() -> Self {
         Self {
             prompt: Vec::new(),
+            reasoning: String::new(),
             text: String::new(),
             calls: Vec::new(),
             logprobs: Vec::new(),
@@ -417,7 +467,17 @@ impl Whole {
         for piece in pieces {
             match piece {
                 Piece::Text(text) => self.text += &text,
-                Piece::Call(call) => self.calls.push(call),
+                Piece::Reasoning(text) => self.reasoning += &text,
+                Piece::Call { id, name } => self.calls.push(ToolCall {
+                    id,
+                    name,
+                    arguments: String::new(),
+                }),
+                Piece::Arguments(text) => {
+                    if let Some(call) = self.calls.last_mut() {
+                        call.arguments += &text;
+                    }
+                }
             }
         }
         Ok(())

@@ -76,6 +76,7 @@ impl Usage {
                 total.cached_tokens += usage.cached_tokens;
             }
             total.completion_tokens += usage.completion_tokens;
+            total.reasoning_tokens += usage.reasoning_tokens;
         }
         total
     }
@@ -91,6 +92,7 @@ mod tests {
             prompt_tokens,
             cached_tokens: prompt_tokens / 2,
             completion_tokens,
+            reasoning_tokens: completion_tokens / 2,
         };
         let of_two_prompts = [usage(10, 1), usage(10, 2), usage(30, 3), usage(30, 4)];
         let total = Usage::total(of_two_prompts, 2);

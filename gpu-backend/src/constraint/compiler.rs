@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use super::Constraint;
 use super::cache::Cache;
-use super::grammar::{self, Form};
+use super::grammar::{self, Form, Function, Target};
 use super::matcher::GrammarMatcher;
 use super::vocabulary::{VocabularyError, token_env};
 use crate::tokenizer::Tokenizer;
@@ -29,6 +29,9 @@ const COMPILE_TIME_MAX: Duration = Duration::from_secs(10);
 const LEXER_STATES_MAX: usize = 25_000;
 /// Characters of a compiler's complaint that are passed on.
 const COMPLAINT_CHARS_MAX: usize = 300;
+/// Said of arguments that cannot be written as `key=value`.
+const INEXPRESSIBLE: &str = "the model calls functions as Python does, and this schema says more \
+     than which named arguments there are";
 
 /// A form cannot be turned into a constraint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +43,13 @@ pub enum CompileError {
     TooSlow,
     #[error("answers of this model cannot be constrained: {0}")]
     Vocabulary(#[from] VocabularyError),
+}
+
+/// A form that cannot be honoured, and the field of the function's schema if it is one's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub field: Option<String>,
+    pub error: CompileError,
 }
 
 /// Makes constraints for one model.
@@ -79,40 +89,93 @@ impl Compiler {
     ///
     /// # Errors
     /// The form is malformed, too large or too slow.
-    pub async fn compile(self: &Arc<Self>, form: Form) -> Result<Constraint, CompileError> {
-        let grammar = grammar::compose(&form);
-        let key = key(&grammar);
-        if let Some(known) = self.known(&key) {
+    pub async fn compile(self: &Arc<Self>, target: Target) -> Result<Constraint, Refused> {
+        if let Some(known) = self.known(&key(&target)) {
             return Ok(known);
         }
+        let whole = |error| Refused { field: None, error };
         let (this, permits) = (self.clone(), self.permits.clone());
         let work = async move {
             let permit = permits.acquire_owned().await;
             let compiling = move || {
-                let made = this.make(grammar, key);
+                let made = this.compile_blocking(target);
                 drop(permit);
                 made
             };
             tokio::task::spawn_blocking(compiling)
                 .await
-                .unwrap_or_else(|broken| Err(CompileError::Invalid(broken.to_string())))
+                .unwrap_or_else(|broken| Err(whole(CompileError::Invalid(broken.to_string()))))
         };
         tokio::time::timeout(COMPILE_TIME_MAX, work)
             .await
-            .unwrap_or(Err(CompileError::TooSlow))
+            .unwrap_or(Err(whole(CompileError::TooSlow)))
     }
 
     /// As [`Self::compile`], on the caller's thread.
     ///
     /// # Errors
     /// As there.
-    pub fn compile_blocking(&self, form: &Form) -> Result<Constraint, CompileError> {
-        let grammar = grammar::compose(form);
-        let key = key(&grammar);
-        match self.known(&key) {
-            Some(known) => Ok(known),
-            None => self.make(grammar, key),
+    pub fn compile_blocking(&self, mut target: Target) -> Result<Constraint, Refused> {
+        let asked = key(&target);
+        if let Some(known) = self.known(&asked) {
+            return Ok(known);
         }
+        if let Some(calls) = &mut target.calls {
+            let expresses: Vec<bool> = calls
+                .functions
+                .iter()
+                .map(|f| {
+                    f.arguments
+                        .as_ref()
+                        .is_none_or(|schema| calls.expresses(schema))
+                })
+                .collect();
+            for (function, expressible) in calls.functions.iter_mut().zip(expresses) {
+                self.check(function, expressible)?;
+            }
+        }
+        let whole = |error| Refused { field: None, error };
+        let made = self.make(self.grammar(&target)).map_err(whole)?;
+        self.cache().insert(asked, Arc::new(made.clone()));
+        Ok(made)
+    }
+
+    /// Tries a function's schema by itself, so that a refusal can name it; one that need
+    /// not be held to is dropped instead.
+    fn check(&self, function: &mut Function, expressible: bool) -> Result<(), Refused> {
+        let Some(schema) = function.arguments.clone() else {
+            return Ok(());
+        };
+        let tried = if expressible {
+            let form = Some(Form::JsonSchema(schema));
+            let (calls, reasoning) = (None, None);
+            self.make(self.grammar(&Target {
+                form,
+                calls,
+                reasoning,
+            }))
+        } else {
+            Err(CompileError::Invalid(INEXPRESSIBLE.to_owned()))
+        };
+        match tried {
+            Ok(_) => Ok(()),
+            Err(error) if function.strict => Err(Refused {
+                field: Some(function.field.clone()),
+                error,
+            }),
+            Err(_) => {
+                function.arguments = None;
+                Ok(())
+            }
+        }
+    }
+
+    fn grammar(&self, target: &Target) -> TopLevelGrammar {
+        let special = |text: &str| {
+            let id = self.tokenizer.id(text)?;
+            self.tokenizer.is_special(text).then_some(id)
+        };
+        grammar::compose(target, &special)
     }
 
     fn known(&self, key: &str) -> Option<Constraint> {
@@ -120,7 +183,7 @@ impl Compiler {
         Some(Constraint::clone(&found))
     }
 
-    fn make(&self, grammar: TopLevelGrammar, key: String) -> Result<Constraint, CompileError> {
+    fn make(&self, grammar: TopLevelGrammar) -> Result<Constraint, CompileError> {
         let factory = self
             .factory
             .get_or_init(|| factory(&self.tokenizer, self.vocab, &self.ends))
@@ -129,9 +192,9 @@ impl Compiler {
         let parser = factory
             .create_parser(grammar)
             .map_err(|error| CompileError::Invalid(complaint(&error)))?;
-        let made = Constraint::new(GrammarMatcher::new(Matcher::new(Ok(parser))));
-        self.cache().insert(key, Arc::new(made.clone()));
-        Ok(made)
+        Ok(Constraint::new(GrammarMatcher::new(Matcher::new(Ok(
+            parser,
+        )))))
     }
 
     fn cache(&self) -> std::sync::MutexGuard<'_, Cache<Arc<Constraint>>> {
@@ -139,12 +202,9 @@ impl Compiler {
     }
 }
 
-/// The grammar's whole content.
-fn key(grammar: &TopLevelGrammar) -> String {
-    let part = |g: &llguidance::api::GrammarWithLexer| {
-        serde_json::json!([g.name, g.json_schema, g.lark_grammar]).to_string()
-    };
-    grammar.grammars.iter().map(part).collect()
+/// The target's whole content: what is derived from it depends on nothing else.
+fn key(target: &Target) -> String {
+    format!("{target:?}")
 }
 
 fn factory(

@@ -1,8 +1,15 @@
-//! The forms that an answer's text can be held to, as grammars for llguidance.
-//! Knows nothing of tokens, and nothing of the fields in which a form was asked for.
+//! What an answer can be held to, as a grammar for llguidance: a form of its text, tool
+//! calls in the model's own format, reasoning before either.
+//! Knows nothing of tokens but the ids of special ones, and nothing of the fields in
+//! which a form was asked for.
+
+mod calls;
 
 use llguidance::api::{GrammarWithLexer, TopLevelGrammar};
 use serde_json::{Map, Value as Json, json};
+
+use crate::reasoning::{ReasoningFormat, Thinking};
+use crate::tool_parser::ToolFormat;
 
 /// Blanks that may stand between two parts of a JSON value. Bounded: a model that is
 /// sampled hot would else write blanks until its tokens run out.
@@ -65,7 +72,148 @@ fn with_options(schema: &Json) -> Json {
     Json::Object(object)
 }
 
-/// The grammar of a whole answer.
-pub(super) fn compose(form: &Form) -> TopLevelGrammar {
-    TopLevelGrammar::from_grammar(form.grammar("answer"))
+/// Everything that one answer is held to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    pub form: Option<Form>,
+    pub calls: Option<Calls>,
+    /// Reasoning that may or must come first.
+    pub reasoning: Option<(ReasoningFormat, Thinking)>,
+}
+
+impl From<Form> for Target {
+    fn from(form: Form) -> Self {
+        Self {
+            form: Some(form),
+            calls: None,
+            reasoning: None,
+        }
+    }
+}
+
+/// The tool calls of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Calls {
+    pub format: ToolFormat,
+    /// At least one.
+    pub functions: Vec<Function>,
+    pub need: Need,
+    /// More than one call in an answer.
+    pub many: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// The model decides whether it calls.
+    Allowed,
+    /// The answer is a call.
+    Required,
+}
+
+/// A function that may be called.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Function {
+    /// The field of the schema.
+    pub field: String,
+    pub name: String,
+    /// The schema of the arguments; absent: any object.
+    pub arguments: Option<Json>,
+    /// A schema that cannot be held to is refused; else any object will do then.
+    pub strict: bool,
+}
+
+impl Calls {
+    /// Whether the format can express a schema of arguments.
+    pub(super) fn expresses(&self, schema: &Json) -> bool {
+        calls::expressible(self.format, schema)
+    }
+}
+
+/// A grammar that grows rule by rule, and its sub-grammars.
+struct Lark<'a> {
+    rules: Vec<String>,
+    subs: Vec<GrammarWithLexer>,
+    /// The id of a special token.
+    special: &'a dyn Fn(&str) -> Option<u32>,
+}
+
+impl Lark<'_> {
+    fn rule(&mut self, name: &str, body: &str) {
+        self.rules.push(format!("{name}: {body}"));
+    }
+
+    /// A reference to a grammar of its own.
+    fn sub(&mut self, name: &str, form: &Form) -> String {
+        if !self
+            .subs
+            .iter()
+            .any(|sub| sub.name.as_deref() == Some(name))
+        {
+            self.subs.push(form.grammar(name));
+        }
+        format!("@{name}")
+    }
+
+    /// The special token, if this text is one.
+    fn special(&self, text: &str) -> Option<String> {
+        (self.special)(text).map(|id| format!("<[{id}]>"))
+    }
+
+    /// A text that is a special token of some vocabularies.
+    fn marker(&self, text: &str) -> String {
+        self.special(text).unwrap_or_else(|| literal(text))
+    }
+
+    /// A rule for reasoning up to its closing tag.
+    fn reasoning(&mut self, format: ReasoningFormat) {
+        let [_, close] = format.markers();
+        match self.special(close) {
+            Some(token) => self.rule("reasoning", &format!(r"/(.|\n)*/ {token}")),
+            None => {
+                let regex = close
+                    .replace('/', r"\/")
+                    .replace('[', r"\[")
+                    .replace(']', r"\]");
+                self.rule("reasoning[lazy]", &format!(r"/(.|\n)*{regex}/"));
+            }
+        }
+        self.rule("GAP", r"/\n{1,4}/");
+    }
+}
+
+/// The grammar of a whole answer. `special` tells the ids of special tokens.
+pub(super) fn compose(target: &Target, special: &dyn Fn(&str) -> Option<u32>) -> TopLevelGrammar {
+    let mut lark = Lark {
+        rules: Vec::new(),
+        subs: Vec::new(),
+        special,
+    };
+    let form = target.form.as_ref().map(|form| lark.sub("answer", form));
+    let body = match (&target.calls, form) {
+        (Some(calls), form) => calls.write(&mut lark, form.as_deref()),
+        (None, Some(form)) => form,
+        (None, None) => r"/(.|\n)*/".to_owned(),
+    };
+    lark.rule("body", &body);
+    let start = match target.reasoning {
+        None | Some((_, Thinking::Closed)) => "body".to_owned(),
+        Some((format, Thinking::Open)) => {
+            lark.reasoning(format);
+            "reasoning GAP? body".to_owned()
+        }
+        Some((format, Thinking::Possible)) => {
+            lark.reasoning(format);
+            let open = lark.marker(format.markers()[0]);
+            format!("body | {open} reasoning GAP? body")
+        }
+    };
+    lark.rule("start", &start);
+    let main = GrammarWithLexer {
+        name: Some("main".to_owned()),
+        ..GrammarWithLexer::from_lark(lark.rules.join("\n"))
+    };
+    TopLevelGrammar {
+        grammars: std::iter::once(main).chain(lark.subs).collect(),
+        max_tokens: None,
+    }
 }

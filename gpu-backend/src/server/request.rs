@@ -8,6 +8,7 @@ mod messages;
 mod options;
 mod scheduling;
 mod structured;
+mod tools;
 
 pub(super) mod completion;
 pub(super) mod encoding;
@@ -20,11 +21,8 @@ use serde_json::Value as Json;
 
 use super::error::Invalid;
 use crate::chat::ChatRequest;
-use fields::{Fields, invalid, missing, unsupported};
+use fields::{Fields, invalid, missing};
 pub(super) use options::StreamOptions;
-
-/// Tools of one request (OpenAI's limit).
-const TOOLS_MAX: usize = 128;
 
 /// Fields that carry nothing for an engine and may hold any string or object.
 const INERT: [&str; 4] = ["user", "metadata", "safety_identifier", "prompt_cache_key"];
@@ -79,16 +77,18 @@ pub(super) fn parse(body: &[u8], vocab: usize) -> Result<ValidRequest, Invalid> 
     only_default(&mut fields)?;
     let model = fields.string("model")?.ok_or_else(|| missing("model"))?;
     let messages = fields.take("messages").ok_or_else(|| missing("messages"))?;
-    let (tools, parse_tools) = tools(&mut fields)?;
+    let tools = tools::parse(&mut fields)?;
     let stream = options::stream(&mut fields)?;
     let mut options = options::answer(&mut fields, vocab)?;
     options.tokens_max = tokens_max(&mut fields)?;
     options::check_lengths(&options)?;
     options.sampling.logprobs = logprobs(&mut fields)?;
+    tools::can_end(tools.calls.as_ref(), options.ignore_eos)?;
     let chat = ChatRequest {
         messages: messages::parse(messages)?,
-        tools,
-        parse_tools,
+        tools: tools.shown,
+        parse_tools: tools.parse,
+        calls: tools.calls,
         add_special: fields.bool("add_special_tokens")?.unwrap_or(false),
         options,
     };
@@ -102,9 +102,8 @@ pub(super) fn parse(body: &[u8], vocab: usize) -> Result<ValidRequest, Invalid> 
 
 /// Fields of which only the value that changes nothing is supported.
 fn only_default(fields: &mut Fields) -> Result<(), Invalid> {
-    let defaults: [(&str, &[Json]); 4] = [
+    let defaults: [(&str, &[Json]); 3] = [
         ("store", &[Json::Bool(false)]),
-        ("parallel_tool_calls", &[Json::Bool(true)]),
         ("service_tier", &[Json::from("auto"), Json::from("default")]),
         ("modalities", &[Json::Array(vec![Json::from("text")])]),
     ];
@@ -112,48 +111,6 @@ fn only_default(fields: &mut Fields) -> Result<(), Invalid> {
         fields.only(name, allowed)?;
     }
     Ok(())
-}
-
-/// The tools shown to the model, and whether calls are looked for in its answer.
-fn tools(fields: &mut Fields) -> Result<(Vec<Json>, bool), Invalid> {
-    let tools = fields.list("tools", TOOLS_MAX)?;
-    for (i, tool) in tools.iter().enumerate() {
-        let param = format!("tools[{i}]");
-        if tool.get("type").and_then(Json::as_str) != Some("function") {
-            let message = format!("'{param}.type' must be \"function\".");
-            return Err(invalid(format!("{param}.type"), message));
-        }
-        let function = tool.get("function");
-        let name = function.and_then(|f| f.get("name")).and_then(Json::as_str);
-        if name.is_none_or(str::is_empty) {
-            let param = format!("{param}.function.name");
-            return Err(invalid(param.clone(), format!("'{param}' must be a name.")));
-        }
-        if function
-            .and_then(|f| f.get("strict"))
-            .and_then(Json::as_bool)
-            == Some(true)
-        {
-            let param = format!("{param}.function.strict");
-            return Err(unsupported(
-                &param,
-                format!("'{param}' = true is not supported."),
-            ));
-        }
-    }
-    match fields.take("tool_choice") {
-        None => {}
-        Some(Json::String(choice)) if choice == "auto" => {}
-        // The tools are then not even shown to the model.
-        Some(Json::String(choice)) if choice == "none" => return Ok((Vec::new(), false)),
-        Some(choice) => {
-            let message =
-                format!("'tool_choice' = {choice} is not supported; only \"auto\" and \"none\".");
-            return Err(unsupported("tool_choice", message));
-        }
-    }
-    let parse = !tools.is_empty();
-    Ok((tools, parse))
 }
 
 fn tokens_max(fields: &mut Fields) -> Result<Option<usize>, Invalid> {

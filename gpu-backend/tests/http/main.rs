@@ -6,6 +6,7 @@ mod completions;
 mod contract;
 mod harness;
 mod hub;
+mod structured;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -9,6 +9,9 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Value as Json, json};
 
 use super::*;
+use crate::constraint::grammar::{Calls, Need};
+use crate::reasoning::{ReasoningFormat, Thinking};
+use crate::tool_parser::{Piece, ToolFormat};
 
 fn compiler() -> Compiler {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/skerry-demo");
@@ -17,10 +20,14 @@ fn compiler() -> Compiler {
     Compiler::new(tokenizer, vocab, vec![end])
 }
 
+fn of_form(form: &Form) -> Target {
+    form.clone().into()
+}
+
 /// Text drawn at random under the mask, tokens that end something preferred now and
 /// then; `None` if it had not ended after so many tokens.
-fn draw(compiler: &Compiler, form: &Form, seed: u64) -> Option<String> {
-    let mut constraint = compiler.compile_blocking(form).unwrap();
+fn draw(compiler: &Compiler, target: &Target, seed: u64) -> Option<String> {
+    let mut constraint = compiler.compile_blocking(target.clone()).unwrap();
     let end = compiler.ends[0];
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut tokens = Vec::new();
@@ -55,8 +62,9 @@ fn draw(compiler: &Compiler, form: &Form, seed: u64) -> Option<String> {
 #[track_caller]
 fn holds(form: &Form, good: impl Fn(&str) -> bool) {
     let compiler = compiler();
+    let target = of_form(form);
     let ended: Vec<String> = (0..40)
-        .filter_map(|seed| draw(&compiler, form, seed))
+        .filter_map(|seed| draw(&compiler, &target, seed))
         .collect();
     assert!(ended.len() >= 10, "too few of the texts ended: {ended:?}");
     for text in ended {
@@ -100,7 +108,7 @@ fn what_is_drawn_under_the_mask_matches() {
 #[test]
 fn a_repetition_of_repetitions_compiles_small() {
     let nested = Form::Regex("((a{1,1000}){1,1000}){1,1000}b".into());
-    assert!(compiler().compile_blocking(&nested).is_ok());
+    assert!(compiler().compile_blocking(of_form(&nested)).is_ok());
 }
 
 #[test]
@@ -120,8 +128,9 @@ fn what_cannot_be_compiled_says_why() {
         (Form::Lark("start: missing".into()), "missing"),
         (Form::Lark("begin: \"a\"".into()), "start"),
     ] {
-        match compiler.compile_blocking(&form) {
-            Err(CompileError::Invalid(message)) => {
+        let refused = compiler.compile_blocking(of_form(&form)).unwrap_err();
+        match refused.error {
+            CompileError::Invalid(message) => {
                 assert!(message.contains(why), "{form:?}: {message}");
                 assert!(message.chars().count() <= COMPLAINT_CHARS_MAX);
             }
@@ -131,12 +140,45 @@ fn what_cannot_be_compiled_says_why() {
 }
 
 #[test]
+fn hostile_forms_end_soon() {
+    let compiler = compiler();
+    let wide: Vec<Json> = (0..4000)
+        .map(|i| json!({"minLength": i, "type": "string"}))
+        .collect();
+    let mut deep = json!({"type": "string"});
+    for _ in 0..60 {
+        deep = json!({"anyOf": [deep.clone(), {"type": "array", "items": deep}]});
+        if deep.to_string().len() > 200_000 {
+            break;
+        }
+    }
+    for form in [
+        Form::Regex("((a{1,1000}){1,1000}){1,1000}b".into()),
+        Form::Regex("(a|b|ab)*c(?:[^x]{0,500}y){0,500}".into()),
+        Form::JsonSchema(json!({"anyOf": wide})),
+        Form::JsonSchema(
+            json!({"type": "array", "maxItems": 1_000_000, "items": {"type": "string", "maxLength": 1_000_000}}),
+        ),
+        Form::JsonSchema(deep),
+        Form::Lark("start: a a a a a a a\na: b b b b b b b b\nb: (\"x\" | b b | \"\")*".into()),
+    ] {
+        let began = std::time::Instant::now();
+        if let Ok(mut constraint) = compiler.compile_blocking(of_form(&form)) {
+            let mut logits = vec![0.0; compiler.vocab];
+            let _ = constraint.mask(&mut logits);
+        }
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(5), "{took:?}: {form:?}");
+    }
+}
+
+#[test]
 fn one_compilation_serves_requests_that_go_their_own_ways() {
     let compiler = compiler();
     let form = Form::Choice(vec!["aa".into(), "bb".into()]);
     let token = |text: &str| compiler.tokenizer.encode(text, false).unwrap()[0];
-    let mut first = compiler.compile_blocking(&form).unwrap();
-    let mut second = compiler.compile_blocking(&form).unwrap();
+    let mut first = compiler.compile_blocking(of_form(&form)).unwrap();
+    let mut second = compiler.compile_blocking(of_form(&form)).unwrap();
     first.advance(token("a")).unwrap();
     let mut logits = vec![0.0; compiler.vocab];
     second.mask(&mut logits).unwrap();
@@ -148,10 +190,206 @@ fn one_compilation_serves_requests_that_go_their_own_ways() {
 #[tokio::test]
 async fn compiling_off_the_callers_thread_gives_the_same() {
     let compiler = Arc::new(compiler());
-    let bad = compiler.compile(Form::Regex("(".into())).await;
-    assert!(matches!(bad, Err(CompileError::Invalid(_))));
-    let mut good = compiler.compile(Form::Regex("a".into())).await.unwrap();
+    let bad = compiler.compile(of_form(&Form::Regex("(".into()))).await;
+    assert!(matches!(bad.unwrap_err().error, CompileError::Invalid(_)));
+    let good = compiler.compile(of_form(&Form::Regex("a".into()))).await;
+    let mut good = good.unwrap();
     let mut logits = vec![0.0; compiler.vocab];
     good.mask(&mut logits).unwrap();
     assert_eq!(logits.iter().filter(|l| **l == 0.0).count(), 1);
+}
+
+fn function(name: &str, strict: bool, arguments: Json) -> Function {
+    Function {
+        field: format!("{name}.parameters"),
+        name: name.into(),
+        arguments: Some(arguments),
+        strict,
+    }
+}
+
+fn tools(format: ToolFormat, need: Need, many: bool) -> Target {
+    let city = json!({"type": "object", "required": ["city"], "additionalProperties": false,
+        "properties": {"city": {"enum": ["Oslo", "Bonn"]}, "days": {"type": "integer", "minimum": 1, "maximum": 9}}});
+    let nothing = json!({"type": "object", "properties": {}, "additionalProperties": false});
+    Target {
+        form: None,
+        calls: Some(Calls {
+            format,
+            functions: vec![
+                function("weather", true, city),
+                function("now", true, nothing),
+            ],
+            need,
+            many,
+        }),
+        reasoning: None,
+    }
+}
+
+/// Text, and calls as names and arguments, of an answer.
+fn calls_of(format: ToolFormat, answer: &str) -> (String, Vec<(String, Json)>) {
+    let mut parser = format.parser();
+    let mut pieces = parser.push(answer);
+    pieces.extend(parser.finish());
+    let (mut text, mut calls) = (String::new(), Vec::new());
+    for piece in pieces {
+        match piece {
+            Piece::Text(more) | Piece::Reasoning(more) => text += &more,
+            Piece::Call { name, .. } => calls.push((name, String::new())),
+            Piece::Arguments(more) => calls.last_mut().unwrap().1 += &more,
+        }
+    }
+    let json = |(name, arguments): (String, String)| {
+        let arguments = serde_json::from_str(&arguments);
+        (name, arguments.unwrap_or_else(|_| panic!("{answer}")))
+    };
+    (text, calls.into_iter().map(json).collect())
+}
+
+fn valid((name, arguments): &(String, Json)) -> bool {
+    let arguments = arguments.as_object().unwrap();
+    match name.as_str() {
+        "now" => arguments.is_empty(),
+        _ => {
+            name == "weather"
+                && ["Oslo", "Bonn"].contains(&arguments["city"].as_str().unwrap())
+                && arguments
+                    .keys()
+                    .all(|key| ["city", "days"].contains(&key.as_str()))
+        }
+    }
+}
+
+const FORMATS: [ToolFormat; 5] = [
+    ToolFormat::Hermes,
+    ToolFormat::Llama3Json,
+    ToolFormat::Pythonic,
+    ToolFormat::Mistral,
+    ToolFormat::Gemma,
+];
+
+#[test]
+fn required_calls_are_calls_and_nothing_else() {
+    let compiler = compiler();
+    for format in FORMATS {
+        for many in [true, false] {
+            let target = tools(format, Need::Required, many);
+            let answers = (0..30).filter_map(|seed| draw(&compiler, &target, seed));
+            let answers: Vec<String> = answers.collect();
+            assert!(answers.len() >= 10, "{format}: {answers:?}");
+            for answer in answers {
+                let (text, calls) = calls_of(format, &answer);
+                assert!(text.is_empty(), "{format}: {answer}");
+                assert!(
+                    !calls.is_empty() && calls.iter().all(valid),
+                    "{format}: {answer}"
+                );
+                assert!(many || calls.len() == 1, "{format}: {answer}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_call_that_the_model_begins_itself_is_held_to_its_schema() {
+    let compiler = compiler();
+    let accepts = |target: &Target, text: &str| {
+        let mut constraint = compiler.compile_blocking(target.clone()).unwrap();
+        let mut tokens = compiler.tokenizer.encode(text, false).unwrap();
+        tokens.push(compiler.ends[0]);
+        tokens.into_iter().all(|token| {
+            let mut logits = vec![0.0; compiler.vocab];
+            constraint.mask(&mut logits).unwrap();
+            logits[token as usize] == 0.0 && constraint.advance(token).is_ok()
+        })
+    };
+    let call =
+        "<tool_call>\n{\"name\": \"weather\", \"arguments\": {\"city\": \"Oslo\"}}\n</tool_call>";
+    let wrong = call.replace("Oslo", "Rome");
+    let two = format!("{call}{call}");
+    let many = tools(ToolFormat::Hermes, Need::Allowed, true);
+    let one = tools(ToolFormat::Hermes, Need::Allowed, false);
+    for (target, text, want) in [
+        (&many, "Hello, < you >", true),
+        (&many, call, true),
+        (&many, &format!("Let me see.\n{two} Done."), true),
+        (&many, &wrong, false),
+        (&many, &format!("Well {wrong}"), false),
+        (&one, call, true),
+        (&one, &two, false),
+    ] {
+        assert_eq!(accepts(target, text), want, "{text}");
+    }
+    let with_form = Target {
+        form: Some(Form::json_object()),
+        ..many
+    };
+    for (text, want) in [("{\"a\": 1}", true), (call, true), ("Hello", false)] {
+        assert_eq!(accepts(&with_form, text), want, "{text}");
+    }
+    let pythonic = tools(ToolFormat::Pythonic, Need::Allowed, true);
+    for (text, want) in [
+        ("[weather(city=\"Bonn\", days=3), now()]", true),
+        ("[weather(days=3)]", false),
+        ("It rains [now()]", true),
+        ("[1] rains", false),
+    ] {
+        assert_eq!(accepts(&pythonic, text), want, "{text}");
+    }
+    let reasoning = |thinking| Target {
+        form: Some(Form::Choice(vec!["yes".into()])),
+        calls: None,
+        reasoning: Some((ReasoningFormat::Qwen3, thinking)),
+    };
+    for (thinking, text, want) in [
+        (Thinking::Open, "I think so.</think>\n\nyes", true),
+        (Thinking::Open, "yes", false),
+        (Thinking::Possible, "<think>Hm</think>yes", true),
+        (Thinking::Possible, "yes", true),
+        (Thinking::Possible, "Hm</think>yes", false),
+        (Thinking::Closed, "<think>Hm</think>yes", false),
+    ] {
+        assert_eq!(
+            accepts(&reasoning(thinking), text),
+            want,
+            "{thinking:?} {text}"
+        );
+    }
+}
+
+#[test]
+fn a_strict_schema_that_cannot_be_held_to_is_refused_by_its_field() {
+    let compiler = compiler();
+    let target = |format, strict, schema: &Json| {
+        let mut target = tools(format, Need::Required, true);
+        let calls = target.calls.as_mut().unwrap();
+        calls.functions.push(function("f", strict, schema.clone()));
+        target
+    };
+    let unknown = json!({"type": "object", "if": {}});
+    let awkward = json!({"type": "object", "properties": {"a-b": {}}});
+    for (format, schema) in [
+        (ToolFormat::Hermes, &unknown),
+        (ToolFormat::Pythonic, &unknown),
+        (ToolFormat::Pythonic, &awkward),
+    ] {
+        let refused = compiler.compile_blocking(target(format, true, schema));
+        let refused = refused.unwrap_err();
+        assert_eq!(
+            refused.field.as_deref(),
+            Some("f.parameters"),
+            "{refused:?}"
+        );
+        assert!(
+            compiler
+                .compile_blocking(target(format, false, schema))
+                .is_ok()
+        );
+    }
+    assert!(
+        compiler
+            .compile_blocking(target(ToolFormat::Hermes, true, &awkward))
+            .is_ok()
+    );
 }

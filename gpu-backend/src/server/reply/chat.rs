@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use super::super::error::ApiError;
 use super::super::request::StreamOptions;
 use super::sse::{self, Form};
-use super::{Body, Meta, finish_word, json_response, random_id, stop_reason_json, usage_json};
+use super::{Body, Meta, finish_word, json_response, stop_reason_json, usage_json};
 use crate::chat::answer::{End, Part, TokenLogprob, Usage, Whole};
 use crate::chat::answers::Answers;
 use crate::tool_parser::{Piece, ToolCall};
@@ -37,6 +37,9 @@ pub(in crate::server) fn stream(
 
 fn choice(index: usize, answer: Whole) -> Json {
     let mut message = json!({"role": "assistant", "content": answer.text, "refusal": null});
+    if !answer.reasoning.is_empty() {
+        message["reasoning_content"] = answer.reasoning.into();
+    }
     if !answer.calls.is_empty() {
         if answer.text.is_empty() {
             message["content"] = Json::Null;
@@ -70,10 +73,27 @@ fn logprobs_json(logprobs: &[TokenLogprob]) -> Json {
 
 fn call_json(call: &ToolCall) -> Json {
     json!({
-        "id": random_id("call_"),
+        "id": call.id,
         "type": "function",
         "function": {"name": call.name, "arguments": call.arguments},
     })
+}
+
+/// A call's first delta: its name, and arguments that are still empty.
+fn call_delta(index: usize, id: String, name: String) -> Json {
+    let call = ToolCall {
+        id,
+        name,
+        arguments: String::new(),
+    };
+    let mut object = call_json(&call);
+    object["index"] = index.into();
+    json!({"tool_calls": [object]})
+}
+
+/// More of a call's arguments.
+fn arguments_delta(index: usize, text: &str) -> Json {
+    json!({"tool_calls": [{"index": index, "function": {"arguments": text}}]})
 }
 
 /// The form of a streamed chat.
@@ -109,11 +129,13 @@ impl Deltas {
         for piece in pieces {
             let content = match piece {
                 Piece::Text(text) => json!({"content": text}),
-                Piece::Call(call) => {
-                    let mut object = call_json(&call);
-                    object["index"] = self.calls[index].into();
+                Piece::Reasoning(text) => json!({"reasoning_content": text}),
+                Piece::Call { id, name } => {
                     self.calls[index] += 1;
-                    json!({"tool_calls": [object]})
+                    call_delta(self.calls[index] - 1, id, name)
+                }
+                Piece::Arguments(text) => {
+                    arguments_delta(self.calls[index].saturating_sub(1), &text)
                 }
             };
             choices.push(delta(index, &content, std::mem::take(&mut logprobs)));

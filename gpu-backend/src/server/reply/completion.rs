@@ -190,7 +190,7 @@ fn text(pieces: Vec<Piece>) -> String {
         .into_iter()
         .filter_map(|piece| match piece {
             Piece::Text(text) => Some(text),
-            Piece::Call(_) => None,
+            Piece::Reasoning(_) | Piece::Call { .. } | Piece::Arguments(_) => None,
         })
         .collect()
 }

@@ -206,7 +206,7 @@ fn bounded(bytes: usize, field: &str) -> Result<(), Invalid> {
     Err(invalid(field, message))
 }
 
-fn object(name: &str, value: Json) -> Result<Map<String, Json>, Invalid> {
+pub(super) fn object(name: &str, value: Json) -> Result<Map<String, Json>, Invalid> {
     match value {
         Json::Object(object) => Ok(object),
         _ => Err(invalid(name, format!("'{name}' must be an object."))),

@@ -89,11 +89,6 @@ fn what_is_not_supported_is_refused_by_name() {
     }
     refused(json!({"store": true}), "store", "unsupported_parameter");
     refused(
-        json!({"parallel_tool_calls": false}),
-        "parallel_tool_calls",
-        "unsupported_parameter",
-    );
-    refused(
         json!({"service_tier": "flex"}),
         "service_tier",
         "unsupported_parameter",
@@ -101,11 +96,6 @@ fn what_is_not_supported_is_refused_by_name() {
     refused(
         json!({"modalities": ["audio"]}),
         "modalities",
-        "unsupported_parameter",
-    );
-    refused(
-        json!({"tool_choice": "required"}),
-        "tool_choice",
         "unsupported_parameter",
     );
     refused(

@@ -56,11 +56,10 @@ pub(in crate::server) fn tokenize(body: &[u8]) -> Result<ValidTokenize, Invalid>
         (None, Some(list)) => {
             fields.only("add_generation_prompt", &[Json::Bool(true)])?;
             fields.only("continue_final_message", &[Json::Bool(false)])?;
-            let (tools, parse_tools) = super::tools(&mut fields)?;
+            let tools = super::tools::parse(&mut fields)?;
             Text::Chat(Box::new(ChatRequest {
                 messages: messages::parse(list)?,
-                tools,
-                parse_tools,
+                tools: tools.shown,
                 add_special: add_special.unwrap_or(false),
                 ..ChatRequest::default()
             }))

@@ -23,9 +23,7 @@ pub(super) async fn chat(
     } = request::parse(body, chat.vocab()).map_err(ApiError::Invalid)?;
     service.is_named(&model)?;
     let of_prompt = |error| ApiError::of_prompt(error, "messages");
-    chat.constrain(&mut asked.options)
-        .await
-        .map_err(of_prompt)?;
+    chat.constrain(&mut asked).await.map_err(of_prompt)?;
     let answers = chat.answers(asked).map_err(of_prompt)?;
     let meta = Meta::new("chatcmpl-", model);
     match stream {
@@ -42,7 +40,7 @@ pub(super) async fn completion(
     let mut asked = completion::parse(body, chat.vocab()).map_err(ApiError::Invalid)?;
     service.is_named(&asked.model)?;
     let of_prompt = |error| ApiError::of_prompt(error, "prompt");
-    chat.constrain(&mut asked.completion.options)
+    chat.constrain_text(&mut asked.completion.options)
         .await
         .map_err(of_prompt)?;
     let answers = chat.complete(&asked.completion).map_err(of_prompt)?;
