@@ -12,6 +12,8 @@ use crate::tool_parser::ToolFormat;
 
 /// Tools of one request (OpenAI's limit).
 const TOOLS_MAX: usize = 128;
+/// Bytes of a function's name (OpenAI's limit).
+const NAME_BYTES_MAX: usize = 64;
 
 /// What a request says of tools.
 #[derive(Debug, Default)]
@@ -107,12 +109,16 @@ fn function(i: usize, tool: &Json) -> Result<Function, Invalid> {
         let value = tool.get("function").and_then(|f| f.get(name));
         value.filter(|value| !value.is_null())
     };
-    let Some(name) = part("name")
-        .and_then(Json::as_str)
-        .filter(|n| !n.is_empty())
-    else {
+    let named = |name: &&str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+        (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(plain)
+    };
+    let Some(name) = part("name").and_then(Json::as_str).filter(named) else {
         let param = at("function.name");
-        return Err(invalid(param.clone(), format!("'{param}' must be a name.")));
+        let message = format!(
+            "'{param}' must be a name of 1 to {NAME_BYTES_MAX} of a-z, A-Z, 0-9, '_' and '-'."
+        );
+        return Err(invalid(param, message));
     };
     let strict = match part("strict") {
         None => false,
