@@ -103,20 +103,10 @@ pub enum Rejected {
 pub struct Handle {
     jobs: mpsc::Sender<Job>,
     permits: Arc<Semaphore>,
-    requests_max: usize,
     limits: Limits,
     draining: Arc<AtomicBool>,
     pace: Arc<Pace>,
     pub(crate) metrics: Arc<Metrics>,
-}
-
-/// What the engine has to do at the moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Load {
-    /// Requests that were taken and have not ended.
-    pub requests: usize,
-    /// Most requests that are taken.
-    pub requests_max: usize,
 }
 
 /// A generation in progress.
@@ -140,7 +130,6 @@ impl Handle {
         let handle = Self {
             jobs,
             permits,
-            requests_max,
             limits,
             draining: Arc::default(),
             pace,
@@ -187,14 +176,6 @@ impl Handle {
     fn queue_full(&self) -> Rejected {
         Rejected::QueueFull {
             retry_after: self.pace.retry_after(self.metrics.waiting()),
-        }
-    }
-
-    /// What there is to do now.
-    pub fn load(&self) -> Load {
-        Load {
-            requests: self.requests_max - self.permits.available_permits(),
-            requests_max: self.requests_max,
         }
     }
 

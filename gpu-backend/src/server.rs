@@ -23,7 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::chat::Chat;
+use crate::chat::{Chat, ChatRequest};
 use crate::encoder::Encoder;
 use crate::metrics::Metrics;
 use error::ApiError;
@@ -119,6 +119,35 @@ impl Service {
     fn is_named_if_at_all(&self, name: Option<&str>) -> Result<(), ApiError> {
         name.map_or(Ok(()), |name| self.is_named(name))
     }
+}
+
+/// The chat that a body of `/v1/chat/completions` asks for, without any model: for who
+/// checks or renders bodies elsewhere. `vocab`: token ids are below it.
+///
+/// # Errors
+/// What is wrong with the body, as a client is told.
+pub fn chat_request(body: &[u8], vocab: usize) -> Result<ChatRequest, String> {
+    let valid = request::parse(body, vocab).map_err(|invalid| invalid.message)?;
+    Ok(valid.chat)
+}
+
+/// As [`chat_request`], for a body of any route; a route without a body takes all.
+///
+/// # Errors
+/// What is wrong with the body, as a client is told.
+pub fn check_body(path: &str, body: &[u8], vocab: usize) -> Result<(), String> {
+    use request::{completion, encoding, tokenization};
+    let checked = match path {
+        "/v1/chat/completions" => request::parse(body, vocab).map(drop),
+        "/v1/completions" => completion::parse(body, vocab).map(drop),
+        // A model with as many dimensions as a body may ask for.
+        "/v1/embeddings" => encoding::embeddings(body, vocab, usize::MAX).map(drop),
+        "/v1/rerank" => encoding::rerank(body).map(drop),
+        "/tokenize" => tokenization::tokenize(body).map(drop),
+        "/detokenize" => tokenization::detokenize(body, vocab).map(drop),
+        _ => Ok(()),
+    };
+    checked.map_err(|invalid| invalid.message)
 }
 
 /// Serves until `service.draining` is cancelled, then lets open requests end.

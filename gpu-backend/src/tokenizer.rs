@@ -3,8 +3,11 @@
 //! Knows nothing of requests or of the engine.
 
 use std::borrow::Cow;
+use std::panic::catch_unwind;
 use std::path::Path;
 use std::sync::Arc;
+
+use serde::de::IgnoredAny;
 
 /// Replacement characters at the end of a text that may still become one character:
 /// a decoder writes one for the beginning of a character, or one for each of its up to
@@ -13,6 +16,8 @@ const HELD_CHARS_MAX: usize = 3;
 /// Tokens looked at again at most while the text ends in replacement characters. So
 /// many are no character's beginning but bytes that are no text at all.
 const HELD_TOKENS_MAX: usize = 64;
+/// Letters, digits, blanks, and what few vocabularies hold.
+const TRIAL: &str = "Hello, w\u{f6}rld 42\n\u{1f600}\u{7}";
 
 /// A tokenizer cannot be loaded, or failed.
 #[derive(Debug, thiserror::Error)]
@@ -34,8 +39,20 @@ impl Tokenizer {
     /// It is missing or not a tokenizer.
     pub fn load(dir: &Path) -> Result<Self, TokenizerError> {
         let failed = |error: &dyn std::fmt::Display| TokenizerError(error.to_string());
-        let mut inner = tokenizers::Tokenizer::from_file(dir.join("tokenizer.json"))
-            .map_err(|error| failed(&error))?;
+        let json = std::fs::read(dir.join("tokenizer.json")).map_err(|error| failed(&error))?;
+        // The library takes its own parts for JSON once it has begun to read them.
+        serde_json::from_slice::<IgnoredAny>(&json).map_err(|error| failed(&error))?;
+        // It also panics at some files that contradict themselves.
+        catch_unwind(|| Self::read(&json)).unwrap_or_else(|_| {
+            Err(TokenizerError(
+                "the tokenizer contradicts itself, and its library gave up".to_owned(),
+            ))
+        })
+    }
+
+    fn read(json: &[u8]) -> Result<Self, TokenizerError> {
+        let failed = |error: &dyn std::fmt::Display| TokenizerError(error.to_string());
+        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(|error| failed(&error))?;
         // Some files carry the lengths that their training cut and padded texts to.
         inner
             .with_truncation(None)
@@ -47,10 +64,14 @@ impl Tokenizer {
             .filter(|token| token.special && !token.content.is_empty())
             .map(|token| token.content)
             .collect();
-        Ok(Self {
+        let tokenizer = Self {
             inner: Arc::new(inner),
             special,
-        })
+        };
+        // What it cannot do is found out here, and not by a client.
+        let ids = tokenizer.encode(TRIAL, true)?;
+        drop(tokenizer.decode(&ids, true));
+        Ok(tokenizer)
     }
 
     /// Ids that the tokenizer knows, added tokens included.
@@ -286,6 +307,21 @@ mod tests {
         });
         std::fs::write(dir.path().join("tokenizer.json"), json.to_string()).unwrap();
         Tokenizer::load(dir.path()).unwrap()
+    }
+
+    #[test]
+    fn a_file_at_which_the_library_panics_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let refused = |json: &str| {
+            std::fs::write(dir.path().join("tokenizer.json"), json).unwrap();
+            Tokenizer::load(dir.path()).unwrap_err().to_string()
+        };
+        let error = refused(r#"{"model": {"type": "BPE"}, "decoder": {"type": "ByteLevel", 7}}"#);
+        assert!(error.contains("line 1 column 61"), "{error}");
+        // No vocabulary, so that the unknown token is none.
+        let model = r#"{"type": "Unigram", "unk_id": null, "vocab": [], "byte_fallback": false}"#;
+        let error = refused(&format!(r#"{{"version": "1.0", "model": {model}}}"#));
+        assert!(!error.is_empty());
     }
 
     #[test]
