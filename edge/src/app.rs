@@ -102,23 +102,12 @@ impl App {
         };
         let mut components = BTreeMap::new();
         for id in served {
-            let one = if settings.missing.contains(id) {
-                Served::Unavailable
-            } else {
-                let recipe = loader.recipe(&manifest.components[id]).map_err(|reason| {
-                    LoadError::Component {
-                        component: id.to_owned(),
-                        reason,
-                    }
-                })?;
-                Served::Ready(ProxyHandler::new(Pool(Arc::new(recipe))))
-            };
-            components.insert(id.to_owned(), one);
+            components.insert(id.to_owned(), loader.serve(&manifest.components[id])?);
         }
         let routes = manifest
             .routes
             .iter()
-            .filter_map(|route| Some((route.pattern.clone()?, route.component.clone())))
+            .filter_map(|route| Some((route.pattern.clone()?, route.answer.clone())))
             .collect();
         let dispatch = Dispatch::new(
             routes,
@@ -172,6 +161,20 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
+    fn serve(&self, component: &Component) -> Result<Served, LoadError> {
+        let built = component.copy_of.as_ref().unwrap_or(&component.id);
+        if self.settings.missing.contains(built) {
+            return Ok(Served::Unavailable);
+        }
+        let recipe = self
+            .recipe(component)
+            .map_err(|reason| LoadError::Component {
+                component: component.id.clone(),
+                reason,
+            })?;
+        Ok(Served::Ready(ProxyHandler::new(Pool(Arc::new(recipe)))))
+    }
+
     fn recipe(&self, component: &Component) -> Result<Recipe, String> {
         let pre = prepare(self.engine, &self.linker, component, &self.settings.state)?;
         let staging = self.settings.state.join("files");

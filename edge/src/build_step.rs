@@ -15,7 +15,7 @@ const TARGETS: [&str; 3] = ["wasm32-wasip2", "wasm32-wasip1", "wasm32-unknown-un
 
 /// `edge build`.
 pub(crate) fn build_command(source: &Source) -> Result<(), Failure> {
-    let manifest = Manifest::load(&source.from).map_err(|e| Failure::Config(e.to_string()))?;
+    let manifest = source.manifest()?;
     let missing = build_components(&manifest)?;
     match missing.len() {
         0 => say("All components are built."),
@@ -176,7 +176,7 @@ mod tests {
              [component.one.build]\ncommand = {command:?}\n[component.one.tool.edge]\n\
              optional_build = {optional}\n"
         );
-        Manifest::parse(&text, folder).unwrap()
+        Manifest::parse(&text, folder, None).unwrap()
     }
 
     #[test]

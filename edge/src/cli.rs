@@ -4,6 +4,7 @@
 //! 1 for everything else. It does NOT do the work.
 
 use crate::log::LogFormat;
+use crate::manifest::Manifest;
 use crate::manifest::allowed_hosts::Target;
 use crate::{build_step, log, up};
 use clap::{Args, Parser, Subcommand};
@@ -35,9 +36,20 @@ pub(crate) struct Source {
     /// The manifest, or the folder that has a spin.toml.
     #[arg(short = 'f', long, default_value = "spin.toml", value_name = "PATH")]
     pub(crate) from: PathBuf,
+    /// The profile of the manifest to build and serve.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
     /// How to write the log, which goes to stderr.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
+}
+
+impl Source {
+    /// Reads the manifest.
+    pub(crate) fn manifest(&self) -> Result<Manifest, Failure> {
+        Manifest::load(&self.from, self.profile.as_deref())
+            .map_err(|error| Failure::Config(error.to_string()))
+    }
 }
 
 #[derive(Debug, Clone, Args)]

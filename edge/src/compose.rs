@@ -4,6 +4,8 @@
 //! `denial.rs` serves with refusals. It knows component binaries and the manifest's
 //! dependencies; it does NOT compile or run anything.
 
+mod middleware;
+
 use crate::denial;
 use crate::manifest::{Component, Dependency};
 use std::collections::BTreeMap;
@@ -47,13 +49,28 @@ pub(crate) enum ComposeError {
         export: String,
         reason: String,
     },
+    /// A part of the chain takes or gives no requests of WASI 0.3.
+    #[error("{}: {what} {interface}; middleware and what stands behind it need that", path.display())]
+    NotInChain {
+        path: PathBuf,
+        what: &'static str,
+        interface: &'static str,
+    },
     /// wac refused the graph.
     #[error("the star cannot be composed: {0}")]
     Graph(String),
 }
 
-/// Reads `component` and its leaves, and composes them.
+/// Reads `component`, its leaves and its middleware, and composes them.
 pub(crate) fn compose(component: &Component) -> Result<Vec<u8>, ComposeError> {
+    let star = compose_star(component)?;
+    if component.middleware.is_empty() {
+        return Ok(star);
+    }
+    middleware::chain(component, star)
+}
+
+fn compose_star(component: &Component) -> Result<Vec<u8>, ComposeError> {
     let root = read(&component.source)?;
     if component.dependencies.is_empty() {
         return Ok(root);
@@ -86,9 +103,7 @@ pub(crate) fn compose(component: &Component) -> Result<Vec<u8>, ComposeError> {
         )?;
     }
     star.export_all(world, instance)?;
-    star.graph
-        .encode(EncodeOptions::default())
-        .map_err(graph_error)
+    star.encode()
 }
 
 /// Position 0 is `a`, 25 is `z`, 26 is `ba`: a number that a WIT name may hold.
@@ -137,6 +152,12 @@ struct Star {
 }
 
 impl Star {
+    fn encode(&self) -> Result<Vec<u8>, ComposeError> {
+        self.graph
+            .encode(EncodeOptions::default())
+            .map_err(graph_error)
+    }
+
     fn add(
         &mut self,
         name: &str,

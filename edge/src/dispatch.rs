@@ -10,12 +10,14 @@ pub(crate) mod route;
 
 use crate::error::Refusal;
 use crate::instance::{Pool, Ticket};
+use crate::manifest::{RouteAnswer, StaticResponse};
 use crate::metrics::Metrics;
 use answer::{Answer, LogLine};
 use edge_bindings::port::CallContext;
 use headers::Matched;
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri, header};
+use http_body_util::{BodyExt as _, Full};
 use route::{RouteMatch, RoutePattern};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -61,7 +63,7 @@ pub(crate) enum Served {
 
 /// Routes and components.
 pub(crate) struct Dispatch {
-    routes: Vec<(RoutePattern, String)>,
+    routes: Vec<(RoutePattern, RouteAnswer)>,
     components: BTreeMap<String, Served>,
     permits: Arc<Semaphore>,
     inside_permits: Arc<Semaphore>,
@@ -70,7 +72,7 @@ pub(crate) struct Dispatch {
 
 impl Dispatch {
     pub(crate) fn new(
-        mut routes: Vec<(RoutePattern, String)>,
+        mut routes: Vec<(RoutePattern, RouteAnswer)>,
         components: BTreeMap<String, Served>,
         requests_max: usize,
         metrics: Arc<Metrics>,
@@ -86,11 +88,11 @@ impl Dispatch {
     }
 
     /// The route that `path` takes.
-    fn route(&self, path: &str) -> Option<(&RoutePattern, &str, RouteMatch)> {
-        self.routes.iter().find_map(|(pattern, component)| {
+    fn route(&self, path: &str) -> Option<(&RoutePattern, &RouteAnswer, RouteMatch)> {
+        self.routes.iter().find_map(|(pattern, answer)| {
             pattern
                 .matches(path)
-                .map(|matched| (pattern, component.as_str(), matched))
+                .map(|matched| (pattern, answer, matched))
         })
     }
 
@@ -107,8 +109,17 @@ impl Dispatch {
             return self.refuse(Refusal::BadHost, line);
         };
         *request.uri_mut() = uri;
-        let Some((pattern, component, matched)) = self.route(request.uri().path()) else {
+        let Some((pattern, answer, matched)) = self.route(request.uri().path()) else {
             return self.refuse(Refusal::NoRoute, line);
+        };
+        line.route = pattern.raw().to_owned();
+        let component = match answer {
+            RouteAnswer::Component(id) => id.as_str(),
+            RouteAnswer::Static(response) => {
+                line.status = response.status.as_u16();
+                return static_answer(response)
+                    .map(|body| Answer::new(body, None, None, Some(line), &self.metrics));
+            }
         };
         let matched = Matched {
             raw_route: pattern.raw().to_owned(),
@@ -116,7 +127,6 @@ impl Dispatch {
             taken: matched,
         };
         line.component = component.to_owned();
-        line.route = matched.raw_route.clone();
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             self.metrics.refused("requests");
             return self.refuse(Refusal::Busy, line);
@@ -163,11 +173,15 @@ impl Dispatch {
                 )
             }
             None => match self.route(request.uri().path()) {
-                Some((pattern, component, taken)) => {
+                Some((_, RouteAnswer::Static(response), _)) => {
+                    return static_answer(response)
+                        .map(|body| Answer::new(body, None, None, None, &self.metrics));
+                }
+                Some((pattern, RouteAnswer::Component(component), taken)) => {
                     let raw_route = pattern.raw().to_owned();
                     let prefix = pattern.prefix().to_owned();
                     (
-                        component,
+                        component.as_str(),
                         Matched {
                             raw_route,
                             prefix,
@@ -252,6 +266,15 @@ impl Dispatch {
             .response()
             .map(|body| Answer::new(body, None, None, None, &self.metrics))
     }
+}
+
+/// The answer of a route without a component.
+fn static_answer(response: &StaticResponse) -> Response<WasiBody> {
+    let body = Full::new(response.body.clone()).map_err(|never| match never {});
+    let mut answer = Response::new(body.boxed_unsync());
+    *answer.status_mut() = response.status;
+    *answer.headers_mut() = response.headers.clone();
+    answer
 }
 
 /// The request's URI with scheme and authority, from its `Host` header or its target. Two

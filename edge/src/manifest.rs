@@ -5,10 +5,15 @@
 
 pub(crate) mod allowed_hosts;
 mod check;
+mod mistake;
+mod normal;
 mod schema;
 pub(crate) mod template;
 
 use crate::dispatch::route::RoutePattern;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use mistake::Mistake;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -40,13 +45,32 @@ pub(crate) struct Variable {
 pub(crate) struct Route {
     /// `None` for a private route, which only service chaining reaches.
     pub(crate) pattern: Option<RoutePattern>,
-    pub(crate) component: String,
+    pub(crate) answer: RouteAnswer,
+}
+
+/// Who answers on a route.
+#[derive(Debug, Clone)]
+pub(crate) enum RouteAnswer {
+    /// The component of this id.
+    Component(String),
+    /// The host, with the same words each time.
+    Static(StaticResponse),
+}
+
+/// `static_response` of a trigger.
+#[derive(Debug, Clone)]
+pub(crate) struct StaticResponse {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 /// One `[component.ID]`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Component {
     pub(crate) id: String,
+    /// Where a trigger's middleware made a component of its own out of this one: which.
+    pub(crate) copy_of: Option<String>,
     pub(crate) source: PathBuf,
     pub(crate) variables: BTreeMap<String, Template>,
     pub(crate) environment: Vec<(String, String)>,
@@ -56,6 +80,8 @@ pub(crate) struct Component {
     pub(crate) key_value_stores: BTreeSet<String>,
     pub(crate) sqlite_databases: BTreeSet<String>,
     pub(crate) dependencies: Vec<Dependency>,
+    /// What stands before the component, the outermost first.
+    pub(crate) middleware: Vec<Middleware>,
     pub(crate) build: Option<Build>,
     pub(crate) check: Option<String>,
     pub(crate) first_run: Option<String>,
@@ -75,8 +101,15 @@ pub(crate) enum Files {
     Glob(String),
 }
 
+/// One component that a request passes before the one that its trigger names.
+#[derive(Debug, Clone)]
+pub(crate) struct Middleware {
+    pub(crate) source: PathBuf,
+    pub(crate) inherit: Inherit,
+}
+
 /// One dependency of a component: a leaf of its star.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Dependency {
     /// `package:name/interface@version`, `package:name[@version]` or a plain name.
     pub(crate) name: String,
@@ -115,8 +148,9 @@ pub(crate) struct ManifestError {
 }
 
 impl Manifest {
-    /// Reads and checks the manifest at `path` (a file, or a folder with a `spin.toml`).
-    pub(crate) fn load(path: &Path) -> Result<Self, ManifestError> {
+    /// Reads and checks the manifest at `path` (a file, or a folder with a `spin.toml`), as
+    /// `profile` changes it.
+    pub(crate) fn load(path: &Path, profile: Option<&str>) -> Result<Self, ManifestError> {
         let path = if path.is_dir() {
             path.join("spin.toml")
         } else {
@@ -139,35 +173,55 @@ impl Manifest {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         };
-        Self::parse(&text, &folder).map_err(error)
+        Self::parse(&text, &folder, profile).map_err(error)
     }
 
     /// Reads and checks the text of a manifest.
-    pub(crate) fn parse(text: &str, folder: &Path) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str, folder: &Path, profile: Option<&str>) -> Result<Self, String> {
         let document: schema::Document =
             toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+        Self::check(document, folder, profile).map_err(|mistake| mistake.explain(text))
+    }
+
+    fn check(
+        mut document: schema::Document,
+        folder: &Path,
+        profile: Option<&str>,
+    ) -> Result<Self, Mistake> {
         if document.spin_manifest_version != 2 {
-            return Err(format!(
-                "spin_manifest_version is {}, expected 2",
-                document.spin_manifest_version
+            return Err(Mistake::at(
+                "spin_manifest_version",
+                format!("is {}, expected 2", document.spin_manifest_version),
             ));
         }
         let base = document.application.trigger.http.and_then(|http| http.base);
         if let Some(base) = base.filter(|base| base != "/") {
-            return Err(format!(
-                "application.trigger.http.base is {base:?}; only \"/\" is served"
-            ));
+            let message = format!("is {base:?}; put it before each [[trigger.http]]'s `route`");
+            let mistake = Mistake::at("base", message).below("http").below("trigger");
+            return Err(mistake.below("application"));
         }
+        if let Some(profile) = profile {
+            normal::apply_profile(&mut document.component, profile)?;
+        }
+        normal::name_inline_components(&mut document.trigger.http, &mut document.component);
         let variables = check::check_variables(document.variables)?;
         let mut components = BTreeMap::new();
         for (id, component) in &document.component {
             let checked = check::check_component(id, component, &document.component, folder)
-                .map_err(|message| format!("component.{id}: {message}"))?;
-            check::check_templates(&checked, &variables)
-                .map_err(|message| format!("component.{id}: {message}"))?;
+                .and_then(|checked| {
+                    check::check_templates(&checked, &variables)?;
+                    Ok(checked)
+                })
+                .map_err(|mistake| mistake.below(id).below("component"))?;
             components.insert(id.clone(), checked);
         }
-        let routes = check::check_routes(document.trigger.http, &components)?;
+        let routes = check::routes::check(
+            document.trigger.http,
+            &mut components,
+            &document.component,
+            folder,
+        )
+        .map_err(|mistake| mistake.below("trigger"))?;
         Ok(Self {
             folder: folder.to_owned(),
             name: document.application.name,
@@ -181,7 +235,10 @@ impl Manifest {
     pub(crate) fn served(&self) -> BTreeSet<&str> {
         self.routes
             .iter()
-            .map(|route| route.component.as_str())
+            .filter_map(|route| match &route.answer {
+                RouteAnswer::Component(id) => Some(id.as_str()),
+                RouteAnswer::Static(_) => None,
+            })
             .collect()
     }
 }

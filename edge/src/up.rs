@@ -37,7 +37,7 @@ const STATE_FOLDER: &str = ".skerry";
 
 /// `edge validate`.
 pub(crate) fn validate(options: &ValidateOptions) -> Result<(), Failure> {
-    let manifest = Manifest::load(&options.source.from).map_err(|e| config(&e))?;
+    let manifest = options.source.manifest()?;
     let runtime = RuntimeConfig::load(options.runtime_config_file.as_deref(), &manifest.folder)
         .map_err(Failure::Config)?;
     let engine = engine::engine().map_err(|e| Failure::Run(e.to_string()))?;
@@ -82,7 +82,7 @@ fn config(error: &impl ToString) -> Failure {
 
 /// `edge up`.
 pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
-    let manifest = Manifest::load(&options.source.from).map_err(|e| config(&e))?;
+    let manifest = options.source.manifest()?;
     let state = options
         .state
         .clone()

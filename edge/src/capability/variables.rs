@@ -125,7 +125,7 @@ variables = { url = "https://{{ host }}/", auth = "Bearer {{ token }}" }
 
     #[test]
     fn given_values_beat_the_environment_which_beats_the_default() {
-        let manifest = Manifest::parse(MANIFEST, Path::new(".")).unwrap();
+        let manifest = Manifest::parse(MANIFEST, Path::new("."), None).unwrap();
         let given = BTreeMap::from([("token".to_owned(), "given".to_owned())]);
         let environment = |name: &str| (name == "SPIN_VARIABLE_HOST").then(|| "env.org".to_owned());
         let values = Values::resolve(&manifest, &given, environment).unwrap();
@@ -141,7 +141,7 @@ variables = { url = "https://{{ host }}/", auth = "Bearer {{ token }}" }
 
     #[test]
     fn a_missing_or_unknown_variable_is_named() {
-        let manifest = Manifest::parse(MANIFEST, Path::new(".")).unwrap();
+        let manifest = Manifest::parse(MANIFEST, Path::new("."), None).unwrap();
         let none = BTreeMap::new();
         let error = Values::resolve(&manifest, &none, |_| None).err().unwrap();
         assert!(error.contains("\"token\" is required"), "{error}");

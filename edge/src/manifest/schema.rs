@@ -77,11 +77,32 @@ pub(super) struct Triggers {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HttpTrigger {
-    #[serde(default, rename = "id")]
-    pub(super) _id: Option<String>,
+    pub(super) id: Option<String>,
     pub(super) route: TextOr<PrivateRoute>,
-    pub(super) component: String,
+    /// The name of a component, or a component written here.
+    pub(super) component: Option<TextOr<Box<Component>>>,
+    pub(super) static_response: Option<StaticResponse>,
     pub(super) executor: Option<Executor>,
+    #[serde(default)]
+    pub(super) dependencies: TriggerDependencies,
+}
+
+/// What stands around the component of one trigger.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TriggerDependencies {
+    /// The outermost first.
+    #[serde(default)]
+    pub(super) middleware: Vec<Dependency>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StaticResponse {
+    pub(super) status_code: Option<u16>,
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) body: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -97,14 +118,15 @@ pub(super) struct Executor {
     pub(super) kind: ExecutorKind,
 }
 
-/// The Wagi executor is not served.
+/// The Wagi executor is not served. `spin` is the old name of `http`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum ExecutorKind {
+    #[serde(alias = "spin")]
     Http,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Component {
     #[serde(default, rename = "description")]
@@ -120,6 +142,9 @@ pub(super) struct Component {
     pub(super) exclude_files: Vec<String>,
     #[serde(default)]
     pub(super) allowed_outbound_hosts: Vec<String>,
+    /// Deprecated; still read, as by Spin.
+    #[serde(default)]
+    pub(super) allowed_http_hosts: Vec<String>,
     #[serde(default)]
     pub(super) key_value_stores: Vec<String>,
     #[serde(default)]
@@ -135,13 +160,29 @@ pub(super) struct Component {
     pub(super) dependencies_inherit_configuration: Option<bool>,
     #[serde(default)]
     pub(super) dependencies: BTreeMap<String, TextOr<Dependency>>,
-    /// Profiles take effect only when one is named on the command line of Spin; the
-    /// manifest without them is what this host serves.
-    #[serde(default, rename = "profile")]
-    pub(super) _profile: BTreeMap<String, toml::Value>,
+    #[serde(default)]
+    pub(super) profile: BTreeMap<String, Profile>,
 }
 
-#[derive(Debug, Deserialize)]
+/// What `--profile NAME` changes in a component.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Profile {
+    pub(super) source: Option<TextOr<RemoteSource>>,
+    #[serde(default)]
+    pub(super) environment: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) dependencies: BTreeMap<String, TextOr<Dependency>>,
+    pub(super) build: Option<ProfileBuild>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProfileBuild {
+    pub(super) command: OneOrMany,
+}
+
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RemoteSource {
     pub(super) url: Option<String>,
@@ -154,14 +195,14 @@ pub(super) struct RemoteSource {
     pub(super) _version: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FilesMount {
     pub(super) source: String,
     pub(super) destination: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Build {
     pub(super) command: OneOrMany,
@@ -170,7 +211,7 @@ pub(super) struct Build {
     pub(super) watch: Vec<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Dependency {
     pub(super) component: Option<String>,
@@ -207,7 +248,7 @@ pub(super) struct Tick {
 }
 
 /// A plain string, or a table of the shape `T`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum TextOr<T> {
     Text(String),
     Table(T),
@@ -233,7 +274,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for TextOr<T> {
 }
 
 /// One string, or a list of strings.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct OneOrMany(pub(super) Vec<String>);
 
 impl<'de> Deserialize<'de> for OneOrMany {
@@ -260,7 +301,7 @@ impl<'de> Deserialize<'de> for OneOrMany {
 }
 
 /// `inherit_configuration`: all, none, or the named capabilities.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Inherit {
     All(bool),
     Some(Vec<String>),

@@ -14,7 +14,7 @@ source = "one.wasm"
 "#;
 
 fn parse(text: &str) -> Result<Manifest, String> {
-    Manifest::parse(text, Path::new("/app"))
+    Manifest::parse(text, Path::new("/app"), None)
 }
 
 fn check_refused(extra: &str, expect: &[&str]) {
@@ -113,7 +113,12 @@ fn an_unknown_key_is_named_with_its_line_and_what_was_expected() {
     );
     check_refused(
         "[component.one.tool.edge]\nfirst = \"/x\"\n",
-        &["component.one", "tool.edge", "`first`", "`first_run`"],
+        &[
+            "component.one.tool.edge",
+            "`first`",
+            "`first_run`",
+            "line 10",
+        ],
     );
     check_refused(
         "[variables]\na = { default = \"x\", sekret = true }\n",
@@ -135,10 +140,13 @@ fn what_is_not_served_is_refused_by_name() {
         "[[trigger.redis]]\nchannel = \"c\"\ncomponent = \"one\"\n",
         &["`redis`", "`http`"],
     );
-    check_refused("ai_models = [\"llama2-chat\"]\n", &["ai_models"]);
+    check_refused(
+        "ai_models = [\"llama2-chat\"]\n",
+        &["component.one.ai_models", "line 10"],
+    );
     check_refused(
         "[component.two]\nsource = { url = \"https://x/y.wasm\", digest = \"sha256:0\" }\n",
-        &["component.two", "url"],
+        &["component.two.source", "url", "line 11"],
     );
     check_refused(
         "[[trigger.http]]\nroute = \"/w\"\ncomponent = \"one\"\nexecutor = { type = \"wagi\" }\n",
@@ -192,6 +200,140 @@ fn wrong_values_are_refused() {
         &["every_s is 0"],
     );
     check_refused("[component.One-x]\nsource = \"x\"\n", &["component.One-x"]);
+}
+
+#[test]
+fn a_wrong_value_is_told_with_its_line() {
+    check_refused(
+        "key_value_stores = [\"good-one\", \"Bad one\"]\n",
+        &[
+            "component.one.key_value_stores[1]",
+            "\"Bad one\"",
+            "line 10",
+        ],
+    );
+    check_refused(
+        "exclude_files = [\"[\"]\n",
+        &["component.one.exclude_files[0]", "line 10"],
+    );
+    check_refused(
+        "[[trigger.http]]\nroute = \"/a/*\"\ncomponent = \"one\"\n",
+        &["trigger.http[1].route", "`/...`", "line 11"],
+    );
+    check_refused(
+        "[[trigger.http]]\nroute = \"/a\"\n",
+        &["trigger.http[1]", "`static_response`", "line 10"],
+    );
+    check_refused(
+        "[[trigger.http]]\nroute = \"/a\"\nstatic_response = { status_code = 99 }\n",
+        &["static_response.status_code", "99", "line 12"],
+    );
+    check_refused(
+        "[component.one.build]\ncommand = \"\"\n",
+        &["component.one.build.command", "line 11"],
+    );
+    let name = "application.trigger.http.base";
+    let base = "[application.trigger.http]\nbase = \"/api\"\n";
+    check_refused(base, &[name, "\"/api\"", "line 11"]);
+}
+
+#[test]
+fn a_profile_is_laid_over_its_components() {
+    let text = format!(
+        "{SMALL}environment = {{ A = \"a\", B = \"b\" }}\n\
+         [component.one.build]\ncommand = \"make\"\nworkdir = \"w\"\n\
+         [component.one.profile.debug]\nsource = \"debug.wasm\"\n\
+         environment = {{ B = \"d\" }}\nbuild.command = [\"make\", \"debug\"]\n"
+    );
+    let folder = Path::new("/app");
+    let plain = Manifest::parse(&text, folder, None).unwrap();
+    assert_eq!(plain.components["one"].source, Path::new("/app/one.wasm"));
+    let debug = Manifest::parse(&text, folder, Some("debug")).unwrap();
+    let one = &debug.components["one"];
+    assert_eq!(one.source, Path::new("/app/debug.wasm"));
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(one.environment, [pair("A", "a"), pair("B", "d")]);
+    let build = one.build.as_ref().unwrap();
+    assert_eq!(build.commands, ["make", "debug"]);
+    assert_eq!(build.workdir.as_deref(), Some(Path::new("/app/w")));
+    let error = Manifest::parse(&text, folder, Some("fast")).unwrap_err();
+    assert!(
+        error.contains("\"fast\"") && error.contains("one of debug"),
+        "{error}"
+    );
+    let unknown = format!("{text}source_map = true\n");
+    let error = Manifest::parse(&unknown, folder, None).unwrap_err();
+    assert!(error.contains("`source_map`"), "{error}");
+}
+
+#[test]
+fn middleware_stands_before_the_component_of_its_trigger_alone() {
+    let text = format!(
+        "{SMALL}[component.before]\nsource = \"before.wasm\"\n\
+         [[trigger.http]]\nroute = \"/guarded\"\ncomponent = \"one\"\n\
+         dependencies.middleware = [{{ component = \"before\", inherit_configuration = true }}, \
+         {{ path = \"last.wasm\" }}]\n"
+    );
+    let manifest = parse(&text).unwrap();
+    assert!(manifest.components["one"].middleware.is_empty());
+    let copy = &manifest.components["one-1"];
+    assert_eq!(copy.copy_of.as_deref(), Some("one"));
+    assert_eq!(copy.middleware[0].source, Path::new("/app/before.wasm"));
+    assert_eq!(copy.middleware[0].inherit, Inherit::All);
+    assert_eq!(
+        copy.middleware[1].inherit,
+        Inherit::Some(BTreeSet::default())
+    );
+    assert_eq!(manifest.served(), BTreeSet::from(["one", "one-1"]));
+    let alone = text.replacen(
+        "[[trigger.http]]\nroute = \"/...\"\ncomponent = \"one\"\n",
+        "",
+        1,
+    );
+    let manifest = parse(&alone).unwrap();
+    assert_eq!(manifest.components["one"].middleware.len(), 2);
+    check_refused(
+        "[[trigger.http]]\nroute = \"/a\"\ncomponent = \"one\"\n\
+         dependencies.middleware = [{ component = \"none\" }]\n",
+        &["middleware[0].component", "\"none\"", "line 13"],
+    );
+    check_refused(
+        "[[trigger.http]]\nroute = \"/a\"\ncomponent = \"one\"\ndependencies.after = []\n",
+        &["`after`", "`middleware`", "line 13"],
+    );
+}
+
+#[test]
+fn a_component_may_stand_in_its_trigger() {
+    let text = format!(
+        "{SMALL}[[trigger.http]]\nid = \"front\"\nroute = \"/front\"\n\
+         component = {{ source = \"front.wasm\" }}\n\
+         [[trigger.http]]\nroute = \"/back\"\ncomponent = {{ source = \"back.wasm\" }}\n\
+         [[trigger.http]]\nroute = \"/robots.txt\"\nstatic_response.body = \"none\"\n"
+    );
+    let manifest = parse(&text).unwrap();
+    let served = BTreeSet::from(["front-component", "inline-component1", "one"]);
+    assert_eq!(manifest.served(), served);
+    let RouteAnswer::Static(response) = &manifest.routes[3].answer else {
+        panic!("a static response");
+    };
+    assert_eq!(
+        (response.status.as_u16(), &response.body[..]),
+        (200, &b"none"[..])
+    );
+}
+
+#[test]
+fn deprecated_http_hosts_become_outbound_hosts() {
+    let manifest = parse(&format!(
+        "{SMALL}allowed_http_hosts = [\"a.com:81\", \"self\"]\n"
+    ));
+    let granted = &manifest.unwrap().components["one"].allowed_outbound_hosts;
+    let texts: Vec<String> = granted.iter().map(|t| t.fill(|_| None).unwrap()).collect();
+    assert_eq!(
+        texts,
+        ["http://a.com:81", "https://a.com:81", "http://self"]
+    );
 }
 
 #[test]

@@ -197,6 +197,7 @@ mod tests {
             "spin_manifest_version = 2\n[application]\nname = \"chat\"\n[[trigger.http]]\n\
              route = \"/v1/chat/...\"\ncomponent = \"a\"\n[component.a]\nsource = \"a.wasm\"\n",
             Path::new("."),
+            None,
         )
         .unwrap();
         let mut banner = Banner::new(&manifest, Path::new("/my state"));

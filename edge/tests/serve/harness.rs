@@ -118,15 +118,15 @@ pub(crate) struct Edge {
 pub(crate) fn write(manifest: &str, folder: &Path) {
     let manifest = manifest.replace("FIXTURES", &fixtures().display().to_string());
     std::fs::write(folder.join("spin.toml"), manifest).unwrap();
-    share_cache(folder);
+    share_cache(&folder.join(".skerry"));
 }
 
-/// Lets `folder` use the machine code that other tests have compiled.
-fn share_cache(folder: &Path) {
+/// Lets a state folder use the machine code that other tests have compiled.
+fn share_cache(state: &Path) {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("machine-code");
     std::fs::create_dir_all(&cache).unwrap();
-    std::fs::create_dir_all(folder.join(".skerry")).unwrap();
-    let _ = symlink(&cache, folder.join(".skerry/cache"));
+    std::fs::create_dir_all(state).unwrap();
+    let _ = symlink(&cache, state.join("cache"));
 }
 
 /// The program with arguments that serve on ports of its own.
@@ -162,7 +162,23 @@ impl Edge {
 
     /// Starts `edge` on the manifest in `folder`.
     pub(crate) fn launch(folder: &Path, arguments: &[&str]) -> Result<Self, String> {
-        share_cache(folder);
+        share_cache(&folder.join(".skerry"));
+        Self::spawn(folder, arguments)
+    }
+
+    /// Starts `edge` on the manifest in `folder`, which stays as it is: what is kept is
+    /// kept in `state`.
+    pub(crate) fn launch_with_state(
+        folder: &Path,
+        state: &Path,
+        arguments: &[&str],
+    ) -> Result<Self, String> {
+        share_cache(state);
+        let state = state.display().to_string();
+        Self::spawn(folder, &[&["--state", &state], arguments].concat())
+    }
+
+    fn spawn(folder: &Path, arguments: &[&str]) -> Result<Self, String> {
         let mut child = command(folder, arguments)
             .stdout(Stdio::piped())
             .spawn()

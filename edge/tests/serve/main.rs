@@ -10,4 +10,5 @@ mod faults;
 mod front;
 mod lifecycle;
 mod slow_clients;
+mod spin_apps;
 mod streams;
