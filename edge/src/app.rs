@@ -8,6 +8,7 @@ pub(crate) mod code;
 use crate::capability::files;
 use crate::capability::key_value::Providers;
 use crate::capability::outbound::{Clients, ComponentOutbound, PER_REQUEST_MAX};
+use crate::capability::redis::{self, ComponentRedis};
 use crate::capability::sqlite::Databases;
 use crate::capability::stdio::{Channel, LogLines};
 use crate::capability::variables::Values;
@@ -26,6 +27,7 @@ use http::{Request, Response};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 use wasmtime::Engine;
 use wasmtime::component::{InstancePre, Linker};
 use wasmtime_wasi::WasiCtxBuilder;
@@ -68,10 +70,9 @@ impl App {
     ) -> Result<Arc<Self>, LoadError> {
         let application = LoadError::Application;
         let metrics = &settings.metrics;
-        let values = Values::resolve(manifest, &settings.variables, |name| {
-            std::env::var(name).ok()
-        })
-        .map_err(application)?;
+        let providers = &settings.runtime_config.variable_providers;
+        let values =
+            Values::resolve(manifest, &settings.variables, providers).map_err(application)?;
         let served = manifest.served();
         let labels = |of: fn(&Component) -> &BTreeSet<String>| -> BTreeSet<String> {
             served
@@ -94,6 +95,7 @@ impl App {
                 )
                 .map_err(application)?,
             ),
+            redis_places: redis::places(),
             link: Arc::default(),
             values,
             engine,
@@ -156,6 +158,7 @@ struct Loader<'a> {
     key_value: Providers,
     sqlite: Databases,
     clients: Arc<Clients>,
+    redis_places: Arc<Semaphore>,
     link: Arc<Link>,
     values: Values,
 }
@@ -180,14 +183,22 @@ impl Loader<'_> {
         let staging = self.settings.state.join("files");
         let mounts = files::mounts(component, &self.manifest.folder, &staging)?;
         let variables = self.values.of_component(component)?;
+        let hosts = self.allowed_hosts(component)?;
+        let redis = ComponentRedis {
+            component: component.id.clone(),
+            hosts: hosts.clone(),
+            places: Arc::clone(&self.redis_places),
+            metrics: Arc::clone(&self.settings.metrics),
+        };
         let grants = Grants {
+            redis: Arc::new(redis),
             key_value: self.key_value.granted(&component.key_value_stores),
             sqlite: self.sqlite.granted(&component.sqlite_databases),
             variables: Arc::new(variables),
         };
         let outbound = ComponentOutbound {
             component: component.id.clone(),
-            hosts: self.allowed_hosts(component)?,
+            hosts,
             clients: Arc::clone(&self.clients),
             link: Arc::clone(&self.link),
         };

@@ -3,9 +3,12 @@
 //!
 //! Parsed and checked whole before anything is opened. It does NOT open a store.
 
+pub(crate) mod variables;
+
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use variables::VariableProvider;
 
 /// What is used where the operator says nothing. Paths are below the state folder.
 const DEFAULTS: &str = include_str!("../runtime-config.toml");
@@ -15,15 +18,29 @@ const DEFAULTS: &str = include_str!("../runtime-config.toml");
 pub(crate) struct RuntimeConfig {
     pub(crate) key_value_stores: BTreeMap<String, KeyValueProvider>,
     pub(crate) sqlite_databases: BTreeMap<String, PathBuf>,
+    /// Asked in this order.
+    pub(crate) variable_providers: Vec<VariableProvider>,
 }
 
 /// The provider of a key-value store.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) enum KeyValueProvider {
     /// A sled folder: for what can be rebuilt.
     Sled(PathBuf),
     /// A SQLite file: durable.
     Sqlite(PathBuf),
+    /// A Redis server, by a URL that may hold a password.
+    Redis(String),
+}
+
+impl std::fmt::Debug for KeyValueProvider {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sled(path) => write!(f, "sled at {}", path.display()),
+            Self::Sqlite(path) => write!(f, "SQLite at {}", path.display()),
+            Self::Redis(_) => f.write_str("Redis"),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -33,6 +50,9 @@ struct Written {
     key_value_store: BTreeMap<String, KeyValueWritten>,
     #[serde(default)]
     sqlite_database: BTreeMap<String, SqliteWritten>,
+    /// `config_provider` is its older name.
+    #[serde(default, alias = "config_provider")]
+    variables_provider: Vec<variables::Written>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -41,11 +61,13 @@ struct KeyValueWritten {
     #[serde(rename = "type")]
     kind: KeyValueKind,
     path: Option<PathBuf>,
+    url: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum KeyValueKind {
+    Redis,
     Sled,
     Spin,
 }
@@ -77,6 +99,8 @@ impl RuntimeConfig {
             let folder = path.parent().unwrap_or(Path::new("."));
             config.overlay(&text, folder, state).map_err(named)?;
         }
+        let fallback = VariableProvider::fallback(Path::new("."))?;
+        config.variable_providers.push(fallback);
         Ok(config)
     }
 
@@ -85,7 +109,17 @@ impl RuntimeConfig {
         let written: Written =
             toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
         for (label, store) in written.key_value_store {
+            let wrong = |what: &str| format!("key_value_store.{label}: {what}");
+            match (store.kind, &store.path, &store.url) {
+                (KeyValueKind::Redis, Some(_), _) => return Err(wrong("redis has no `path`")),
+                (KeyValueKind::Redis, None, None) => return Err(wrong("redis needs a `url`")),
+                (KeyValueKind::Sled | KeyValueKind::Spin, _, Some(_)) => {
+                    return Err(wrong("`url` is for type = \"redis\" only"));
+                }
+                _ => {}
+            }
             let provider = match store.kind {
+                KeyValueKind::Redis => KeyValueProvider::Redis(store.url.unwrap_or_default()),
                 KeyValueKind::Sled => KeyValueProvider::Sled(
                     store
                         .path
@@ -104,6 +138,11 @@ impl RuntimeConfig {
                 |p| folder.join(p),
             );
             self.sqlite_databases.insert(label, path);
+        }
+        for (position, provider) in written.variables_provider.into_iter().enumerate() {
+            let provider = VariableProvider::load(provider, folder)
+                .map_err(|what| format!("variables_provider[{position}]: {what}"))?;
+            self.variable_providers.push(provider);
         }
         Ok(())
     }
@@ -161,8 +200,20 @@ mod tests {
             }
         };
         check(
+            "[key_value_store.a]\ntype = \"azure_cosmos\"\n",
+            &["azure_cosmos", "sled", "redis", "line 2"],
+        );
+        check(
             "[key_value_store.a]\ntype = \"redis\"\n",
-            &["redis", "sled", "line 2"],
+            &["key_value_store.a", "`url`"],
+        );
+        check(
+            "[[variables_provider]]\ntype = \"vault\"\n",
+            &["vault", "env", "static", "line 2"],
+        );
+        check(
+            "[[config_provider]]\ntype = \"static\"\n",
+            &["variables_provider[0]", "`values`"],
         );
         check(
             "[llm_compute]\ntype = \"spin\"\n",

@@ -18,5 +18,7 @@ wasmtime::component::bindgen!({
         "wasi:keyvalue/atomics.cas": crate::state::CompareAndSwap,
         "spin:sqlite/sqlite.connection": crate::state::OpenDatabase,
         "fermyon:spin/sqlite.connection": crate::state::OpenDatabase,
+        "spin:redis/redis.connection": crate::state::OpenRedis,
+        "fermyon:spin/redis.connection": crate::state::OpenRedis,
     },
 });

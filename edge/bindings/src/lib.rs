@@ -12,6 +12,7 @@ mod key_value;
 mod linker;
 pub mod port;
 mod progress;
+mod redis;
 mod sqlite;
 mod state;
 mod variables;

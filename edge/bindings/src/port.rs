@@ -129,6 +129,63 @@ pub trait SqliteConnection: Send + Sync {
     async fn changes(&self) -> Result<u64, SqliteError>;
 }
 
+/// Why a Redis call failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RedisError {
+    /// The address is none, or the component was not granted it.
+    #[error("invalid address")]
+    InvalidAddress,
+    /// There is no room for another connection.
+    #[error("too many connections")]
+    TooManyConnections,
+    /// A value has another type than the command needs.
+    #[error("type error")]
+    TypeError,
+    /// The server or the way to it failed.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// An argument of a Redis command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RedisArgument {
+    /// A number.
+    Integer(i64),
+    /// Bytes.
+    Bytes(Vec<u8>),
+}
+
+/// A part of a Redis answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RedisValue {
+    /// Nothing.
+    Nil,
+    /// A status line.
+    Status(String),
+    /// A number.
+    Integer(i64),
+    /// Bytes.
+    Bytes(Vec<u8>),
+}
+
+/// The Redis servers that one component may speak to.
+#[async_trait]
+pub trait RedisServers: Send + Sync {
+    /// Connects to the server at `address`, a `redis://` URL.
+    async fn open(&self, address: &str) -> Result<Arc<dyn RedisConnection>, RedisError>;
+}
+
+/// One connection to a Redis server.
+#[async_trait]
+pub trait RedisConnection: Send + Sync {
+    /// Runs one command; a nested answer is laid out flat.
+    async fn command(
+        &self,
+        name: &str,
+        arguments: Vec<RedisArgument>,
+    ) -> Result<Vec<RedisValue>, RedisError>;
+}
+
 /// Why a variable could not be read.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum VariableError {

@@ -4,7 +4,8 @@
 //! It does NOT decide anything: a capability that is absent or refuses does so in its port.
 
 use crate::port::{
-    CallContext, KeyValue, KeyValueStores, Outbound, SqliteConnection, SqliteDatabases, Variables,
+    CallContext, KeyValue, KeyValueStores, Outbound, RedisConnection, RedisServers,
+    SqliteConnection, SqliteDatabases, Variables,
 };
 use crate::progress::Progress;
 use std::sync::{Arc, Weak};
@@ -20,6 +21,8 @@ use wasmtime_wasi_http::{
 pub struct Grants {
     /// Key-value stores.
     pub key_value: Arc<dyn KeyValueStores>,
+    /// Redis servers.
+    pub redis: Arc<dyn RedisServers>,
     /// SQLite databases.
     pub sqlite: Arc<dyn SqliteDatabases>,
     /// Variables.
@@ -30,7 +33,7 @@ pub struct Grants {
 pub struct StateParts {
     /// Environment, files, clocks, standard output.
     pub wasi: WasiCtx,
-    /// Key-value, SQLite, variables.
+    /// Key-value, Redis, SQLite, variables.
     pub grants: Arc<Grants>,
     /// Outbound HTTP of this instance.
     pub outbound: Arc<dyn Outbound>,
@@ -172,6 +175,10 @@ pub struct OpenStore(pub(crate) Arc<dyn KeyValue>);
 /// A SQLite connection that a component has opened.
 #[expect(unreachable_pub, reason = "named by generated public traits")]
 pub struct OpenDatabase(pub(crate) Arc<dyn SqliteConnection>);
+
+/// A connection to a Redis server that a component has opened.
+#[expect(unreachable_pub, reason = "named by generated public traits")]
+pub struct OpenRedis(pub(crate) Arc<dyn RedisConnection>);
 
 /// A value read for a later compare-and-swap.
 #[expect(unreachable_pub, reason = "named by generated public traits")]

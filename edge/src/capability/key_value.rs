@@ -3,6 +3,7 @@
 //! It knows labels and providers; the providers are in `key_value/`. It does NOT know WIT
 //! or what a value means.
 
+mod redis_store;
 mod sled_store;
 mod sqlite_store;
 
@@ -10,6 +11,7 @@ use crate::metrics::Metrics;
 use crate::runtime_config::{KeyValueProvider, RuntimeConfig};
 use async_trait::async_trait;
 use edge_bindings::port::{KeyValue, KeyValueError, KeyValueStores};
+use redis_store::RedisStore;
 use sled_store::SledStore;
 use sqlite_store::SqliteStore;
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,6 +43,7 @@ impl Providers {
                 )
             })?;
             let opened: Result<Arc<dyn KeyValue>, String> = match provider {
+                KeyValueProvider::Redis(url) => RedisStore::open(url).map(|s| Arc::new(s) as _),
                 KeyValueProvider::Sled(path) => SledStore::open(path).map(|s| Arc::new(s) as _),
                 KeyValueProvider::Sqlite(path) => {
                     SqliteStore::open(path, label).map(|s| Arc::new(s) as _)

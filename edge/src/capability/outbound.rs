@@ -6,7 +6,7 @@
 pub(crate) mod asker;
 mod body;
 mod multiplexed;
-mod resolver;
+pub(super) mod resolver;
 
 use crate::chain::Link;
 use crate::manifest::allowed_hosts::{

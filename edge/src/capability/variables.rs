@@ -1,29 +1,28 @@
-//! Variables: the application's, with their values from the environment, the command line
-//! or their defaults, and the templates by which each component sees some of them.
+//! Variables: the application's, with their values from the command line, the providers or
+//! their defaults, and the templates by which each component sees some of them.
 //!
 //! It knows values, so nothing here is ever logged or printed. It does NOT know what a
 //! value is for.
 
 use crate::manifest::template::{Template, is_variable_name};
 use crate::manifest::{Component, Manifest};
+use crate::runtime_config::variables::VariableProvider;
 use edge_bindings::port::{VariableError, Variables};
 use std::collections::BTreeMap;
-
-/// The environment variable of application variable `x` is this and `X`, as under Spin.
-const ENVIRONMENT_PREFIX: &str = "SPIN_VARIABLE_";
 
 /// The application's variables with their values.
 pub(crate) struct Values(BTreeMap<String, String>);
 
 impl Values {
-    /// Finds every variable's value: `given` first, then the environment, then the default.
+    /// Finds every variable's value: `given` first, then what the providers say in their
+    /// order, then the default.
     ///
     /// # Errors
     /// A required variable without a value, or a given one that is not declared.
     pub(crate) fn resolve(
         manifest: &Manifest,
         given: &BTreeMap<String, String>,
-        environment: impl Fn(&str) -> Option<String>,
+        providers: &[VariableProvider],
     ) -> Result<Self, String> {
         if let Some(name) = given
             .keys()
@@ -33,23 +32,18 @@ impl Values {
         }
         let mut values = BTreeMap::new();
         for (name, variable) in &manifest.variables {
-            let from_environment = || {
-                environment(&format!(
-                    "{ENVIRONMENT_PREFIX}{}",
-                    name.to_ascii_uppercase()
-                ))
-            };
+            let provided = || providers.iter().find_map(|provider| provider.get(name));
             let value = given
                 .get(name)
                 .cloned()
-                .or_else(from_environment)
+                .or_else(provided)
                 .or(variable.default.clone());
             match value {
                 Some(value) => values.insert(name.clone(), value),
                 None if variable.required => {
                     return Err(format!(
-                        "variable {name:?} is required: give it by --variable {name}=… or \
-                         {ENVIRONMENT_PREFIX}{}",
+                        "variable {name:?} is required: give it by --variable {name}=…, \
+                         SPIN_VARIABLE_{} or a [[variables_provider]]",
                         name.to_ascii_uppercase()
                     ));
                 }
@@ -124,11 +118,20 @@ variables = { url = "https://{{ host }}/", auth = "Bearer {{ token }}" }
 "#;
 
     #[test]
-    fn given_values_beat_the_environment_which_beats_the_default() {
+    fn given_values_beat_the_providers_which_beat_the_default() {
         let manifest = Manifest::parse(MANIFEST, Path::new("."), None).unwrap();
         let given = BTreeMap::from([("token".to_owned(), "given".to_owned())]);
-        let environment = |name: &str| (name == "SPIN_VARIABLE_HOST").then(|| "env.org".to_owned());
-        let values = Values::resolve(&manifest, &given, environment).unwrap();
+        let says = |name: &str, value: &str| {
+            let values = BTreeMap::from([(name.to_owned(), value.to_owned())]);
+            VariableProvider::Static(values)
+        };
+        let providers = [
+            says("other", "x"),
+            says("host", "env.org"),
+            says("host", "late.org"),
+            says("token", "provided"),
+        ];
+        let values = Values::resolve(&manifest, &given, &providers).unwrap();
         let seen = values.of_component(&manifest.components["one"]).unwrap();
         assert_eq!(seen.get("url").unwrap(), "https://env.org/");
         assert_eq!(seen.get("auth").unwrap(), "Bearer given");
@@ -143,10 +146,10 @@ variables = { url = "https://{{ host }}/", auth = "Bearer {{ token }}" }
     fn a_missing_or_unknown_variable_is_named() {
         let manifest = Manifest::parse(MANIFEST, Path::new("."), None).unwrap();
         let none = BTreeMap::new();
-        let error = Values::resolve(&manifest, &none, |_| None).err().unwrap();
+        let error = Values::resolve(&manifest, &none, &[]).err().unwrap();
         assert!(error.contains("\"token\" is required"), "{error}");
         let given = BTreeMap::from([("tokn".to_owned(), "x".to_owned())]);
-        let error = Values::resolve(&manifest, &given, |_| None).err().unwrap();
+        let error = Values::resolve(&manifest, &given, &[]).err().unwrap();
         assert!(error.contains("\"tokn\""), "{error}");
     }
 }

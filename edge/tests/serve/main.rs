@@ -9,6 +9,7 @@ mod capabilities;
 mod faults;
 mod front;
 mod lifecycle;
+mod redis;
 mod slow_clients;
 mod spin_apps;
 mod streams;

@@ -5,6 +5,7 @@
 )]
 
 use crate::harness::{Body, Edge, WAIT_MAX, client};
+use crate::redis::Redis;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt as _, Full};
@@ -116,7 +117,8 @@ fn wrong(case: &Case, came: &Came) -> Vec<String> {
         "status" => came.status.to_string() == value,
         "header" => field(&came.headers, value),
         "trailer" => field(&came.trailers, value),
-        "is" => text == value,
+        // A table has one line for a text of several.
+        "is" => text.replace('\n', "\\n") == value,
         "has" => text.contains(value),
         "bytes" => came.body.len().to_string() == value,
         _ => false,
@@ -140,9 +142,19 @@ async fn every_application_answers_as_its_table_says() {
     let mut all_wrong = Vec::new();
     let applications = applications();
     assert!(!applications.is_empty());
+    let redis = Redis::start();
     for application in applications {
         let state = tempfile::tempdir().unwrap();
-        let options = std::fs::read_to_string(application.join("arguments")).unwrap_or_default();
+        let read = |name: &str| std::fs::read_to_string(application.join(name)).ok();
+        let mut options = read("arguments").unwrap_or_default();
+        if let Some(config) = read("runtime-config.toml") {
+            let path = state.path().join("runtime-config.toml");
+            std::fs::write(&path, config.replace("REDIS", &redis.url)).unwrap();
+            let values = read("values.env").unwrap_or_default();
+            std::fs::write(state.path().join("values.env"), values).unwrap();
+            options.push_str(&format!("--runtime-config-file\n{}\n", path.display()));
+        }
+        let options = options.replace("REDIS", &redis.url);
         let options: Vec<&str> = options.lines().collect();
         let edge = Edge::launch_with_state(&application, state.path(), &options).unwrap();
         let table = std::fs::read_to_string(application.join("expected.txt")).unwrap();

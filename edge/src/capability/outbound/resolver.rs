@@ -14,12 +14,12 @@ use std::task::{Context, Poll};
 /// The name has addresses, and none of them may be called.
 #[derive(Debug, thiserror::Error)]
 #[error("the name resolves to private addresses only")]
-pub(super) struct Prohibited;
+pub(in crate::capability) struct Prohibited;
 
 /// Resolves by the system, keeping what `reach` allows.
 #[derive(Debug, Clone)]
-pub(super) struct Resolver {
-    pub(super) reach: Reach,
+pub(in crate::capability) struct Resolver {
+    pub(in crate::capability) reach: Reach,
 }
 
 impl tower_service::Service<Name> for Resolver {
@@ -45,7 +45,10 @@ impl tower_service::Service<Name> for Resolver {
 }
 
 /// Drops what `reach` does not allow.
-pub(super) fn keep(found: Vec<SocketAddr>, reach: Reach) -> io::Result<Vec<SocketAddr>> {
+pub(in crate::capability) fn keep(
+    found: Vec<SocketAddr>,
+    reach: Reach,
+) -> io::Result<Vec<SocketAddr>> {
     if found.is_empty() {
         return Err(io::ErrorKind::NotFound.into());
     }
