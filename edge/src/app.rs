@@ -39,6 +39,10 @@ pub(crate) struct Settings {
     pub(crate) state: PathBuf,
     pub(crate) runtime_config: RuntimeConfig,
     pub(crate) variables: BTreeMap<String, String>,
+    /// For every component; they beat its own.
+    pub(crate) environment: Vec<(String, String)>,
+    /// What components print is not logged.
+    pub(crate) quiet: bool,
     pub(crate) requests_max: usize,
     /// Origins that speak HTTP/2 without TLS.
     pub(crate) multiplexed: Vec<Target>,
@@ -202,7 +206,10 @@ impl Loader<'_> {
             clients: Arc::clone(&self.clients),
             link: Arc::clone(&self.link),
         };
-        let environment = component.environment.clone();
+        let mut environment: BTreeMap<_, _> = component.environment.iter().cloned().collect();
+        environment.extend(self.settings.environment.iter().cloned());
+        let environment: Vec<(String, String)> = environment.into_iter().collect();
+        let quiet = self.settings.quiet;
         let output = LogLines::new(&component.id, Channel::Output);
         let error = LogLines::new(&component.id, Channel::Error);
         Ok(Recipe {
@@ -211,10 +218,10 @@ impl Loader<'_> {
             engine: self.engine.clone(),
             wasi: Box::new(move || {
                 let mut builder = WasiCtxBuilder::new();
-                builder
-                    .envs(&environment)
-                    .stdout(output.clone())
-                    .stderr(error.clone());
+                builder.envs(&environment);
+                if !quiet {
+                    builder.stdout(output.clone()).stderr(error.clone());
+                }
                 files::preopen(&mut builder, &mounts)?;
                 Ok(builder.build())
             }),

@@ -109,6 +109,12 @@ pub(crate) struct UpOptions {
     /// The value of an application variable.
     #[arg(long = "variable", value_name = "NAME=VALUE", value_parser = assignment)]
     pub(crate) variables: Vec<(String, String)>,
+    /// An environment variable for all components; it beats the manifest's.
+    #[arg(short = 'e', long = "env", value_name = "NAME=VALUE", value_parser = assignment)]
+    pub(crate) environment: Vec<(String, String)>,
+    /// Leave out of the log what components write to standard output and error.
+    #[arg(short = 'q', long)]
+    pub(crate) quiet: bool,
     /// Serve what is built already.
     #[arg(long)]
     pub(crate) no_build: bool,
@@ -238,6 +244,7 @@ mod tests {
         assert!(refused("edge up --tls-cert a.pem"));
         assert!(refused("edge up --backend http://x --model m"));
         assert!(refused("edge up --variable novalue"));
+        assert!(refused("edge up -e novalue"));
         assert!(!refused("edge up --http 8080 --no-https --variable a=b=c"));
     }
 }

@@ -128,6 +128,8 @@ pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
         state,
         runtime_config,
         variables,
+        environment: options.environment.clone(),
+        quiet: options.quiet,
         requests_max: usize::try_from(options.max_requests).unwrap_or(usize::MAX),
         multiplexed: engine.into_iter().chain(options.h2c.clone()).collect(),
         missing,
