@@ -178,16 +178,14 @@ impl TextSide {
         eos.dedup();
         let formats = Formats::of_template(&template.source());
         Ok(Self {
-            formats,
             tokenizer,
             template,
             generation,
             eos,
+            formats,
         })
     }
-}
 
-impl TextSide {
     /// Overrides what the chat template says of the model's formats.
     pub fn set_formats(&mut self, tools: Option<ToolFormat>, reasoning: Option<ReasoningFormat>) {
         self.formats.tools = tools.unwrap_or(self.formats.tools);

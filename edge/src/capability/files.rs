@@ -1,7 +1,8 @@
 //! The files of a component: folders of the application, shown read-only.
 //!
 //! A folder is shown as it is; single files, globs, and folders that `exclude_files` thins
-//! out are copied into the state folder at each start. It does NOT know what a component does with a file.
+//! out are copied into the state folder at each start. It does NOT know what a component
+//! does with a file.
 
 use crate::manifest::{Component, Files};
 use std::path::{Path, PathBuf};

@@ -1,5 +1,4 @@
 //! A Redis server for one test: on a port of its own, in a folder of its own, gone with it.
-#![expect(clippy::unwrap_used, reason = "a harness that fails is a failed test")]
 
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};

@@ -1,18 +1,23 @@
-//! Both providers against one set of expectations, and sled's way out of corruption.
+//! All providers against one set of expectations, and sled's way out of corruption.
+
+#[path = "../../../tests/serve/redis.rs"]
+mod redis_server;
 
 use super::*;
+use redis_server::Redis;
 
-fn stores(folder: &std::path::Path) -> Vec<Arc<dyn KeyValue>> {
+fn stores(folder: &std::path::Path, redis: &Redis) -> Vec<Arc<dyn KeyValue>> {
     vec![
         Arc::new(SledStore::open(&folder.join("sled")).unwrap()),
         Arc::new(SqliteStore::open(&folder.join("kv.db"), "default").unwrap()),
+        Arc::new(RedisStore::open(&redis.url).unwrap()),
     ]
 }
 
 #[tokio::test]
 async fn providers_agree() {
-    let folder = tempfile::tempdir().unwrap();
-    for store in stores(folder.path()) {
+    let (folder, redis) = (tempfile::tempdir().unwrap(), Redis::start());
+    for store in stores(folder.path(), &redis) {
         assert_eq!(store.get("a").await.unwrap(), None);
         store.set("a", b"1".to_vec()).await.unwrap();
         store
@@ -55,8 +60,8 @@ async fn providers_agree() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn increments_are_never_lost() {
-    let folder = tempfile::tempdir().unwrap();
-    for store in stores(folder.path()) {
+    let (folder, redis) = (tempfile::tempdir().unwrap(), Redis::start());
+    for store in stores(folder.path(), &redis) {
         let tasks: Vec<_> = (0..8)
             .map(|_| {
                 let store = Arc::clone(&store);
