@@ -8,6 +8,7 @@ pub(crate) mod code;
 use crate::capability::files;
 use crate::capability::key_value::Providers;
 use crate::capability::outbound::{Clients, ComponentOutbound, PER_REQUEST_MAX};
+use crate::capability::postgres::{self, ComponentPostgres};
 use crate::capability::redis::{self, ComponentRedis};
 use crate::capability::sqlite::Databases;
 use crate::capability::stdio::{Channel, LogLines};
@@ -99,6 +100,7 @@ impl App {
                 )
                 .map_err(application)?,
             ),
+            postgres_pools: Arc::new(postgres::Pools::new()),
             redis_places: redis::places(),
             link: Arc::default(),
             values,
@@ -162,6 +164,7 @@ struct Loader<'a> {
     key_value: Providers,
     sqlite: Databases,
     clients: Arc<Clients>,
+    postgres_pools: Arc<postgres::Pools>,
     redis_places: Arc<Semaphore>,
     link: Arc<Link>,
     values: Values,
@@ -194,7 +197,14 @@ impl Loader<'_> {
             places: Arc::clone(&self.redis_places),
             metrics: Arc::clone(&self.settings.metrics),
         };
+        let postgres = ComponentPostgres {
+            component: component.id.clone(),
+            hosts: hosts.clone(),
+            pools: Arc::clone(&self.postgres_pools),
+            metrics: Arc::clone(&self.settings.metrics),
+        };
         let grants = Grants {
+            postgres: Arc::new(postgres),
             redis: Arc::new(redis),
             key_value: self.key_value.granted(&component.key_value_stores),
             sqlite: self.sqlite.granted(&component.sqlite_databases),

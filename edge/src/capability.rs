@@ -5,6 +5,7 @@
 pub(crate) mod files;
 pub(crate) mod key_value;
 pub(crate) mod outbound;
+pub(crate) mod postgres;
 pub(crate) mod redis;
 pub(crate) mod sqlite;
 pub(crate) mod stdio;

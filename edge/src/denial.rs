@@ -155,6 +155,7 @@ fn owns(import: &str, resource: &str) -> bool {
                 Some("sqlite" | "redis" | "mysql" | "postgres" | "mqtt"),
                 "connection"
             )
+            | (Some("postgres"), "connection-builder")
     )
 }
 

@@ -11,6 +11,7 @@ mod http_client;
 mod key_value;
 mod linker;
 pub mod port;
+mod postgres;
 mod progress;
 mod redis;
 mod sqlite;

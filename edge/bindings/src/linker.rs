@@ -34,9 +34,13 @@ pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     let l = &mut linker;
     spin::key_value::key_value::add_to_linker::<_, Capabilities>(l, own)?;
     spin::sqlite::sqlite::add_to_linker::<_, Capabilities>(l, own)?;
+    spin::postgres3_0_0::postgres::add_to_linker::<_, Capabilities>(l, own)?;
+    spin::postgres4_2_0::postgres::add_to_linker::<_, Capabilities>(l, own)?;
     spin::redis::redis::add_to_linker::<_, Capabilities>(l, own)?;
     spin::variables::variables::add_to_linker::<_, Capabilities>(l, own)?;
     fermyon::spin::key_value::add_to_linker::<_, Capabilities>(l, own)?;
+    fermyon::spin::postgres::add_to_linker::<_, Capabilities>(l, own)?;
+    fermyon::spin::rdbms_types::add_to_linker::<_, Capabilities>(l, own)?;
     fermyon::spin::redis::add_to_linker::<_, Capabilities>(l, own)?;
     fermyon::spin::sqlite::add_to_linker::<_, Capabilities>(l, own)?;
     fermyon::spin::variables::add_to_linker::<_, Capabilities>(l, own)?;

@@ -3,6 +3,13 @@
 //!
 //! They know labels, keys, rows and requests; they do NOT know WIT, stores or resources.
 
+mod postgres;
+
+pub use postgres::{
+    PostgresBound, PostgresColumn, PostgresConnection, PostgresDatabaseError, PostgresError,
+    PostgresRange, PostgresRow, PostgresRows, PostgresServers, PostgresType, PostgresValue,
+};
+
 use async_trait::async_trait;
 use std::pin::Pin;
 use std::sync::Arc;

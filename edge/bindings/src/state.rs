@@ -4,8 +4,8 @@
 //! It does NOT decide anything: a capability that is absent or refuses does so in its port.
 
 use crate::port::{
-    CallContext, KeyValue, KeyValueStores, Outbound, RedisConnection, RedisServers,
-    SqliteConnection, SqliteDatabases, Variables,
+    CallContext, KeyValue, KeyValueStores, Outbound, PostgresConnection, PostgresServers, RedisConnection,
+    RedisServers, SqliteConnection, SqliteDatabases, Variables,
 };
 use crate::progress::Progress;
 use std::sync::{Arc, Weak};
@@ -21,6 +21,8 @@ use wasmtime_wasi_http::{
 pub struct Grants {
     /// Key-value stores.
     pub key_value: Arc<dyn KeyValueStores>,
+    /// PostgreSQL servers.
+    pub postgres: Arc<dyn PostgresServers>,
     /// Redis servers.
     pub redis: Arc<dyn RedisServers>,
     /// SQLite databases.
@@ -33,7 +35,7 @@ pub struct Grants {
 pub struct StateParts {
     /// Environment, files, clocks, standard output.
     pub wasi: WasiCtx,
-    /// Key-value, Redis, SQLite, variables.
+    /// Key-value, PostgreSQL, Redis, SQLite, variables.
     pub grants: Arc<Grants>,
     /// Outbound HTTP of this instance.
     pub outbound: Arc<dyn Outbound>,
@@ -179,6 +181,18 @@ pub struct OpenDatabase(pub(crate) Arc<dyn SqliteConnection>);
 /// A connection to a Redis server that a component has opened.
 #[expect(unreachable_pub, reason = "named by generated public traits")]
 pub struct OpenRedis(pub(crate) Arc<dyn RedisConnection>);
+
+/// A connection to a PostgreSQL server that a component has opened.
+#[expect(unreachable_pub, reason = "named by generated public traits")]
+pub struct OpenPostgres(pub(crate) Arc<dyn PostgresConnection>);
+
+/// A connection to a PostgreSQL server that a component is about to open.
+#[expect(unreachable_pub, reason = "named by generated public traits")]
+pub struct PostgresBuilder {
+    pub(crate) address: String,
+    /// A certificate in PEM that is trusted besides the system's.
+    pub(crate) ca_root: Option<String>,
+}
 
 /// A value read for a later compare-and-swap.
 #[expect(unreachable_pub, reason = "named by generated public traits")]

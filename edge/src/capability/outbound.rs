@@ -74,7 +74,7 @@ impl Clients {
         requests_max: usize,
         multiplexed: &[Target],
     ) -> Result<Self, String> {
-        let tls = tls_config()?;
+        let tls = tls_config_with(system_roots())?;
         let literal = Resolver {
             reach: Reach::Literal,
         };
@@ -117,13 +117,21 @@ impl Clients {
     }
 }
 
-fn tls_config() -> Result<rustls::ClientConfig, String> {
+/// The certificates that this machine trusts.
+pub(super) fn system_roots() -> rustls::RootCertStore {
     let mut roots = rustls::RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     for error in found.errors {
         tracing::warn!(%error, "system certificates");
     }
     roots.add_parsable_certificates(found.certs);
+    roots
+}
+
+/// TLS as all outbound connections speak it, trusting `roots`.
+pub(super) fn tls_config_with(
+    roots: rustls::RootCertStore,
+) -> Result<rustls::ClientConfig, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -9,6 +9,12 @@ mod capabilities;
 mod faults;
 mod front;
 mod lifecycle;
+#[expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a harness that fails is a failed test"
+)]
+mod postgres;
 #[expect(clippy::unwrap_used, reason = "a harness that fails is a failed test")]
 mod redis;
 mod slow_clients;

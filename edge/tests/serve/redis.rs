@@ -2,6 +2,7 @@
 
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// How long the server may take to listen.
@@ -53,9 +54,12 @@ impl Drop for Redis {
 }
 
 /// A port that nobody has, below those that the system gives to clients.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
+    // Two that are started one after the other do not get the same.
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
     let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap();
     (first..32_000)
+        .skip(TAKEN.fetch_add(1, Relaxed).into())
         .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
         .unwrap()
 }

@@ -5,6 +5,7 @@
 )]
 
 use crate::harness::{Body, Edge, WAIT_MAX, client};
+use crate::postgres::Postgres;
 use crate::redis::Redis;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
@@ -142,19 +143,25 @@ async fn every_application_answers_as_its_table_says() {
     let mut all_wrong = Vec::new();
     let applications = applications();
     assert!(!applications.is_empty());
-    let redis = Redis::start();
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let fill = |text: &str| {
+        text.replace("REDIS", &redis.url)
+            .replace("POSTGRES_URL", &postgres.url)
+            .replace("POSTGRES_SERVER", &postgres.server)
+            .replace("POSTGRES_CERTIFICATE", &postgres.certificate)
+    };
     for application in applications {
         let state = tempfile::tempdir().unwrap();
         let read = |name: &str| std::fs::read_to_string(application.join(name)).ok();
         let mut options = read("arguments").unwrap_or_default();
         if let Some(config) = read("runtime-config.toml") {
             let path = state.path().join("runtime-config.toml");
-            std::fs::write(&path, config.replace("REDIS", &redis.url)).unwrap();
+            std::fs::write(&path, fill(&config)).unwrap();
             let values = read("values.env").unwrap_or_default();
             std::fs::write(state.path().join("values.env"), values).unwrap();
             options.push_str(&format!("--runtime-config-file\n{}\n", path.display()));
         }
-        let options = options.replace("REDIS", &redis.url);
+        let options = fill(&options);
         let options: Vec<&str> = options.lines().collect();
         let edge = Edge::launch_with_state(&application, state.path(), &options).unwrap();
         let table = std::fs::read_to_string(application.join("expected.txt")).unwrap();
