@@ -7,6 +7,7 @@ pub(crate) mod code;
 
 use crate::capability::files;
 use crate::capability::key_value::Providers;
+use crate::capability::llm::{ComponentLlm, LlmEngine};
 use crate::capability::outbound::{Clients, ComponentOutbound, PER_REQUEST_MAX};
 use crate::capability::postgres::{self, ComponentPostgres};
 use crate::capability::redis::{self, ComponentRedis};
@@ -45,6 +46,8 @@ pub(crate) struct Settings {
     /// What components print is not logged.
     pub(crate) quiet: bool,
     pub(crate) requests_max: usize,
+    /// Where models are asked.
+    pub(crate) llm: Option<LlmEngine>,
     /// Origins that speak HTTP/2 without TLS.
     pub(crate) multiplexed: Vec<Target>,
     /// Components that could not be built and may be missing.
@@ -203,7 +206,14 @@ impl Loader<'_> {
             pools: Arc::clone(&self.postgres_pools),
             metrics: Arc::clone(&self.settings.metrics),
         };
+        let llm = ComponentLlm {
+            component: component.id.clone(),
+            models: component.ai_models.clone(),
+            engine: self.settings.llm.clone(),
+            clients: Arc::clone(&self.clients),
+        };
         let grants = Grants {
+            llm: Arc::new(llm),
             postgres: Arc::new(postgres),
             redis: Arc::new(redis),
             key_value: self.key_value.granted(&component.key_value_stores),

@@ -4,6 +4,7 @@
 
 pub(crate) mod files;
 pub(crate) mod key_value;
+pub(crate) mod llm;
 pub(crate) mod outbound;
 pub(crate) mod postgres;
 pub(crate) mod redis;

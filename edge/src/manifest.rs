@@ -79,6 +79,7 @@ pub(crate) struct Component {
     pub(crate) allowed_outbound_hosts: Vec<Template>,
     pub(crate) key_value_stores: BTreeSet<String>,
     pub(crate) sqlite_databases: BTreeSet<String>,
+    pub(crate) ai_models: BTreeSet<String>,
     pub(crate) dependencies: Vec<Dependency>,
     /// What stands before the component, the outermost first.
     pub(crate) middleware: Vec<Middleware>,

@@ -5,6 +5,7 @@
 
 pub(crate) mod variables;
 
+use crate::capability::llm::LlmEngine;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,8 @@ const DEFAULTS: &str = include_str!("../runtime-config.toml");
 pub(crate) struct RuntimeConfig {
     pub(crate) key_value_stores: BTreeMap<String, KeyValueProvider>,
     pub(crate) sqlite_databases: BTreeMap<String, PathBuf>,
+    /// Who computes for `fermyon:spin/llm`, where it is not this host's own engine.
+    pub(crate) llm: Option<LlmEngine>,
     /// Asked in this order.
     pub(crate) variable_providers: Vec<VariableProvider>,
 }
@@ -50,6 +53,7 @@ struct Written {
     key_value_store: BTreeMap<String, KeyValueWritten>,
     #[serde(default)]
     sqlite_database: BTreeMap<String, SqliteWritten>,
+    llm_compute: Option<LlmWritten>,
     /// `config_provider` is its older name.
     #[serde(default, alias = "config_provider")]
     variables_provider: Vec<variables::Written>,
@@ -84,6 +88,34 @@ struct SqliteWritten {
 #[serde(rename_all = "lowercase")]
 enum SqliteKind {
     Spin,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+enum LlmWritten {
+    /// The engine that is started, or named by `--backend`.
+    Spin {},
+    RemoteHttp {
+        url: String,
+        auth_token: String,
+        #[serde(default)]
+        api_type: LlmApi,
+    },
+}
+
+/// It holds a token, which is never shown.
+impl std::fmt::Debug for LlmWritten {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LlmWritten")
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum LlmApi {
+    #[default]
+    Default,
+    OpenAi,
 }
 
 impl RuntimeConfig {
@@ -138,6 +170,17 @@ impl RuntimeConfig {
                 |p| folder.join(p),
             );
             self.sqlite_databases.insert(label, path);
+        }
+        match written.llm_compute {
+            None | Some(LlmWritten::Spin {}) => {}
+            Some(LlmWritten::RemoteHttp {
+                url,
+                auth_token,
+                api_type,
+            }) => {
+                let engine = LlmEngine::remote(&url, &auth_token, api_type == LlmApi::OpenAi);
+                self.llm = Some(engine.map_err(|what| format!("llm_compute: {what}"))?);
+            }
         }
         for (position, provider) in written.variables_provider.into_iter().enumerate() {
             let provider = VariableProvider::load(provider, folder)
@@ -216,8 +259,22 @@ mod tests {
             &["variables_provider[0]", "`values`"],
         );
         check(
-            "[llm_compute]\ntype = \"spin\"\n",
-            &["llm_compute", "key_value_store"],
+            "[llm_compute]\ntype = \"local\"\n",
+            &["local", "spin", "remote_http", "line 2"],
+        );
+        check(
+            "[llm_compute]\ntype = \"remote_http\"\nurl = \"models.example.com\"\n\
+             auth_token = \"t\"\n",
+            &["llm_compute", "url", "http://"],
+        );
+        check(
+            "[llm_compute]\ntype = \"remote_http\"\nurl = \"http://a\"\nauth_token = \"t\"\n\
+             api_type = \"gopher\"\n",
+            &["gopher", "open_ai"],
+        );
+        check(
+            "[compute]\ntype = \"spin\"\n",
+            &["compute", "key_value_store"],
         );
         check(
             "[sqlite_database.a]\ntype = \"spin\"\nurl = \"x\"\n",

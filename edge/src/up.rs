@@ -7,6 +7,7 @@ mod descriptors;
 
 use crate::app::{App, Settings};
 use crate::backend_child::{Backend, BackendCommand};
+use crate::capability::llm::LlmEngine;
 use crate::cli::{Failure, UpOptions, ValidateOptions};
 use crate::front::Front;
 use crate::front::limits::Limits;
@@ -101,12 +102,14 @@ pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
         build_step::build_components(&manifest)?
     };
     let metrics = Arc::new(Metrics::default());
-    let backend = start_backend(options, &manifest, model.as_deref(), &metrics)?;
+    let computes = runtime_config.llm.is_none() && uses_models(&manifest);
+    let backend = start_backend(options, &manifest, computes, model.as_deref(), &metrics)?;
     let mut variables: BTreeMap<String, String> = options.variables.iter().cloned().collect();
     let backend_url = backend
         .as_ref()
         .map(|b| b.url.clone())
         .or_else(|| options.backend.clone());
+    let own_engine = backend_url.as_deref().map(LlmEngine::own);
     if let (Some(url), true) = (
         backend_url,
         manifest.variables.contains_key(BACKEND_VARIABLE),
@@ -125,6 +128,7 @@ pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
         metrics: Arc::clone(&metrics),
     };
     let settings = Settings {
+        llm: runtime_config.llm.clone().or(own_engine),
         state,
         runtime_config,
         variables,
@@ -219,9 +223,17 @@ fn certificate(
     Ok(Some((files, acceptor)))
 }
 
+/// Does a component ask models through this host?
+fn uses_models(manifest: &Manifest) -> bool {
+    let mut served = manifest.served().into_iter();
+    served.any(|id| !manifest.components[id].ai_models.is_empty())
+}
+
+/// `computes`: the host itself asks the engine.
 fn start_backend(
     options: &UpOptions,
     manifest: &Manifest,
+    computes: bool,
     model: Option<&Path>,
     metrics: &Arc<Metrics>,
 ) -> Result<Option<Arc<Backend>>, Failure> {
@@ -230,7 +242,7 @@ fn start_backend(
             .variables
             .iter()
             .any(|(name, _)| name == BACKEND_VARIABLE);
-    if options.backend.is_some() || !wanted {
+    if options.backend.is_some() || !(wanted || computes) {
         return Ok(None);
     }
     let program = match &options.backend_bin {

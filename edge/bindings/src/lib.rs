@@ -10,6 +10,7 @@ mod generated;
 mod http_client;
 mod key_value;
 mod linker;
+mod llm;
 pub mod port;
 mod postgres;
 mod progress;

@@ -39,6 +39,7 @@ pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     spin::redis::redis::add_to_linker::<_, Capabilities>(l, own)?;
     spin::variables::variables::add_to_linker::<_, Capabilities>(l, own)?;
     fermyon::spin::key_value::add_to_linker::<_, Capabilities>(l, own)?;
+    fermyon::spin::llm::add_to_linker::<_, Capabilities>(l, own)?;
     fermyon::spin::postgres::add_to_linker::<_, Capabilities>(l, own)?;
     fermyon::spin::rdbms_types::add_to_linker::<_, Capabilities>(l, own)?;
     fermyon::spin::redis::add_to_linker::<_, Capabilities>(l, own)?;

@@ -3,8 +3,10 @@
 //!
 //! They know labels, keys, rows and requests; they do NOT know WIT, stores or resources.
 
+mod llm;
 mod postgres;
 
+pub use llm::{Embedded, Inference, Inferred, LanguageModels, LlmError};
 pub use postgres::{
     PostgresBound, PostgresColumn, PostgresConnection, PostgresDatabaseError, PostgresError,
     PostgresRange, PostgresRow, PostgresRows, PostgresServers, PostgresType, PostgresValue,

@@ -4,8 +4,8 @@
 //! It does NOT decide anything: a capability that is absent or refuses does so in its port.
 
 use crate::port::{
-    CallContext, KeyValue, KeyValueStores, Outbound, PostgresConnection, PostgresServers, RedisConnection,
-    RedisServers, SqliteConnection, SqliteDatabases, Variables,
+    CallContext, KeyValue, KeyValueStores, LanguageModels, Outbound, PostgresConnection,
+    PostgresServers, RedisConnection, RedisServers, SqliteConnection, SqliteDatabases, Variables,
 };
 use crate::progress::Progress;
 use std::sync::{Arc, Weak};
@@ -21,6 +21,8 @@ use wasmtime_wasi_http::{
 pub struct Grants {
     /// Key-value stores.
     pub key_value: Arc<dyn KeyValueStores>,
+    /// Language models.
+    pub llm: Arc<dyn LanguageModels>,
     /// PostgreSQL servers.
     pub postgres: Arc<dyn PostgresServers>,
     /// Redis servers.
@@ -35,7 +37,7 @@ pub struct Grants {
 pub struct StateParts {
     /// Environment, files, clocks, standard output.
     pub wasi: WasiCtx,
-    /// Key-value, PostgreSQL, Redis, SQLite, variables.
+    /// Key-value, language models, PostgreSQL, Redis, SQLite, variables.
     pub grants: Arc<Grants>,
     /// Outbound HTTP of this instance.
     pub outbound: Arc<dyn Outbound>,

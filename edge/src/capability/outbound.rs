@@ -252,7 +252,8 @@ impl ComponentOutbound {
     }
 }
 
-async fn call_network(
+/// Sends a request to where it may go.
+pub(super) async fn call_network(
     clients: Arc<Clients>,
     target: Target,
     reach: Reach,

@@ -69,6 +69,17 @@ fn check_labels<C: FromIterator<String>>(key: &str, written: &[String]) -> Resul
     Ok(written.iter().cloned().collect())
 }
 
+/// Models are named as their engine names them.
+fn check_models<C: FromIterator<String>>(written: &[String]) -> Result<C, Mistake> {
+    match written.iter().position(|model| model.trim().is_empty()) {
+        None => Ok(written.iter().cloned().collect()),
+        Some(position) => {
+            let mistake = Mistake::here("expected a model's name, found an empty one");
+            Err(mistake.below(position).below("ai_models"))
+        }
+    }
+}
+
 fn local_source(
     source: &schema::TextOr<schema::RemoteSource>,
     folder: &Path,
@@ -98,10 +109,6 @@ pub(super) fn check_component(
             "an id is made of words of letters and digits, joined by `-`",
         ));
     }
-    if !written.ai_models.is_empty() {
-        let message = "models are not served to components";
-        return Err(Mistake::at("ai_models", message));
-    }
     let tool = match written.tool.get("edge") {
         Some(value) => schema::EdgeTool::deserialize(value.clone())
             .map_err(|e| Mistake::at("edge", e.to_string().trim_end()).below("tool"))?,
@@ -119,6 +126,7 @@ pub(super) fn check_component(
         allowed_outbound_hosts: check_hosts(written)?,
         key_value_stores: check_labels("key_value_stores", &written.key_value_stores)?,
         sqlite_databases: check_labels("sqlite_databases", &written.sqlite_databases)?,
+        ai_models: check_models(&written.ai_models)?,
         dependencies: dependencies::check(written, all, folder)?,
         middleware: Vec::new(),
         build: check_build(written.build.as_ref(), folder)?,

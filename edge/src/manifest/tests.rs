@@ -141,8 +141,8 @@ fn what_is_not_served_is_refused_by_name() {
         &["`redis`", "`http`"],
     );
     check_refused(
-        "ai_models = [\"llama2-chat\"]\n",
-        &["component.one.ai_models", "line 10"],
+        "ai_models = [\"llama2-chat\", \"\"]\n",
+        &["component.one.ai_models[1]", "line 10"],
     );
     check_refused(
         "[component.two]\nsource = { url = \"https://x/y.wasm\", digest = \"sha256:0\" }\n",

@@ -9,6 +9,8 @@ mod capabilities;
 mod faults;
 mod front;
 mod lifecycle;
+#[expect(clippy::unwrap_used, reason = "a harness that fails is a failed test")]
+mod models;
 #[expect(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -5,6 +5,7 @@
 )]
 
 use crate::harness::{Body, Edge, WAIT_MAX, client};
+use crate::models::Models;
 use crate::postgres::Postgres;
 use crate::redis::Redis;
 use bytes::Bytes;
@@ -143,9 +144,10 @@ async fn every_application_answers_as_its_table_says() {
     let mut all_wrong = Vec::new();
     let applications = applications();
     assert!(!applications.is_empty());
-    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let (redis, postgres, models) = (Redis::start(), Postgres::start(), Models::start());
     let fill = |text: &str| {
         text.replace("REDIS", &redis.url)
+            .replace("MODELS_URL", &models.url)
             .replace("POSTGRES_URL", &postgres.url)
             .replace("POSTGRES_SERVER", &postgres.server)
             .replace("POSTGRES_CERTIFICATE", &postgres.certificate)

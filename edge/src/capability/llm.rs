@@ -1,0 +1,149 @@
+//! Language models: which of them a component may use, and the engine that has them.
+//!
+//! The engine is the one that is started or named by `--backend`, or a server of the
+//! operator's. It does NOT know what a model says.
+
+mod api;
+
+use super::outbound::{Clients, call_network};
+use crate::manifest::allowed_hosts::{Reach, Target};
+use api::Api;
+use async_trait::async_trait;
+use bytes::Bytes;
+use edge_bindings::port::{
+    ANSWER_BYTES_MAX, Embedded, Inference, Inferred, LanguageModels, LlmError,
+};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Who computes: `[llm_compute]` of the runtime configuration, its URL known.
+#[derive(Clone)]
+pub(crate) struct LlmEngine {
+    api: Api,
+    url: String,
+    authorization: Option<HeaderValue>,
+}
+
+impl LlmEngine {
+    /// The engine of this host, at `url`.
+    pub(crate) fn own(url: &str) -> Self {
+        Self {
+            api: Api::Completions,
+            url: url.trim_end_matches('/').to_owned(),
+            authorization: None,
+        }
+    }
+
+    /// A server that speaks Spin's protocol or, with `open_ai`, OpenAI's chats. Only the
+    /// origin of `url` counts, as under Spin.
+    pub(crate) fn remote(url: &str, token: &str, open_ai: bool) -> Result<Self, String> {
+        let parsed: Uri = url
+            .parse()
+            .map_err(|error| format!("url {url:?}: {error}"))?;
+        let target = Target::of(&parsed).filter(|t| ["http", "https"].contains(&&*t.scheme));
+        let (Some(_), Some(scheme), Some(authority)) =
+            (target, parsed.scheme_str(), parsed.authority())
+        else {
+            return Err(format!(
+                "url {url:?}: expected http:// or https:// and a host"
+            ));
+        };
+        let mut authorization = HeaderValue::from_str(&format!("Bearer {token}"))
+            .map_err(|_| "auth_token has characters that no header may have".to_owned())?;
+        authorization.set_sensitive(true);
+        Ok(Self {
+            api: if open_ai { Api::Chats } else { Api::Spin },
+            url: format!("{scheme}://{authority}"),
+            authorization: Some(authorization),
+        })
+    }
+}
+
+/// It never shows the token.
+impl std::fmt::Debug for LlmEngine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} at {}", self.api, self.url)
+    }
+}
+
+/// The models of one component.
+pub(crate) struct ComponentLlm {
+    pub(crate) component: String,
+    pub(crate) models: BTreeSet<String>,
+    pub(crate) engine: Option<LlmEngine>,
+    pub(crate) clients: Arc<Clients>,
+}
+
+#[async_trait]
+impl LanguageModels for ComponentLlm {
+    async fn infer(&self, asked: Inference) -> Result<Inferred, LlmError> {
+        let engine = self.granted(&asked.model)?;
+        let (path, body) = engine.api.infer(&asked);
+        engine.api.inferred(&self.ask(engine, path, &body).await?)
+    }
+
+    async fn embed(&self, model: String, texts: Vec<String>) -> Result<Embedded, LlmError> {
+        let engine = self.granted(&model)?;
+        let count = texts.len();
+        let (path, body) = engine.api.embed(&model, &texts);
+        engine
+            .api
+            .embedded(&self.ask(engine, path, &body).await?, count)
+    }
+}
+
+impl ComponentLlm {
+    fn granted(&self, model: &str) -> Result<&LlmEngine, LlmError> {
+        if !self.models.contains(model) {
+            let component = &self.component;
+            tracing::warn!(component, model, "model refused: not in ai_models");
+            return Err(LlmError::ModelNotSupported);
+        }
+        self.engine.as_ref().ok_or_else(|| {
+            LlmError::RuntimeError(
+                "there is no engine: neither one that is started, nor --backend, nor \
+                 [llm_compute] of the runtime configuration"
+                    .to_owned(),
+            )
+        })
+    }
+
+    /// POSTs `body` and returns the whole answer.
+    async fn ask(
+        &self,
+        engine: &LlmEngine,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> Result<Bytes, LlmError> {
+        let failed = |what: &dyn std::fmt::Display| {
+            LlmError::RuntimeError(format!("POST {path} request error: {what}"))
+        };
+        let uri: Uri = format!("{}{path}", engine.url)
+            .parse()
+            .map_err(|error| failed(&error))?;
+        let target = Target::of(&uri).ok_or_else(|| failed(&"unknown scheme"))?;
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(uri)
+            .header(header::CONTENT_TYPE, "application/json");
+        if let Some(authorization) = &engine.authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        let body = Full::new(Bytes::from(body.to_string())).map_err(|never| match never {});
+        let request = request
+            .body(body.boxed_unsync())
+            .map_err(|error| failed(&error))?;
+        let clients = Arc::clone(&self.clients);
+        // The operator named the engine, so any address of it is meant.
+        let answer = call_network(clients, target, Reach::Literal, request, None, None);
+        let (head, body) = answer.await.map_err(|error| failed(&error))?.into_parts();
+        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| failed(&error))?.to_bytes();
+        match head.status {
+            StatusCode::OK => Ok(body),
+            status => Err(api::explain(status, &body)),
+        }
+    }
+}
