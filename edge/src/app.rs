@@ -290,11 +290,30 @@ pub(crate) fn prepare(
 ) -> Result<ProxyPre<State>, String> {
     let wasm = compose::compose(component).map_err(|error| error.to_string())?;
     let compiled = code::compile(engine, &wasm, &state.join("cache"), &component.id)?;
+    check_imports(engine, &compiled)?;
     let mut linker = linker.clone();
     let instance = denial::link(&mut linker, &compiled)
         .and_then(|()| linker.instantiate_pre(&compiled))
         .map_err(|error| format!("an import is not served: {error:#}"))?;
     proxy(instance)
+}
+
+/// Names all that is imported and not served, so that nobody finds one after the other.
+fn check_imports(engine: &Engine, compiled: &wasmtime::component::Component) -> Result<(), String> {
+    let ty = compiled.component_type();
+    let mut unserved: Vec<&str> = ty
+        .imports(engine)
+        .map(|(name, _)| name)
+        .filter(|name| !denial::is_denied(name) && !edge_bindings::serves(name))
+        .collect();
+    unserved.sort_unstable();
+    match unserved.is_empty() {
+        true => Ok(()),
+        false => Err(format!(
+            "imports {}, which this host does not serve",
+            unserved.join(", ")
+        )),
+    }
 }
 
 fn proxy(instance: InstancePre<State>) -> Result<ProxyPre<State>, String> {

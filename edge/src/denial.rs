@@ -129,14 +129,17 @@ fn rename_section(
     Ok(data)
 }
 
+/// Is `import` one that was renamed?
+pub(crate) fn is_denied(import: &str) -> bool {
+    import.starts_with(DENIED_PREFIX)
+}
+
 /// Links every renamed import of `component` with refusals.
 pub(crate) fn link(linker: &mut Linker<State>, component: &Component) -> wasmtime::Result<()> {
     let engine = linker.engine().clone();
     let ty = component.component_type();
     for (name, item) in ty.imports(&engine) {
-        if let (true, ComponentItem::ComponentInstance(instance)) =
-            (name.starts_with(DENIED_PREFIX), item.ty)
-        {
+        if let (true, ComponentItem::ComponentInstance(instance)) = (is_denied(name), item.ty) {
             link_instance(linker, name, &instance)?;
         }
     }

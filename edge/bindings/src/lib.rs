@@ -19,6 +19,6 @@ mod sqlite;
 mod state;
 mod variables;
 
-pub use linker::linker;
+pub use linker::{linker, serves};
 pub use progress::Progress;
 pub use state::{Grants, State, StateParts};

@@ -10,6 +10,41 @@ use wasmtime::Engine;
 use wasmtime::component::Linker;
 use wasmtime_wasi_http::{WasiHttp, WasiHttpView};
 
+/// The interfaces that are linked, without versions; all of a package by a `/` at the end.
+const SERVED: [&str; 21] = [
+    "fermyon:spin/key-value",
+    "fermyon:spin/llm",
+    "fermyon:spin/postgres",
+    "fermyon:spin/rdbms-types",
+    "fermyon:spin/redis",
+    "fermyon:spin/sqlite",
+    "fermyon:spin/variables",
+    "spin:key-value/",
+    "spin:postgres/",
+    "spin:redis/",
+    "spin:sqlite/",
+    "spin:variables/",
+    "wasi:cli/",
+    "wasi:clocks/",
+    "wasi:config/store",
+    "wasi:filesystem/",
+    "wasi:http/",
+    "wasi:io/",
+    "wasi:keyvalue/",
+    "wasi:random/",
+    "wasi:sockets/",
+];
+
+/// Is there a version of the imported interface `name` that [`linker`] links? Whether it is
+/// the version that is imported, linking tells.
+pub fn serves(name: &str) -> bool {
+    let bare = name.split('@').next().unwrap_or(name);
+    SERVED.iter().any(|served| match served.ends_with('/') {
+        true => bare.starts_with(served),
+        false => bare == *served,
+    })
+}
+
 /// Makes the linker.
 ///
 /// # Errors
