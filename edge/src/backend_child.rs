@@ -272,8 +272,9 @@ fn stop_child(child: &mut Child) -> String {
         .map_or_else(|error| error.to_string(), |status| status.to_string())
 }
 
+/// Asks a child, by its id, to end.
 #[expect(unsafe_code, reason = "a signal is sent by a system call")]
-fn terminate(pid: i32) {
+pub(crate) fn terminate(pid: i32) {
     // SAFETY: `kill` has no memory preconditions; the child is not reaped yet, so the id
     // is still its own.
     unsafe { libc::kill(pid, libc::SIGTERM) };
@@ -282,7 +283,7 @@ fn terminate(pid: i32) {
 /// Lets the kernel end the child when this process dies, however it dies.
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "the hook runs between fork and exec")]
-fn end_with_parent(command: &mut Command) {
+pub(crate) fn end_with_parent(command: &mut Command) {
     // SAFETY: `prctl` is async-signal-safe, and the hook touches no memory of the parent.
     unsafe {
         command.pre_exec(|| {
@@ -295,7 +296,7 @@ fn end_with_parent(command: &mut Command) {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn end_with_parent(_: &mut Command) {}
+pub(crate) fn end_with_parent(_: &mut Command) {}
 
 #[cfg(test)]
 mod tests;

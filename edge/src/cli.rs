@@ -6,7 +6,7 @@
 use crate::log::LogFormat;
 use crate::manifest::Manifest;
 use crate::manifest::allowed_hosts::Target;
-use crate::{build_step, log, up};
+use crate::{build_step, doctor, log, up, watch};
 use clap::{Args, Parser, Subcommand};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -26,6 +26,10 @@ enum Command {
     Up(Box<UpOptions>),
     /// Build the application's components.
     Build(Source),
+    /// Build and serve, and do it again when files change.
+    Watch(WatchOptions),
+    /// Say what keeps the application from being built and served, and what helps.
+    Doctor(DoctorOptions),
     /// Check manifest and components without serving them.
     Validate(ValidateOptions),
 }
@@ -59,6 +63,36 @@ pub(crate) struct ValidateOptions {
     /// Providers of stores and databases, in Spin's format.
     #[arg(long, value_name = "FILE")]
     pub(crate) runtime_config_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct WatchOptions {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// Clear the screen before each run.
+    #[arg(short = 'c', long)]
+    pub(crate) clear: bool,
+    /// Wait so many milliseconds after a change for further ones.
+    #[arg(short = 'd', long, default_value_t = 100, value_name = "MS", value_parser = clap::value_parser!(u64).range(0..=60_000))]
+    pub(crate) debounce: u64,
+    /// Leave out of the log what components write to standard output and error.
+    #[arg(short = 'q', long)]
+    pub(crate) quiet: bool,
+    /// Build nothing; start anew when what was built changes.
+    #[arg(long)]
+    pub(crate) skip_build: bool,
+    /// Options of `edge up`, after `--`.
+    #[arg(last = true, value_name = "OPTIONS")]
+    pub(crate) up_arguments: Vec<std::ffi::OsString>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DoctorOptions {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// Do what helps, where this can be done without you.
+    #[arg(long)]
+    pub(crate) fix: bool,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -182,6 +216,14 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
             log::start(source.log_format);
             build_step::build_command(source)
         }
+        Command::Watch(options) => {
+            log::start(options.source.log_format);
+            watch::watch(options)
+        }
+        Command::Doctor(options) => {
+            log::start(options.source.log_format);
+            doctor::doctor(options)
+        }
         Command::Validate(options) => {
             log::start(options.source.log_format);
             up::validate(options)
@@ -245,6 +287,10 @@ mod tests {
         assert!(refused("edge up --backend http://x --model m"));
         assert!(refused("edge up --variable novalue"));
         assert!(refused("edge up -e novalue"));
+        assert!(refused("edge watch --http 8080"));
+        assert!(!refused(
+            "edge watch -c -d 200 -q --skip-build -- --http 8080"
+        ));
         assert!(!refused("edge up --http 8080 --no-https --variable a=b=c"));
     }
 }

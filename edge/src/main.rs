@@ -5,6 +5,8 @@
 
 mod cli;
 mod up;
+mod watch;
+mod doctor;
 
 mod manifest;
 mod runtime_config;

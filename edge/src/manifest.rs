@@ -131,6 +131,8 @@ pub(crate) enum Inherit {
 pub(crate) struct Build {
     pub(crate) commands: Vec<String>,
     pub(crate) workdir: Option<PathBuf>,
+    /// Globs of the files that it reads, from `workdir`.
+    pub(crate) watch: Vec<String>,
 }
 
 /// A request that the host sends to a component every so often.

@@ -204,11 +204,10 @@ fn check_build(written: Option<&schema::Build>, folder: &Path) -> Result<Option<
         let message = "expected a command, found an empty one";
         return Err(Mistake::at("command", message).below("build"));
     }
-    // `watch` is for tools that watch; its globs are still checked.
-    check_globs("watch", &written.watch).map_err(|mistake| mistake.below("build"))?;
     Ok(Some(Build {
         commands: written.command.0.clone(),
         workdir: written.workdir.as_ref().map(|dir| folder.join(dir)),
+        watch: check_globs("watch", &written.watch).map_err(|mistake| mistake.below("build"))?,
     }))
 }
 

@@ -22,3 +22,5 @@ mod redis;
 mod slow_clients;
 mod spin_apps;
 mod streams;
+#[expect(clippy::unwrap_used, reason = "a harness that fails is a failed test")]
+mod watch;
