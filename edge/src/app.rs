@@ -18,6 +18,7 @@ use crate::chain::Link;
 use crate::dispatch::answer::Answer;
 use crate::dispatch::{Dispatch, Origin, Served};
 use crate::instance::{Pool, Recipe};
+use crate::limits::Limits;
 use crate::manifest::allowed_hosts::{AllowedHost, Target};
 use crate::manifest::{Component, Manifest};
 use crate::metrics::Metrics;
@@ -45,7 +46,7 @@ pub(crate) struct Settings {
     pub(crate) environment: Vec<(String, String)>,
     /// What components print is not logged.
     pub(crate) quiet: bool,
-    pub(crate) requests_max: usize,
+    pub(crate) limits: Arc<Limits>,
     /// Where models are asked.
     pub(crate) llm: Option<LlmEngine>,
     /// Origins that speak HTTP/2 without TLS.
@@ -98,8 +99,9 @@ impl App {
             clients: Arc::new(
                 Clients::new(
                     metrics,
-                    settings.requests_max.saturating_mul(PER_REQUEST_MAX),
+                    settings.limits.requests_max.saturating_mul(PER_REQUEST_MAX),
                     &settings.multiplexed,
+                    &config.client_tls,
                 )
                 .map_err(application)?,
             ),
@@ -123,7 +125,7 @@ impl App {
         let dispatch = Dispatch::new(
             routes,
             components,
-            settings.requests_max,
+            settings.limits.requests_max,
             Arc::clone(metrics),
         );
         let app = Arc::new(Self { dispatch });
@@ -247,6 +249,7 @@ impl Loader<'_> {
             }),
             grants: Arc::new(grants),
             outbound: Arc::new(outbound),
+            limits: Arc::clone(&self.settings.limits),
             metrics: Arc::clone(&self.settings.metrics),
         })
     }

@@ -3,11 +3,15 @@
 //! It maps errors to exit codes: 64 for a wrong command line, manifest or configuration,
 //! 1 for everything else. It does NOT do the work.
 
+use crate::app::code::apart;
+use crate::front::cors::AllowedOrigin;
+use crate::limits::Setting;
 use crate::log::LogFormat;
 use crate::manifest::Manifest;
 use crate::manifest::allowed_hosts::Target;
 use crate::{build_step, doctor, log, up, watch};
 use clap::{Args, Parser, Subcommand};
+use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -32,6 +36,9 @@ enum Command {
     Doctor(DoctorOptions),
     /// Check manifest and components without serving them.
     Validate(ValidateOptions),
+    /// Compile one component: what this program starts itself for.
+    #[command(name = apart::COMMAND, hide = true)]
+    CompileApart { source: PathBuf, target: PathBuf },
 }
 
 /// Where the application is.
@@ -105,15 +112,34 @@ pub(crate) struct UpOptions {
     /// Serve plain HTTP too: a port of this machine, or ADDR:PORT.
     #[arg(long, value_name = "ADDR", value_parser = address)]
     pub(crate) http: Option<SocketAddr>,
+    /// Do not serve HTTP/3, which is on the same port as HTTPS, over UDP.
+    #[arg(long)]
+    pub(crate) no_http3: bool,
     /// Do not serve HTTPS.
     #[arg(long, requires = "http")]
     pub(crate) no_https: bool,
-    /// A certificate chain in PEM, in place of the self-signed one.
+    /// A certificate chain in PEM, in place of the self-signed one. May be given more than
+    /// once, each with its key: a client gets the one that names what it asks for, else the
+    /// first. The files are read again when they change.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
-    pub(crate) tls_cert: Option<PathBuf>,
-    /// The key of --tls-cert.
+    pub(crate) tls_cert: Vec<PathBuf>,
+    /// The key of --tls-cert; several in the same order.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    pub(crate) tls_key: Option<PathBuf>,
+    pub(crate) tls_key: Vec<PathBuf>,
+    /// The oldest TLS that is spoken.
+    #[arg(long, value_enum, default_value_t = TlsVersion::V1_3, value_name = "VERSION")]
+    pub(crate) tls_min_version: TlsVersion,
+    /// Authorities in PEM: clients must show a certificate that one of them has signed.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_client_ca: Option<PathBuf>,
+    /// An origin (https://HOST) whose pages may read answers in a browser, or * for all; may
+    /// be given more than once. Without it components decide.
+    #[arg(long = "cors-origin", value_name = "ORIGIN")]
+    pub(crate) cors_origins: Vec<AllowedOrigin>,
+    /// A load balancer's address or network: its TCP connections begin with a head of the
+    /// PROXY protocol (version 1 or 2) that names the client. May be given more than once.
+    #[arg(long, value_name = "NETWORK", value_parser = network)]
+    pub(crate) proxy_protocol: Vec<IpNet>,
     /// Where to serve /healthz, /readyz and /metrics, for the operator only.
     #[arg(long, default_value = "127.0.0.1:9443", value_name = "ADDR", value_parser = address)]
     pub(crate) operator: SocketAddr,
@@ -155,12 +181,24 @@ pub(crate) struct UpOptions {
     /// How long open streams may take to end after a first Ctrl-C or SIGTERM.
     #[arg(long, default_value_t = 30, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub(crate) drain_seconds: u64,
-    /// Requests at once; more are answered 503.
-    #[arg(long, default_value_t = crate::dispatch::REQUESTS_MAX as u64, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    pub(crate) max_requests: u64,
-    /// Bytes of a request's body; more are answered 413.
-    #[arg(long, default_value_t = crate::front::limits::Limits::default().body_bytes_max, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
-    pub(crate) max_body_bytes: u64,
+    /// Requests at once; more are answered 503. The same as --limit requests=N.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) max_requests: Option<u64>,
+    /// Bytes of a request's body; more are answered 413. The same as --limit body-bytes=N.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
+    pub(crate) max_body_bytes: Option<u64>,
+    /// Sets a limit by its name; the manual has a table of them. May be given more than once.
+    #[arg(long = "limit", value_name = "NAME=N")]
+    pub(crate) limits: Vec<Setting>,
+}
+
+/// A version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum TlsVersion {
+    #[value(name = "1.2")]
+    V1_2,
+    #[value(name = "1.3")]
+    V1_3,
 }
 
 /// `8080`, `:8080` or `ADDR:PORT`.
@@ -172,6 +210,14 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     let text = text.replace("localhost:", "127.0.0.1:");
     text.parse()
         .map_err(|_| "expected a port or ADDR:PORT".to_owned())
+}
+
+/// `10.0.0.1` or `10.0.0.0/8`.
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = text.parse::<IpAddr>().map(IpNet::from);
+    address
+        .or_else(|_| text.parse())
+        .map_err(|_| "expected an address or ADDRESS/BITS".to_owned())
 }
 
 /// `http://HOST:PORT`.
@@ -228,6 +274,9 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
             log::start(options.source.log_format);
             up::validate(options)
         }
+        Command::CompileApart { source, target } => {
+            apart::child(source, target).map_err(Failure::Run)
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -255,6 +304,15 @@ mod tests {
             "127.0.0.1:1".parse().unwrap()
         );
         assert!(address("99999").is_err() && address("here").is_err());
+    }
+
+    #[test]
+    fn a_network_is_an_address_or_has_bits() {
+        let net = |text: &str| network(text).map(|net| net.to_string());
+        assert_eq!(net("10.0.0.1").unwrap(), "10.0.0.1/32");
+        assert_eq!(net("10.0.0.0/8").unwrap(), "10.0.0.0/8");
+        assert_eq!(net("fd00::/8").unwrap(), "fd00::/8");
+        assert!(net("10.0.0.0/33").is_err() && net("balancer").is_err());
     }
 
     #[test]

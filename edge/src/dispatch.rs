@@ -27,11 +27,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime_wasi_http::WasiBody;
 use wasmtime_wasi_http::handler::{ExpirationError, InstantiationError, ProxyHandler};
 
-/// Requests of clients at once, counted until their bodies end: 1,000 streams use some
-/// 500 MB.
-pub(crate) const REQUESTS_MAX: usize = 4_096;
-/// Requests of components to components at once: every client's request may make one or two.
-const INSIDE_REQUESTS_MAX: usize = 4 * REQUESTS_MAX;
+/// Requests of components to components at once, for each of a client: it may make one or
+/// two.
+const INSIDE_PER_REQUEST_MAX: usize = 4;
 
 /// Where a request came from.
 #[derive(Debug, Clone)]
@@ -78,11 +76,12 @@ impl Dispatch {
         metrics: Arc<Metrics>,
     ) -> Self {
         routes.sort_by(|(a, _), (b, _)| b.specificity(a));
+        let inside_max = requests_max.saturating_mul(INSIDE_PER_REQUEST_MAX);
         Self {
             routes,
             components,
-            permits: Arc::new(Semaphore::new(requests_max)),
-            inside_permits: Arc::new(Semaphore::new(INSIDE_REQUESTS_MAX)),
+            permits: Arc::new(Semaphore::new(requests_max.min(Semaphore::MAX_PERMITS))),
+            inside_permits: Arc::new(Semaphore::new(inside_max.min(Semaphore::MAX_PERMITS))),
             metrics,
         }
     }

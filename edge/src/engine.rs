@@ -9,12 +9,9 @@ use wasmtime::{
     WasmBacktraceDetails,
 };
 
-/// How often a busy component yields to its neighbours. Spin's figure.
-pub(crate) const TICK: Duration = Duration::from_millis(10);
-/// How many busy ticks an instance may spend with no progress in between: 3 s of CPU. A
-/// healthy request reports progress every few milliseconds; start-up of a large guest
-/// runtime takes well under a second.
-pub(crate) const BUSY_TICKS_MAX: u32 = 300;
+/// How often a busy component yields to its neighbours. Spin has 10 ms, which a neighbour
+/// of four endless loops waits for several times in one request.
+pub(crate) const TICK: Duration = Duration::from_millis(2);
 /// Instances of all components together. Spin's figure.
 pub(crate) const INSTANCES_MAX: u32 = 1_000;
 /// The most that one linear memory may grow to.

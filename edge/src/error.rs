@@ -15,6 +15,8 @@ pub(crate) enum Refusal {
     NoRoute,
     /// The request names no host, or two.
     BadHost,
+    /// The request has fields that its version of HTTP forbids.
+    Malformed,
     /// The body is larger than is taken.
     BodyTooLarge { bytes_max: u64 },
     /// There is no room for the request now.
@@ -34,7 +36,7 @@ impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::BadHost => StatusCode::BAD_REQUEST,
+            Self::BadHost | Self::Malformed => StatusCode::BAD_REQUEST,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Busy | Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Failed => StatusCode::INTERNAL_SERVER_ERROR,
@@ -48,6 +50,10 @@ impl Refusal {
             Self::BadHost => (
                 "The request must name exactly one valid host.".to_owned(),
                 "invalid_host",
+            ),
+            Self::Malformed => (
+                "The request has fields that its version of HTTP forbids.".to_owned(),
+                "malformed_request",
             ),
             Self::BodyTooLarge { bytes_max } => (
                 format!("The body may have at most {bytes_max} bytes."),

@@ -3,9 +3,13 @@
 //! It knows sockets, TLS, HTTP framing and limits; it does NOT know routes or components.
 
 mod body;
-pub(crate) mod limits;
+mod connections;
+pub(crate) mod cors;
+pub(crate) mod framing;
+pub(crate) mod http3;
 mod linger;
 mod opening;
+pub(crate) mod proxied;
 mod stalled;
 mod taken;
 pub(crate) mod tls;
@@ -14,25 +18,31 @@ use crate::app::App;
 use crate::dispatch::answer::Answer;
 use crate::dispatch::{Origin, headers};
 use crate::error::Refusal;
+use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::overload::Overload;
 use body::LimitedBody;
+use bytes::Bytes;
+use connections::{Connections, Place};
+use cors::{AllowedOrigin, Cors};
 use edge_bindings::port::CallContext;
+use framing::Unambiguous;
 use http::uri::Scheme;
-use http::{Request, Response, header};
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use http::{HeaderValue, Request, Response, header};
+use http_body::Body;
+use http_body_util::{BodyExt as _, Empty};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
-use limits::{Connections, Limits};
+use ipnet::IpNet;
 use linger::Lingering;
 use opening::Opening;
 use stalled::Unstalled;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use taken::{Answering, Portions, Streams};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -45,28 +55,53 @@ use wasmtime_wasi_http::WasiBody;
 /// How long accepting pauses when the process has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long a client may remember that HTTP/3 is served: a day.
+const ALT_SVC_S: u32 = 86_400;
+
 /// What all listeners share.
 pub(crate) struct Front {
     pub(crate) app: Arc<App>,
-    pub(crate) limits: Limits,
+    pub(crate) limits: Arc<Limits>,
     pub(crate) metrics: Arc<Metrics>,
     connections: Arc<Connections>,
+    /// Load balancers, whose connections begin with whom they are for.
+    balancers: Vec<IpNet>,
+    cors: Cors,
+    overload: Arc<Overload>,
     server: auto::Builder<Streams>,
     /// Cancelled to stop accepting.
     pub(crate) stop: CancellationToken,
     tasks: TaskTracker,
+    /// Tells clients of HTTPS that HTTP/3 is served beside it (RFC 7838).
+    alt_svc: OnceLock<HeaderValue>,
+}
+
+/// What an operator may say besides limits.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FrontOptions {
+    pub(crate) balancers: Vec<IpNet>,
+    pub(crate) cors_origins: Vec<AllowedOrigin>,
 }
 
 impl Front {
-    pub(crate) fn new(app: Arc<App>, limits: Limits, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub(crate) fn new(
+        app: Arc<App>,
+        limits: Arc<Limits>,
+        options: FrontOptions,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             app,
             server: server(&limits),
             connections: Connections::new(&limits),
+            balancers: options.balancers,
+            cors: Cors::new(options.cors_origins),
+            overload: Overload::watch(&limits),
             limits,
             metrics,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            alt_svc: OnceLock::new(),
         })
     }
 
@@ -92,36 +127,71 @@ impl Front {
 
     fn connected(
         self: &Arc<Self>,
+        mut stream: TcpStream,
+        peer: SocketAddr,
+        tls: Option<TlsAcceptor>,
+    ) {
+        let _ = stream.set_nodelay(true);
+        let front = Arc::clone(self);
+        if !self.balancers.iter().any(|net| net.contains(&peer.ip())) {
+            if let Some(place) = self.place(peer) {
+                self.tasks.spawn(async move {
+                    front.secure(stream, peer, tls).await;
+                    drop(place);
+                });
+            }
+            return;
+        }
+        self.tasks.spawn(async move {
+            let head = proxied::client_of(&mut stream, peer);
+            match tokio::time::timeout(front.limits.opening_time_max, head).await {
+                Ok(Ok(client)) => {
+                    let Some(_place) = front.place(client) else {
+                        return;
+                    };
+                    front.secure(stream, client, tls).await;
+                }
+                Ok(Err(error)) => {
+                    front.metrics.refused("proxy-protocol");
+                    tracing::debug!(%peer, %error, "a balancer's connection");
+                }
+                Err(_) => front.metrics.refused("proxy-protocol"),
+            }
+        });
+    }
+
+    fn place(&self, client: SocketAddr) -> Option<Place> {
+        let place = self.connections.admit(client.ip());
+        if place.is_none() {
+            self.metrics.refused("connections");
+        }
+        place
+    }
+
+    /// Shakes hands if it must, and speaks.
+    async fn secure(
+        self: &Arc<Self>,
         stream: TcpStream,
         client: SocketAddr,
         tls: Option<TlsAcceptor>,
     ) {
-        let Some(place) = self.connections.admit(client.ip()) else {
-            self.metrics.refused("connections");
-            return;
-        };
-        let _ = stream.set_nodelay(true);
         let stream = Unstalled::new(stream, self.limits.stall_time_max);
-        let front = Arc::clone(self);
-        self.tasks.spawn(async move {
-            front.metrics.connections.fetch_add(1, Relaxed);
-            match tls {
-                None => front.speak(stream, client, Scheme::HTTP).await,
-                Some(acceptor) => {
-                    let handshake = acceptor.accept(stream);
-                    match tokio::time::timeout(front.limits.handshake_time_max, handshake).await {
-                        Ok(Ok(stream)) => front.speak(stream, client, Scheme::HTTPS).await,
-                        Ok(Err(error)) => {
-                            front.metrics.refused("tls");
-                            tracing::debug!(%client, %error, "TLS handshake failed");
-                        }
-                        Err(_) => front.metrics.refused("tls"),
+        self.metrics.connections.fetch_add(1, Relaxed);
+        match tls {
+            None => self.speak(stream, client, Scheme::HTTP).await,
+            Some(acceptor) => {
+                let handshake = acceptor.accept(stream);
+                match tokio::time::timeout(self.limits.handshake_time_max, handshake).await {
+                    Ok(Ok(stream)) => self.speak(stream, client, Scheme::HTTPS).await,
+                    Ok(Err(error)) => {
+                        self.metrics.refused("tls");
+                        tracing::debug!(%client, %error, "TLS handshake failed");
                     }
+                    Err(_) => self.metrics.refused("tls"),
                 }
             }
-            front.metrics.connections.fetch_sub(1, Relaxed);
-            drop(place);
-        });
+        }
+        self.metrics.connections.fetch_sub(1, Relaxed);
     }
 
     /// Speaks HTTP on one connection until it ends.
@@ -134,13 +204,19 @@ impl Front {
             let front = Arc::clone(&front);
             let scheme = scheme.clone();
             let answer = async move {
-                let answer = front.respond(request, client, scheme).await;
+                let offered = front.alt_svc.get().filter(|_| scheme == Scheme::HTTPS);
+                let mut answer = front.respond(request, client, scheme).await;
+                if let Some(offered) = offered {
+                    answer
+                        .headers_mut()
+                        .insert(header::ALT_SVC, offered.clone());
+                }
                 Ok::<_, Infallible>(answer.map(Portions::new))
             };
             Answering::new(answer)
         });
         let stream = Opening::new(stream, self.limits.opening_time_max);
-        let io = TokioIo::new(Lingering::new(stream));
+        let io = TokioIo::new(Lingering::new(Unambiguous::new(stream)));
         let connection = self.server.serve_connection(io, service);
         let graceful = GracefulShutdown::new();
         let mut connection = std::pin::pin!(graceful.watch(connection));
@@ -157,12 +233,40 @@ impl Front {
         }
     }
 
-    async fn respond(
+    /// Answers one request, whatever it came over.
+    async fn respond<B>(
         &self,
-        request: Request<Incoming>,
+        request: Request<B>,
         client: SocketAddr,
         scheme: Scheme,
-    ) -> Response<Answer> {
+    ) -> Response<Answer>
+    where
+        B: Body<Data = Bytes> + Unpin + Send + 'static,
+    {
+        if let Some(answer) = self.cors.preflight(&request) {
+            self.metrics.request("host", answer.status().as_u16());
+            return answer.map(|()| Answer::new(empty(), None, None, None, &self.metrics));
+        }
+        let reader = self.cors.allows(&request);
+        let mut answer = if self.overload.admits() {
+            self.serve_request(request, client, scheme).await
+        } else {
+            self.metrics.refused("overload");
+            self.refuse(Refusal::Busy)
+        };
+        self.cors.mark(reader, answer.headers_mut());
+        answer
+    }
+
+    async fn serve_request<B>(
+        &self,
+        request: Request<B>,
+        client: SocketAddr,
+        scheme: Scheme,
+    ) -> Response<Answer>
+    where
+        B: Body<Data = Bytes> + Unpin + Send + 'static,
+    {
         let origin = Origin {
             client,
             scheme,
@@ -193,7 +297,10 @@ impl Front {
 
     /// Answers 413 once the client has had a chance to stop sending: an answer to a client
     /// that is still writing is lost with the connection.
-    async fn refuse_body(&self, request: Request<Incoming>) -> Response<Answer> {
+    async fn refuse_body<B>(&self, request: Request<B>) -> Response<Answer>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
         let refusal = Refusal::BodyTooLarge {
             bytes_max: self.limits.body_bytes_max,
         };
@@ -202,7 +309,7 @@ impl Front {
             let mut body = request.into_body();
             let mut bytes = 0;
             while let Some(Ok(frame)) = body.frame().await {
-                bytes += frame.data_ref().map_or(0, bytes::Bytes::len);
+                bytes += frame.data_ref().map_or(0, Bytes::len);
                 if bytes > self.limits.swallow_bytes_max {
                     return;
                 }
@@ -212,10 +319,21 @@ impl Front {
         if !waits {
             let _ = tokio::time::timeout(self.limits.swallow_time_max, swallow).await;
         }
-        self.metrics.request("host", 413);
-        refusal
-            .response()
-            .map(|body| Answer::new(body, None, None, None, &self.metrics))
+        self.refuse(refusal)
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Response<Answer> {
+        let response = refusal.response();
+        self.metrics.request("host", response.status().as_u16());
+        response.map(|body| Answer::new(body, None, None, None, &self.metrics))
+    }
+
+    /// From now on clients of HTTPS are told that HTTP/3 is served at this port.
+    pub(crate) fn offer_http3(&self, port: u16) {
+        let offer = format!("h3=\":{port}\"; ma={ALT_SVC_S}");
+        if let Ok(offer) = HeaderValue::try_from(offer) {
+            let _ = self.alt_svc.set(offer);
+        }
     }
 
     /// Waits until every connection has ended, or the deadline. Says whether all did.
@@ -226,6 +344,10 @@ impl Front {
             .await
             .is_ok()
     }
+}
+
+fn empty() -> WasiBody {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
 fn server(limits: &Limits) -> auto::Builder<Streams> {

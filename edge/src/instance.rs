@@ -8,6 +8,7 @@
 mod limits;
 
 use crate::engine;
+use crate::limits::Limits;
 use crate::metrics::Metrics;
 use edge_bindings::port::{CallContext, Outbound};
 use edge_bindings::{Grants, Progress, State, StateParts};
@@ -16,9 +17,9 @@ use pin_project_lite::pin_project;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
 use wasmtime::component::GuestTaskId;
 use wasmtime::{Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::WasiCtx;
@@ -26,20 +27,6 @@ use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::handler::{
     HandlerState, Instance, ProxyPre, ShouldAccept, WorkerExpiration, WorkerState, WorkerStatus,
 };
-
-/// Requests that one instance serves in its life. Spin's default.
-pub(crate) const REUSE_MAX: usize = 128;
-/// Requests in one instance at once, counted until their bodies end. Spin's default.
-pub(crate) const CONCURRENT_MAX: usize = 16;
-/// How long an instance without work is kept. Spin's default.
-pub(crate) const IDLE: Duration = Duration::from_secs(1);
-/// How long a component may take to begin its answer: a long generation that is not
-/// streamed, behind a full queue.
-pub(crate) const HEAD_WAIT: Duration = Duration::from_secs(600);
-/// Handles (streams, requests, stores) that one instance may hold at once.
-const RESOURCES_MAX: usize = 10_000;
-/// Memory for the header fields of one message.
-const FIELD_BYTES_MAX: usize = 128 << 10;
 
 /// Raised in a component whose CPU budget is spent.
 #[derive(Debug, thiserror::Error)]
@@ -78,8 +65,10 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if let Some(load) = self.worker.get() {
-            load.open.fetch_sub(1, Relaxed);
+        if let Some(load) = self.worker.get()
+            && load.open.fetch_sub(1, Relaxed) == 1
+        {
+            *load.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         }
     }
 }
@@ -88,9 +77,21 @@ impl Drop for Ticket {
 #[derive(Debug)]
 struct Load {
     open: AtomicUsize,
+    /// When the last of them went, or the instance was made.
+    since: Mutex<Instant>,
     progress: Arc<Progress>,
     /// Set before the instance's streams end because it trapped.
     failed: AtomicBool,
+}
+
+impl Load {
+    /// Since when nobody waits for the instance; now, if somebody does.
+    fn deserted_since(&self) -> Instant {
+        match self.open.load(Relaxed) {
+            0 => *self.since.lock().unwrap_or_else(PoisonError::into_inner),
+            _ => Instant::now(),
+        }
+    }
 }
 
 /// How instances of one component are made.
@@ -101,6 +102,7 @@ pub(crate) struct Recipe {
     pub(crate) wasi: Box<dyn Fn() -> wasmtime::Result<WasiCtx> + Send + Sync>,
     pub(crate) grants: Arc<Grants>,
     pub(crate) outbound: Arc<dyn Outbound>,
+    pub(crate) limits: Arc<Limits>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -113,16 +115,16 @@ impl Recipe {
             outbound: Arc::clone(&self.outbound),
             limits: Box::<InstanceLimits>::default(),
             progress: Arc::clone(&progress),
-            resources_max: RESOURCES_MAX,
-            field_bytes_max: FIELD_BYTES_MAX,
+            resources_max: self.limits.instance_resources_max,
+            field_bytes_max: self.limits.field_bytes_max,
         });
         let mut store = Store::new(&self.engine, state);
         store.limiter(|state| state.limits());
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|store| {
-            let ticks = store.data().progress().tick();
-            if ticks > engine::BUSY_TICKS_MAX {
-                let spent = engine::TICK * ticks;
+        let cpu_max = self.limits.cpu_max;
+        store.epoch_deadline_callback(move |store| {
+            let spent = engine::TICK * store.data().progress().tick();
+            if spent > cpu_max {
                 return Err(BudgetSpent(spent.as_millis()).into());
             }
             Ok(UpdateDeadline::Yield(1))
@@ -144,24 +146,28 @@ impl HandlerState for Pool {
         let proxy = self.0.pre.instantiate_async(&mut store).await?;
         self.0.metrics.instantiation(&self.0.component);
         self.0.metrics.instances.fetch_add(1, Relaxed);
+        let load = Arc::new(Load {
+            open: AtomicUsize::new(0),
+            since: Mutex::new(Instant::now()),
+            progress,
+            failed: AtomicBool::new(false),
+        });
         Ok(Instance {
             store,
             proxy,
             view: State::http,
             expiration: Expiration {
-                sleep: tokio::time::sleep(IDLE),
+                sleep: tokio::time::sleep(self.0.limits.instance_idle),
+                load: Arc::clone(&load),
+                limits: Arc::clone(&self.0.limits),
             },
             state: Worker {
                 reuse_max: match self.0.pre {
-                    ProxyPre::P3(_) => REUSE_MAX,
+                    ProxyPre::P3(_) => self.0.limits.instance_requests_max,
                     // An instance of WASI 0.2 serves one request.
                     ProxyPre::P2(_) => 1,
                 },
-                load: Arc::new(Load {
-                    open: AtomicUsize::new(0),
-                    progress,
-                    failed: AtomicBool::new(false),
-                }),
+                load,
                 recipe: Arc::clone(&self.0),
             },
         })
@@ -169,10 +175,13 @@ impl HandlerState for Pool {
 }
 
 pin_project! {
-    /// Ends an instance that has had nothing to do for [`IDLE`].
+    /// Ends an instance that has had nothing to do for a while, or that goes on for long
+    /// after its last client has gone.
     pub(crate) struct Expiration {
         #[pin]
         sleep: tokio::time::Sleep,
+        load: Arc<Load>,
+        limits: Arc<Limits>,
     }
 }
 
@@ -183,16 +192,25 @@ impl WorkerExpiration for Expiration {
         status: WorkerStatus,
         start: Instant,
     ) -> Poll<()> {
-        // A busy instance is ended by its requests' own deadlines or by its CPU budget.
-        if status != WorkerStatus::Idle {
-            return Poll::Pending;
+        let deadline = match status {
+            WorkerStatus::Idle => start + self.limits.instance_idle,
+            // A busy instance is ended by its requests' own deadlines or by its CPU budget;
+            // by neither if it makes calls for ever and nobody is left who waits for them.
+            _ => self.load.deserted_since() + self.limits.afterwards_max,
+        };
+        let mut this = self.project();
+        let deadline = tokio::time::Instant::from_std(deadline);
+        if this.sleep.deadline() != deadline {
+            this.sleep.as_mut().reset(deadline);
         }
-        let mut sleep = self.project().sleep;
-        let deadline = tokio::time::Instant::from_std(start + IDLE);
-        if sleep.deadline() != deadline {
-            sleep.as_mut().reset(deadline);
+        ready!(this.sleep.poll(cx));
+        let is_over = status == WorkerStatus::Idle || this.load.open.load(Relaxed) == 0;
+        if is_over {
+            return Poll::Ready(());
         }
-        sleep.poll(cx)
+        // Somebody waits: looked at again later.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -216,7 +234,9 @@ impl WorkerState for Worker {
     fn should_accept_request(&self, _: usize, served: usize) -> ShouldAccept {
         if served >= self.reuse_max {
             ShouldAccept::Never
-        } else if self.load.open.load(Relaxed) >= CONCURRENT_MAX {
+        } else if self.load.open.load(Relaxed)
+            >= self.recipe.limits.instance_concurrent_requests_max
+        {
             ShouldAccept::No
         } else {
             ShouldAccept::Yes
@@ -234,7 +254,7 @@ impl WorkerState for Worker {
         if ticket.worker.set(Arc::clone(&self.load)).is_err() {
             self.load.open.fetch_sub(1, Relaxed);
         }
-        Box::pin(tokio::time::sleep(HEAD_WAIT))
+        Box::pin(tokio::time::sleep(self.recipe.limits.answer_time_max))
     }
 
     fn drop(&self, store: Store<State>, result: Result<(), wasmtime::Error>) {

@@ -51,6 +51,7 @@ pub(crate) struct Metrics {
     key_value: Family,
     sqlite: Family,
     refused: Family,
+    certificates: Family,
     pub(crate) in_flight: AtomicI64,
     pub(crate) connections: AtomicI64,
     pub(crate) instances: AtomicI64,
@@ -101,6 +102,10 @@ impl Metrics {
         self.refused.add(format!("reason=\"{reason}\""), 1);
     }
 
+    pub(crate) fn certificates(&self, outcome: &str) {
+        self.certificates.add(format!("outcome=\"{outcome}\""), 1);
+    }
+
     /// The whole in Prometheus' text format.
     pub(crate) fn text(&self) -> String {
         let mut out = String::new();
@@ -117,7 +122,7 @@ impl Metrics {
     }
 
     /// Every counter with labels, its name and its help.
-    fn families(&self) -> [(&Family, &'static str, &'static str); 8] {
+    fn families(&self) -> [(&Family, &'static str, &'static str); 9] {
         let named = |family, name, help| (family, name, help);
         [
             named(
@@ -129,6 +134,11 @@ impl Metrics {
                 &self.refused,
                 "edge_refused_total",
                 "What a limit refused, by reason.",
+            ),
+            named(
+                &self.certificates,
+                "edge_certificates_read_total",
+                "Certificates read again after their files changed.",
             ),
             named(
                 &self.instantiations,

@@ -3,9 +3,11 @@
 //!
 //! Parsed and checked whole before anything is opened. It does NOT open a store.
 
+pub(crate) mod client_tls;
 pub(crate) mod variables;
 
 use crate::capability::llm::LlmEngine;
+use client_tls::ClientTls;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,6 +25,8 @@ pub(crate) struct RuntimeConfig {
     pub(crate) llm: Option<LlmEngine>,
     /// Asked in this order.
     pub(crate) variable_providers: Vec<VariableProvider>,
+    /// The first that is for a component and a host is taken.
+    pub(crate) client_tls: Vec<ClientTls>,
 }
 
 /// The provider of a key-value store.
@@ -57,6 +61,8 @@ struct Written {
     /// `config_provider` is its older name.
     #[serde(default, alias = "config_provider")]
     variables_provider: Vec<variables::Written>,
+    #[serde(default)]
+    client_tls: Vec<client_tls::Written>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -137,7 +143,12 @@ impl RuntimeConfig {
     }
 
     /// Takes over what `text` says; its relative paths start from `folder`.
-    fn overlay(&mut self, text: &str, folder: &Path, state: &Path) -> Result<(), String> {
+    pub(crate) fn overlay(
+        &mut self,
+        text: &str,
+        folder: &Path,
+        state: &Path,
+    ) -> Result<(), String> {
         let written: Written =
             toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
         for (label, store) in written.key_value_store {
@@ -186,6 +197,11 @@ impl RuntimeConfig {
             let provider = VariableProvider::load(provider, folder)
                 .map_err(|what| format!("variables_provider[{position}]: {what}"))?;
             self.variable_providers.push(provider);
+        }
+        for (position, tls) in written.client_tls.into_iter().enumerate() {
+            let tls = ClientTls::load(tls, folder)
+                .map_err(|what| format!("client_tls[{position}]: {what}"))?;
+            self.client_tls.push(tls);
         }
         Ok(())
     }

@@ -8,10 +8,10 @@ mod descriptors;
 use crate::app::{App, Settings};
 use crate::backend_child::{Backend, BackendCommand};
 use crate::capability::llm::LlmEngine;
-use crate::cli::{Failure, UpOptions, ValidateOptions};
-use crate::front::Front;
-use crate::front::limits::Limits;
-use crate::front::tls::{self, CertificateFiles};
+use crate::cli::{Failure, TlsVersion, UpOptions, ValidateOptions};
+use crate::front::tls::{self, CertificateFiles, Tls};
+use crate::front::{Front, FrontOptions, http3};
+use crate::limits::Limits;
 use crate::log::say;
 use crate::manifest::Manifest;
 use crate::metrics::Metrics;
@@ -27,7 +27,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_rustls::TlsAcceptor;
 
 /// The application variable that is set to the backend's address.
 const BACKEND_VARIABLE: &str = "backend_url";
@@ -94,7 +93,7 @@ pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
     let _lock = lock_state(&state)?;
     check_ports(options)?;
     descriptors::raise();
-    let certificate = certificate(options, &state)?;
+    let tls = tls(options, &state)?;
 
     let missing = if options.no_build {
         build_step::absent_components(&manifest)
@@ -123,7 +122,7 @@ pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
         options: options.clone(),
         manifest,
         state: state.clone(),
-        certificate,
+        tls,
         backend,
         metrics: Arc::clone(&metrics),
     };
@@ -134,7 +133,7 @@ pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
         variables,
         environment: options.environment.clone(),
         quiet: options.quiet,
-        requests_max: usize::try_from(options.max_requests).unwrap_or(usize::MAX),
+        limits: Arc::new(limits(options)),
         multiplexed: engine.into_iter().chain(options.h2c.clone()).collect(),
         missing,
         metrics,
@@ -146,6 +145,17 @@ pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
     let result = runtime.block_on(running.serve(settings));
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
+}
+
+fn limits(options: &UpOptions) -> Limits {
+    let mut limits = Limits::with(&options.limits);
+    if let Some(requests) = options.max_requests {
+        limits.requests_max = usize::try_from(requests).unwrap_or(usize::MAX);
+    }
+    if let Some(bytes) = options.max_body_bytes {
+        limits.body_bytes_max = bytes;
+    }
+    limits
 }
 
 fn check_model(options: &UpOptions, manifest: &Manifest) -> Result<Option<PathBuf>, Failure> {
@@ -198,6 +208,9 @@ fn check_ports(options: &UpOptions) -> Result<(), Failure> {
     let bound: Result<Vec<_>, _> = addresses
         .map(|address| std::net::TcpListener::bind(address).map_err(|e| taken(address, &e)))
         .collect();
+    if let (Some(address), false) = (https, options.no_http3) {
+        std::net::UdpSocket::bind(address).map_err(|e| taken(address, &e))?;
+    }
     bound.map(drop)
 }
 
@@ -205,22 +218,30 @@ fn taken(address: SocketAddr, error: &std::io::Error) -> Failure {
     Failure::Run(format!("cannot listen on {address}: {error}"))
 }
 
-fn certificate(
-    options: &UpOptions,
-    state: &Path,
-) -> Result<Option<(CertificateFiles, TlsAcceptor)>, Failure> {
+fn tls(options: &UpOptions, state: &Path) -> Result<Option<Tls>, Failure> {
     if options.no_https {
         return Ok(None);
     }
-    let files = match (&options.tls_cert, &options.tls_key) {
-        (Some(certificate), Some(key)) => CertificateFiles {
-            certificate: certificate.clone(),
-            key: key.clone(),
-        },
-        _ => tls::self_signed(state, options.listen.ip()).map_err(Failure::Config)?,
+    let (certificates, keys) = (&options.tls_cert, &options.tls_key);
+    if certificates.len() != keys.len() {
+        let (certificates, keys) = (certificates.len(), keys.len());
+        return Err(Failure::Config(format!(
+            "--tls-key: {certificates} certificates have {keys} keys; each needs its own"
+        )));
+    }
+    let pair = |(certificate, key): (&PathBuf, &PathBuf)| CertificateFiles {
+        certificate: certificate.clone(),
+        key: key.clone(),
     };
-    let acceptor = tls::acceptor(&files).map_err(Failure::Config)?;
-    Ok(Some((files, acceptor)))
+    let mut files: Vec<_> = certificates.iter().zip(keys).map(pair).collect();
+    if files.is_empty() {
+        let made = tls::self_signed(state, options.listen.ip()).map_err(Failure::Config)?;
+        files.push(made);
+    }
+    let takes_1_2 = options.tls_min_version == TlsVersion::V1_2;
+    Tls::new(files, takes_1_2, options.tls_client_ca.as_deref())
+        .map(Some)
+        .map_err(Failure::Config)
 }
 
 /// Does a component ask models through this host?
@@ -267,7 +288,7 @@ struct Running {
     options: UpOptions,
     manifest: Manifest,
     state: PathBuf,
-    certificate: Option<(CertificateFiles, TlsAcceptor)>,
+    tls: Option<Tls>,
     backend: Option<Arc<Backend>>,
     metrics: Arc<Metrics>,
 }
@@ -281,11 +302,16 @@ impl Running {
         ticks::check(&app, &self.manifest, &settings.missing)
             .await
             .map_err(Failure::Config)?;
-        let limits = Limits {
-            body_bytes_max: self.options.max_body_bytes,
-            ..Limits::default()
+        let front_options = FrontOptions {
+            balancers: self.options.proxy_protocol.clone(),
+            cors_origins: self.options.cors_origins.clone(),
         };
-        let front = Front::new(Arc::clone(&app), limits, Arc::clone(&self.metrics));
+        let front = Front::new(
+            Arc::clone(&app),
+            Arc::clone(&settings.limits),
+            front_options,
+            Arc::clone(&self.metrics),
+        );
         let mut banner = Banner::new(&self.manifest, &self.state);
         self.listen(&front, &mut banner).await?;
         banner.api_key = ticks::first_run(&app, &self.manifest)
@@ -303,13 +329,22 @@ impl Running {
     }
 
     async fn listen(&self, front: &Arc<Front>, banner: &mut Banner) -> Result<(), Failure> {
-        if let Some((files, acceptor)) = &self.certificate {
+        if let Some(tls) = &self.tls {
             let (listener, address) = bind(self.options.listen).await?;
-            front.serve(listener, Some(acceptor.clone()));
+            let acceptor = tls.acceptor().map_err(Failure::Config)?;
+            front.serve(listener, Some(acceptor));
+            if !self.options.no_http3 {
+                let socket = std::net::UdpSocket::bind(address).map_err(|e| taken(address, &e))?;
+                let endpoint = http3::endpoint(socket, tls, &front.limits).map_err(Failure::Run)?;
+                front.serve_quic(endpoint);
+                front.offer_http3(address.port());
+            }
+            tls.certificates.watch(tls::LOOKED_AT_EVERY, &self.metrics);
             banner.https = Some(address);
-            match self.options.tls_cert {
-                None => banner.certificate = Some(files.certificate.clone()),
-                Some(_) => banner.name_in_certificate = tls::name_for(files, &host(address)),
+            let first = &tls.certificates.files()[0];
+            match self.options.tls_cert.is_empty() {
+                true => banner.certificate = Some(first.certificate.clone()),
+                false => banner.name_in_certificate = tls::name_for(first, &host(address)),
             }
         }
         if let Some(http) = self.options.http {

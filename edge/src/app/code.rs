@@ -1,8 +1,10 @@
-//! Machine code, kept between starts under the hash of everything that it depends on.
+//! Machine code, made by a process of its own and kept between starts under the hash of everything that it depends on.
 //!
 //! It knows bytes and the engine; it does NOT know what a component does. A file of the
 //! cache is loaded as code, so the cache lies in the state folder, which only the owner may
 //! write.
+
+pub(crate) mod apart;
 
 use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
@@ -29,31 +31,25 @@ pub(crate) fn compile(
         }
     }
     let start = Instant::now();
-    let component = Component::new(engine, wasm).map_err(|error| format!("{error:#}"))?;
+    apart::compile(wasm, &path)?;
     tracing::info!(
         component = id,
         wasm_kb = wasm.len() / 1024,
         ms = start.elapsed().as_millis() as u64,
         "compiled"
     );
-    if let Err(error) = store(&component, &path) {
-        tracing::warn!(path = %path.display(), error, "machine code is not cached");
-    }
-    Ok(component)
+    load(engine, &path)
 }
 
 #[expect(unsafe_code, reason = "machine code is loaded as such")]
 fn load(engine: &Engine, path: &Path) -> Result<Component, String> {
-    // SAFETY: the file was written by `store` of this program under the hash of its input;
+    // SAFETY: the file was written by `store` of this program, under the hash of its input;
     // the folder belongs to the user who runs it and is closed to others.
     unsafe { Component::deserialize_file(engine, path) }.map_err(|error| format!("{error:#}"))
 }
 
 /// Writes beside the target and renames, so that no half file is ever loaded.
-fn store(component: &Component, path: &Path) -> Result<(), String> {
-    let bytes = component
-        .serialize()
-        .map_err(|error| format!("{error:#}"))?;
+fn store(bytes: &[u8], path: &Path) -> Result<(), String> {
     let folder = path.parent().ok_or("the cache has no folder")?;
     std::fs::create_dir_all(folder).map_err(|error| error.to_string())?;
     let file = tempfile::NamedTempFile::new_in(folder).map_err(|error| error.to_string())?;

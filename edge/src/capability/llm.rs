@@ -5,7 +5,7 @@
 
 mod api;
 
-use super::outbound::{Clients, call_network};
+use super::outbound::{Clients, NetworkCall};
 use crate::manifest::allowed_hosts::{Reach, Target};
 use api::Api;
 use async_trait::async_trait;
@@ -137,8 +137,17 @@ impl ComponentLlm {
             .map_err(|error| failed(&error))?;
         let clients = Arc::clone(&self.clients);
         // The operator named the engine, so any address of it is meant.
-        let answer = call_network(clients, target, Reach::Literal, request, None, None);
-        let (head, body) = answer.await.map_err(|error| failed(&error))?.into_parts();
+        let call = NetworkCall {
+            clients,
+            component: self.component.clone(),
+            target,
+            reach: Reach::Literal,
+        };
+        let (head, body) = call
+            .send(request, None, None)
+            .await
+            .map_err(|error| failed(&error))?
+            .into_parts();
         let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
         let body = body.map_err(|error| failed(&error))?.to_bytes();
         match head.status {

@@ -13,6 +13,7 @@ use crate::manifest::allowed_hosts::{
     AllowedHost, Reach, Target, allowed, allows_itself, allows_service, is_public, service_of,
 };
 use crate::metrics::Metrics;
+use crate::runtime_config::client_tls::ClientTls;
 use asker::Asker;
 use body::TimedBody;
 use edge_bindings::port::{BoxFuture, CallContext, Outbound};
@@ -54,10 +55,30 @@ pub(crate) struct Clients {
     literal: HttpClient,
     public_only: HttpClient,
     multiplexed: Multiplexed,
+    /// Those with certificates of their own, which share no connection with the others.
+    own_tls: Vec<OwnTls>,
     /// One permit a request, until its answer's body has ended: over HTTP/1.1 each of them
     /// has a connection.
     permits: Arc<Semaphore>,
     metrics: Arc<Metrics>,
+}
+
+/// Connections of some components to some hosts.
+struct OwnTls {
+    of: ClientTls,
+    literal: HttpClient,
+    public_only: HttpClient,
+}
+
+impl OwnTls {
+    fn new(of: &ClientTls) -> Self {
+        let client = |reach| client(Resolver { reach }, of.config.clone());
+        Self {
+            of: of.clone(),
+            literal: client(Reach::Literal),
+            public_only: client(Reach::PublicOnly),
+        }
+    }
 }
 
 /// What a request holds until its answer's body has ended.
@@ -73,6 +94,7 @@ impl Clients {
         metrics: &Arc<Metrics>,
         requests_max: usize,
         multiplexed: &[Target],
+        own_tls: &[ClientTls],
     ) -> Result<Self, String> {
         let tls = tls_config_with(system_roots())?;
         let literal = Resolver {
@@ -83,6 +105,7 @@ impl Clients {
         };
         Ok(Self {
             multiplexed: Multiplexed::new(multiplexed, &literal),
+            own_tls: own_tls.iter().map(OwnTls::new).collect(),
             literal: client(literal, tls.clone()),
             public_only: client(public_only, tls),
             permits: Arc::new(Semaphore::new(requests_max)),
@@ -93,6 +116,7 @@ impl Clients {
     /// Begins a request on the connections that suit it.
     fn start(
         &self,
+        component: &str,
         target: &Target,
         reach: Reach,
         request: http::Request<WasiBody>,
@@ -100,6 +124,23 @@ impl Clients {
         let permit = Arc::clone(&self.permits)
             .try_acquire_owned()
             .map_err(|_| Full)?;
+        let is_own = |each: &&OwnTls| each.of.is_for(component, &target.host, target.port);
+        if let Some(own) = self
+            .own_tls
+            .iter()
+            .find(is_own)
+            .filter(|_| target.scheme == "https")
+        {
+            let client = match reach {
+                Reach::Literal => &own.literal,
+                Reach::PublicOnly => &own.public_only,
+            };
+            let held = Held {
+                _permit: permit,
+                _place: None,
+            };
+            return Ok((client.request(request), held));
+        }
         let place = match reach {
             Reach::Literal => self.multiplexed.place(target).transpose()?,
             Reach::PublicOnly => None,
@@ -176,10 +217,13 @@ impl Outbound for ComponentOutbound {
     ) -> BoxFuture<Result<http::Response<WasiBody>, HttpError>> {
         match self.destination(request.uri(), context.as_deref()) {
             Ok(Destination::Network(target, reach)) => {
-                let clients = Arc::clone(&self.clients);
-                Box::pin(call_network(
-                    clients, target, reach, request, options, context,
-                ))
+                let call = NetworkCall {
+                    clients: Arc::clone(&self.clients),
+                    component: self.component.clone(),
+                    target,
+                    reach,
+                };
+                Box::pin(call.send(request, options, context))
             }
             Ok(Destination::Service(id)) => self.link.call(Some(&id), request, context),
             Ok(Destination::Itself) => self.link.call(None, request, context),
@@ -252,54 +296,67 @@ impl ComponentOutbound {
     }
 }
 
-/// Sends a request to where it may go.
-pub(super) async fn call_network(
-    clients: Arc<Clients>,
-    target: Target,
-    reach: Reach,
-    mut request: http::Request<WasiBody>,
-    options: Option<RequestOptions>,
-    context: Option<Arc<CallContext>>,
-) -> Result<http::Response<WasiBody>, HttpError> {
-    let options = options.unwrap_or_default();
-    let first_byte = options.first_byte_timeout.unwrap_or(FIRST_BYTE_TIME_MAX);
-    let between = options
-        .between_bytes_timeout
-        .unwrap_or(BETWEEN_BYTES_TIME_MAX);
-    let first_byte = first_byte.min(FIRST_BYTE_TIME_MAX);
-    if let Some(traceparent) = context
-        .as_ref()
-        .and_then(|context| context.traceparent.clone())
-    {
-        request
-            .headers_mut()
-            .entry("traceparent")
-            .or_insert(traceparent);
-    }
-    let asker = Asker::of(context.as_deref());
-    let Ok((answer, held)) = clients.start(&target, reach, request) else {
-        clients.metrics.outbound(&target.host, "full");
-        tracing::warn!(host = target.host, "too many outbound requests at once");
-        return Err(HttpError::ConnectionLimitReached);
-    };
-    let (outcome, answer) = tokio::select! {
-        biased;
-        gone = asker.left() => ("left", Err(gone)),
-        answer = tokio::time::timeout(first_byte, answer) => match answer {
-            Err(_) => ("error", Err(HttpError::ConnectionReadTimeout)),
-            Ok(Err(error)) => ("error", Err(explain(&error))),
-            Ok(Ok(response)) => ("ok", Ok(response)),
-        },
-    };
-    clients.metrics.outbound(&target.host, outcome);
-    match answer {
-        Ok(response) => Ok(response.map(|body| {
-            let body = TimedBody::new(body, between, held).boxed_unsync();
-            asker.watch(body).boxed_unsync()
-        })),
-        Err(error) => {
-            tracing::debug!(host = target.host, %error, "outbound request failed");
-            Err(error)
+/// A request that goes out of this process, to where it may go.
+pub(super) struct NetworkCall {
+    pub(super) clients: Arc<Clients>,
+    pub(super) component: String,
+    pub(super) target: Target,
+    pub(super) reach: Reach,
+}
+
+impl NetworkCall {
+    pub(super) async fn send(
+        self,
+        mut request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+        context: Option<Arc<CallContext>>,
+    ) -> Result<http::Response<WasiBody>, HttpError> {
+        let Self {
+            clients,
+            component,
+            target,
+            reach,
+        } = self;
+        let options = options.unwrap_or_default();
+        let first_byte = options.first_byte_timeout.unwrap_or(FIRST_BYTE_TIME_MAX);
+        let between = options
+            .between_bytes_timeout
+            .unwrap_or(BETWEEN_BYTES_TIME_MAX);
+        let first_byte = first_byte.min(FIRST_BYTE_TIME_MAX);
+        if let Some(traceparent) = context
+            .as_ref()
+            .and_then(|context| context.traceparent.clone())
+        {
+            request
+                .headers_mut()
+                .entry("traceparent")
+                .or_insert(traceparent);
+        }
+        let asker = Asker::of(context.as_deref());
+        let Ok((answer, held)) = clients.start(&component, &target, reach, request) else {
+            clients.metrics.outbound(&target.host, "full");
+            tracing::warn!(host = target.host, "too many outbound requests at once");
+            return Err(HttpError::ConnectionLimitReached);
+        };
+        let (outcome, answer) = tokio::select! {
+            biased;
+            gone = asker.left() => ("left", Err(gone)),
+            answer = tokio::time::timeout(first_byte, answer) => match answer {
+                Err(_) => ("error", Err(HttpError::ConnectionReadTimeout)),
+                Ok(Err(error)) => ("error", Err(explain(&error))),
+                Ok(Ok(response)) => ("ok", Ok(response)),
+            },
+        };
+        clients.metrics.outbound(&target.host, outcome);
+        match answer {
+            Ok(response) => Ok(response.map(|body| {
+                let body = TimedBody::new(body, between, held).boxed_unsync();
+                asker.watch(body).boxed_unsync()
+            })),
+            Err(error) => {
+                tracing::debug!(host = target.host, %error, "outbound request failed");
+                Err(error)
+            }
         }
     }
 }

@@ -2,10 +2,9 @@
 //!
 //! It does NOT answer: whoever reads too much gets an error, and the dispatch answers 413.
 
-use super::limits::Limits;
+use crate::limits::Limits;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use std::future::Future as _;
 use std::pin::Pin;
@@ -17,9 +16,9 @@ use tokio::time::{Instant, Sleep};
 use wasmtime_wasi_http::Error as HttpError;
 
 pin_project! {
-    pub(super) struct LimitedBody {
+    pub(super) struct LimitedBody<B> {
         #[pin]
-        inner: Incoming,
+        inner: B,
         #[pin]
         pause: Sleep,
         pause_max: Duration,
@@ -29,8 +28,8 @@ pin_project! {
     }
 }
 
-impl LimitedBody {
-    pub(super) fn new(inner: Incoming, limits: &Limits, too_large: Arc<AtomicBool>) -> Self {
+impl<B> LimitedBody<B> {
+    pub(super) fn new(inner: B, limits: &Limits, too_large: Arc<AtomicBool>) -> Self {
         Self {
             inner,
             pause: tokio::time::sleep(limits.body_pause_max),
@@ -42,7 +41,7 @@ impl LimitedBody {
     }
 }
 
-impl Body for LimitedBody {
+impl<B: Body<Data = Bytes>> Body for LimitedBody<B> {
     type Data = Bytes;
     type Error = HttpError;
 

@@ -112,3 +112,19 @@ async fn more_requests_than_there_is_room_for_are_told_to_come_back() {
     assert_eq!(three.headers()["retry-after"], "1");
     drop((one, two));
 }
+
+#[tokio::test]
+async fn a_process_without_memory_sheds_at_once_and_says_when_to_come_back() {
+    let edge = Edge::start_with(&one(""), &["--limit", "memory-mib=1"]);
+    crate::harness::until("it is measured", || async {
+        edge.get("/served").await.0 == 503
+    })
+    .await;
+    let request = http::Request::get(format!("{}/served", edge.http));
+    let request = request.body(Full::default().boxed()).unwrap();
+    let answer = client().request(request).await.unwrap();
+    assert_eq!(answer.status(), 503);
+    assert_eq!(answer.headers()["retry-after"], "1");
+    assert!(edge.figure("edge_refused_total{reason=\"overload\"").await > 1.5);
+    assert!((edge.figure("edge_instantiations_total").await) < 0.5 + 1.0);
+}

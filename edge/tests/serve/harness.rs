@@ -263,6 +263,25 @@ impl Edge {
         (ticks(14) + ticks(15)) / TICKS_PER_SECOND
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        Path::new(&format!("/proc/{}/exe", self.pid())).exists()
+    }
+
+    /// Memory of the process that is in use (proc(5): `VmRSS`).
+    pub(crate) fn resident_bytes(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .unwrap();
+        let kib: usize = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+        kib << 10
+    }
+
     /// Waits for the end.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let end = Instant::now() + WAIT_MAX;

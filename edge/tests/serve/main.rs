@@ -7,7 +7,11 @@ mod harness;
 
 mod capabilities;
 mod faults;
+mod forged;
 mod front;
+mod hostile;
+mod http2_attacks;
+mod http3;
 mod lifecycle;
 #[expect(clippy::unwrap_used, reason = "a harness that fails is a failed test")]
 mod models;

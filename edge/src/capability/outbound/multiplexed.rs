@@ -30,7 +30,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIME_MAX: Duration = Duration::from_secs(20);
 
 const _: () = assert!(
-    CONNECTIONS_MAX * STREAMS_MAX >= 2 * crate::dispatch::REQUESTS_MAX as u32,
+    CONNECTIONS_MAX * STREAMS_MAX >= 2 * crate::limits::REQUESTS_DEFAULT as u32,
     "every request of a client, with another one for it, finds a stream"
 );
 

@@ -11,7 +11,7 @@ fn outbound(hosts: &[&str]) -> ComponentOutbound {
             .iter()
             .map(|text| AllowedHost::parse(text).unwrap())
             .collect(),
-        clients: Arc::new(Clients::new(&Arc::default(), 1, &[]).unwrap()),
+        clients: Arc::new(Clients::new(&Arc::default(), 1, &[], &[]).unwrap()),
         link: Arc::default(),
     }
 }

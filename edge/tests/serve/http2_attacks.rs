@@ -1,0 +1,232 @@
+//! What an HTTP/2 client can do to a server, frame by frame: each attack is run as fast as
+//! it is taken, beside a client that must be served, and the process must not grow.
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
+
+use crate::harness::{Edge, WAIT_MAX, one, until};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// What one attack may make the process grow by.
+const GROWTH_BYTES_MAX: usize = 64 << 20;
+/// Frames of one attack.
+const FRAMES: u32 = 100_000;
+
+// RFC 9113 §6.
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const PRIORITY: u8 = 2;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut frame = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// `GET path`, without a table and without Huffman's code (RFC 7541 §6).
+fn head(path: &str, method: &str) -> Vec<u8> {
+    let mut block = vec![0x86];
+    for (index, value) in [(2_u8, method), (4, path), (1, "attack")] {
+        block.extend([index, u8::try_from(value.len()).unwrap()]);
+        block.extend(value.as_bytes());
+    }
+    block
+}
+
+/// A connection on which anything may be written. What comes back is read and dropped, as
+/// long as `reads`.
+struct Attacker {
+    write: tokio::net::tcp::OwnedWriteHalf,
+    reader: tokio::task::JoinHandle<()>,
+}
+
+impl Attacker {
+    async fn connect(edge: &Edge, settings: &[u8], reads: bool) -> Self {
+        let stream = TcpStream::connect(edge.address()).await.unwrap();
+        let (mut read, mut write) = stream.into_split();
+        write
+            .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            .await
+            .unwrap();
+        write
+            .write_all(&frame(SETTINGS, 0, 0, settings))
+            .await
+            .unwrap();
+        let reader = tokio::spawn(async move {
+            if !reads {
+                std::future::pending::<()>().await;
+            }
+            let mut buffer = vec![0; 64 << 10];
+            while matches!(read.read(&mut buffer).await, Ok(bytes) if bytes > 0) {}
+        });
+        Self { write, reader }
+    }
+
+    /// Writes what `make` makes of 0, 1, 2, … until so many, or until it is not taken any
+    /// more; says how many were.
+    async fn flood(&mut self, frames: u32, make: impl Fn(u32) -> Vec<u8>) -> u32 {
+        for batch in 0..frames / 100 {
+            let frames: Vec<u8> = (0..100).flat_map(|n| make(100 * batch + n)).collect();
+            let written =
+                tokio::time::timeout(Duration::from_secs(2), self.write.write_all(&frames));
+            if !matches!(written.await, Ok(Ok(()))) {
+                return 100 * batch;
+            }
+        }
+        frames
+    }
+
+    /// Was the connection ended by the server?
+    async fn was_turned_away(self) -> bool {
+        tokio::time::timeout(WAIT_MAX, self.reader).await.is_ok()
+    }
+}
+
+/// Runs an attack, and sees that nobody else suffers.
+async fn endured<F: Future>(edge: &Edge, name: &str, attack: F) -> F::Output {
+    let before = edge.resident_bytes();
+    let ended = attack.await;
+    let after = edge.resident_bytes();
+    assert!(
+        after < before + GROWTH_BYTES_MAX,
+        "{name}: {before} bytes were {after}"
+    );
+    assert_eq!(edge.get("/served").await.0, 200, "{name}");
+    ended
+}
+
+#[tokio::test]
+async fn attacks_by_frames_end_their_own_connection_alone() {
+    let edge = Edge::start(&one(""));
+    assert_eq!(edge.get("/served").await.0, 200);
+
+    let rapid_reset = async {
+        let mut attacker = Attacker::connect(&edge, &[], true).await;
+        let get = head("/stream?2,600000", "GET");
+        attacker
+            .flood(FRAMES, |n| {
+                let stream = 2 * n + 1;
+                let open = frame(HEADERS, END_HEADERS | END_STREAM, stream, &get);
+                [open, frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())].concat()
+            })
+            .await;
+        attacker.was_turned_away().await
+    };
+    assert!(endured(&edge, "rapid reset", rapid_reset).await);
+
+    let continuation = async {
+        let mut attacker = Attacker::connect(&edge, &[], true).await;
+        let open = frame(HEADERS, END_STREAM, 1, &head("/served", "GET"));
+        attacker.write.write_all(&open).await.unwrap();
+        let field = [&[0, 1, b'x', 120][..], &[b'y'; 120]].concat();
+        attacker
+            .flood(FRAMES, |_| frame(CONTINUATION, 0, 1, &field))
+            .await;
+        attacker.was_turned_away().await
+    };
+    assert!(endured(&edge, "CONTINUATION without an end", continuation).await);
+
+    let empty_continuation = async {
+        let mut attacker = Attacker::connect(&edge, &[], true).await;
+        let open = frame(HEADERS, END_STREAM, 1, &head("/served", "GET"));
+        attacker.write.write_all(&open).await.unwrap();
+        attacker
+            .flood(FRAMES, |_| frame(CONTINUATION, 0, 1, &[]))
+            .await;
+        attacker.was_turned_away().await
+    };
+    assert!(endured(&edge, "empty CONTINUATION", empty_continuation).await);
+
+    let window = async {
+        let mut attacker = Attacker::connect(&edge, &[], true).await;
+        let most = (u32::MAX >> 1).to_be_bytes();
+        attacker
+            .flood(200, |_| frame(WINDOW_UPDATE, 0, 0, &most))
+            .await;
+        attacker.was_turned_away().await
+    };
+    assert!(endured(&edge, "a window that overflows", window).await);
+    until("streams are gone", || async {
+        edge.figure("edge_requests_in_flight").await < 0.5
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn floods_of_small_frames_cost_nobody_else_anything() {
+    let edge = Edge::start(&one(""));
+    assert_eq!(edge.get("/served").await.0, 200);
+    for reads in [true, false] {
+        let data = async {
+            let mut attacker = Attacker::connect(&edge, &[], reads).await;
+            let open = frame(HEADERS, END_HEADERS, 1, &head("/length", "POST"));
+            attacker.write.write_all(&open).await.unwrap();
+            attacker.flood(FRAMES, |_| frame(DATA, 0, 1, &[])).await;
+        };
+        endured(&edge, "empty DATA", data).await;
+
+        let settings = async {
+            let mut attacker = Attacker::connect(&edge, &[], reads).await;
+            attacker
+                .flood(FRAMES, |_| frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 100]))
+                .await;
+        };
+        endured(&edge, "SETTINGS", settings).await;
+
+        let pings = async {
+            let mut attacker = Attacker::connect(&edge, &[], reads).await;
+            attacker
+                .flood(FRAMES, |n| frame(PING, 0, 0, &u64::from(n).to_be_bytes()))
+                .await;
+        };
+        endured(&edge, "PING", pings).await;
+
+        let priorities = async {
+            let mut attacker = Attacker::connect(&edge, &[], reads).await;
+            // Each stream depends on the next one, and the last on the first.
+            attacker
+                .flood(FRAMES, |n| {
+                    let next = 2 * ((n + 1) % FRAMES) + 1;
+                    frame(
+                        PRIORITY,
+                        0,
+                        2 * n + 1,
+                        &[&next.to_be_bytes()[..], &[255]].concat(),
+                    )
+                })
+                .await;
+        };
+        endured(&edge, "PRIORITY in a circle", priorities).await;
+    }
+}
+
+/// A window of nothing: answers wait for a client that never takes them.
+#[tokio::test]
+async fn answers_that_nobody_takes_are_given_up() {
+    let edge = Edge::start_with(&one(""), &["--limit", "stall-ms=500"]);
+    assert_eq!(edge.get("/served").await.0, 200);
+    let held = async {
+        // SETTINGS_INITIAL_WINDOW_SIZE 0.
+        let mut attacker = Attacker::connect(&edge, &[0, 4, 0, 0, 0, 0], true).await;
+        let get = head("/stream?1000000,0", "GET");
+        for n in 0..100 {
+            let open = frame(HEADERS, END_HEADERS | END_STREAM, 2 * n + 1, &get);
+            attacker.write.write_all(&open).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        until("they are given up", || async {
+            edge.figure("edge_requests_in_flight").await < 0.5
+        })
+        .await;
+    };
+    endured(&edge, "no window", held).await;
+}
