@@ -1,13 +1,15 @@
-//! The device, and the engine's fused operations on it. This is the only file that
-//! names a device or a device's feature; the model sees `Tensor<D>` and these
-//! operations.
+//! The engine's fused operations on a device; the model sees `Tensor<D>` and these.
 //!
 //! `LlmOps` is an extension of burn's backends: the CPU runs our own kernels
-//! (`backend/cpu.rs`), any other backend the compositions of burn's operations in
-//! `backend/reference.rs`, which are also what the kernels are tested against.
+//! (`backend/cpu.rs`), and so do GPUs (`backend/cube.rs`). What one of them has no kernel
+//! for is a composition of burn's operations in `backend/reference.rs`, which is also
+//! what the kernels are tested against.
 //! Knows nothing of layers or requests.
 
 mod cpu;
+#[cfg(feature = "cube")]
+mod cube;
+mod device;
 mod reference;
 
 use std::fmt;
@@ -15,16 +17,17 @@ use std::str::FromStr;
 
 use burn::backend::backend_extension;
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Backend, Dispatch};
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::backend::{Backend, Dispatch, TensorMetadata};
+use burn::tensor::{DType, Device, Int, IntDType, Shape, Tensor, TensorData};
 
 use crate::kernels::{Activation, AttentionShape, StepLayout};
+pub use device::{DeviceError, DeviceKind, memory_available_bytes, open};
 
 /// Operations of a transformer layer that burn does not have.
 ///
 /// All activations are f32. A *packed* weight has the backend's own inner order;
 /// only `pack`, `quantise` and the operations here look inside.
-#[backend_extension(Flex, Cube: cfg(feature = "cuda"))]
+#[backend_extension(Flex, Cube: cfg(feature = "cube"))]
 pub trait LlmOps: Backend {
     /// Reorders `weight[N, K]` (f32 or bf16) for this backend.
     fn pack(weight: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -173,6 +176,18 @@ pub trait LlmOps: Backend {
         reference::attention::<Self>(qkv, angles, keys, values, shape, step)
     }
 
+    /// Empty keys and values of a cache of int8 beside its scales, in this backend's own
+    /// order.
+    fn cache_int8(
+        scales: FloatTensor<Self>,
+        shape: AttentionShape,
+        blocks: usize,
+    ) -> (IntTensor<Self>, IntTensor<Self>) {
+        let zeros =
+            |dims: [usize; 4]| Self::int_zeros(Shape::new(dims), &scales.device(), IntDType::I8);
+        (zeros(shape.keys(blocks)), zeros(shape.values(blocks)))
+    }
+
     /// As `attention`, with a cache of int8 and `scales[block, kv_head, keys' | values', 16]`.
     /// Returns the output, keys, values and scales.
     fn attention_int8(
@@ -191,100 +206,6 @@ pub trait LlmOps: Backend {
     ) {
         reference::attention_int8::<Self>(qkv, angles, keys, values, scales, shape, step)
     }
-}
-
-/// CubeCL's backends (CUDA) run the reference compositions.
-#[cfg(feature = "cuda")]
-impl LlmOps for burn::backend::Cuda {}
-
-/// A device that the engine can be told to run on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DeviceKind {
-    #[default]
-    Cpu,
-    Cuda,
-}
-
-/// A device that this build or this machine does not have.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DeviceError {
-    #[error("unknown device {0:?}; known: cpu, cuda")]
-    Unknown(String),
-    #[error("this binary was built without the feature `cuda`")]
-    NotBuilt,
-    #[error("no CUDA driver library (libcuda) on this machine")]
-    NoDriver,
-}
-
-impl FromStr for DeviceKind {
-    type Err = DeviceError;
-
-    fn from_str(name: &str) -> Result<Self, DeviceError> {
-        match name {
-            "cpu" => Ok(Self::Cpu),
-            "cuda" => Ok(Self::Cuda),
-            other => Err(DeviceError::Unknown(other.to_owned())),
-        }
-    }
-}
-
-impl fmt::Display for DeviceKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Cpu => "cpu",
-            Self::Cuda => "cuda",
-        })
-    }
-}
-
-/// Opens a device, or says why it cannot be had.
-///
-/// # Errors
-/// The feature is not built in, or there is no driver.
-pub fn open(kind: DeviceKind) -> Result<Device, DeviceError> {
-    match kind {
-        DeviceKind::Cpu => Ok(Device::flex()),
-        DeviceKind::Cuda => open_cuda(),
-    }
-}
-
-#[cfg(not(feature = "cuda"))]
-fn open_cuda() -> Result<Device, DeviceError> {
-    Err(DeviceError::NotBuilt)
-}
-
-#[cfg(feature = "cuda")]
-fn open_cuda() -> Result<Device, DeviceError> {
-    // cudarc panics on its first call where the library is missing: ask before.
-    // SAFETY: it only looks for the shared library by its names.
-    #[expect(unsafe_code, reason = "cudarc's probe loads a shared library")]
-    let present = unsafe { cudarc::driver::sys::is_culib_present() };
-    if present {
-        Ok(Device::cuda(0))
-    } else {
-        Err(DeviceError::NoDriver)
-    }
-}
-
-/// Bytes that a device still has to give; `None` where it does not tell.
-pub fn memory_available_bytes(kind: DeviceKind) -> Option<u64> {
-    match kind {
-        DeviceKind::Cpu => crate::memory::available_bytes(),
-        DeviceKind::Cuda => cuda_memory_free_bytes(),
-    }
-}
-
-#[cfg(not(feature = "cuda"))]
-fn cuda_memory_free_bytes() -> Option<u64> {
-    None
-}
-
-#[cfg(feature = "cuda")]
-fn cuda_memory_free_bytes() -> Option<u64> {
-    let context = cudarc::driver::CudaContext::new(0).ok()?;
-    context.bind_to_thread().ok()?;
-    let (free, _) = cudarc::driver::result::mem_get_info().ok()?;
-    u64::try_from(free).ok()
 }
 
 /// How weights are stored.
@@ -566,14 +487,19 @@ impl LayerCache {
         let (keys, values) = (shape.keys(blocks), shape.values(blocks));
         let kept = match kept {
             KvCacheDtype::Auto => Kept::F32 {
-                keys: Tensor::zeros(keys, (device, DType::F32)),
-                values: Tensor::zeros(values, (device, DType::F32)),
+                keys: zeros(keys, device),
+                values: zeros(values, device),
             },
-            KvCacheDtype::Int8 => Kept::Int8 {
-                keys: Tensor::zeros(keys, (device, DType::I8)),
-                values: Tensor::zeros(values, (device, DType::I8)),
-                scales: Tensor::zeros(shape.scales(blocks), (device, DType::F32)),
-            },
+            KvCacheDtype::Int8 => {
+                let scales = zeros(shape.scales(blocks), device);
+                let (keys, values) =
+                    Dispatch::cache_int8(scales.clone().into_dispatch(), *shape, blocks);
+                Kept::Int8 {
+                    keys: Tensor::from_dispatch(keys),
+                    values: Tensor::from_dispatch(values),
+                    scales,
+                }
+            }
         };
         Self { kept: Some(kept) }
     }
@@ -619,6 +545,12 @@ impl LayerCache {
         self.kept = Some(kept);
         Tensor::from_dispatch(out)
     }
+}
+
+/// A tensor without gaps, which a device might leave between rows.
+fn zeros(shape: [usize; 4], device: &Device) -> Tensor<4> {
+    let count = shape.iter().product::<usize>();
+    Tensor::<1>::zeros([count], (device, DType::F32)).reshape(shape)
 }
 
 #[cfg(test)]

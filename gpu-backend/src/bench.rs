@@ -2,10 +2,12 @@
 //! sequence's decoding and of eight at a time, on random weights of a known shape.
 //! Knows nothing of requests.
 
+pub mod device;
+
 use std::fmt;
 use std::time::Instant;
 
-use crate::backend::{self, DeviceKind, Precision};
+use crate::backend::{self, DeviceError, DeviceKind, Precision};
 use crate::kernels::workers::Workers;
 use crate::loader;
 use crate::model::ModelConfig;
@@ -33,11 +35,15 @@ pub struct Figures {
 
 /// The benchmark could not run.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct BenchError(String);
+pub enum BenchError {
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    #[error("{0}")]
+    Failed(String),
+}
 
 /// The shapes that are known, for messages.
-pub const SHAPES: &str = "smollm2-135m, qwen2.5-0.5b, llama-3.2-1b";
+pub const SHAPES: &str = "smollm2-135m, qwen2.5-0.5b, llama-3.2-1b, llama-3.1-8b, tiny";
 
 /// A shape by its name.
 pub fn shape(name: &str) -> Option<ModelConfig> {
@@ -45,6 +51,8 @@ pub fn shape(name: &str) -> Option<ModelConfig> {
         "smollm2-135m" => Some(ModelConfig::smollm2_135m()),
         "qwen2.5-0.5b" => Some(qwen2_5_0_5b()),
         "llama-3.2-1b" => Some(llama_3_2_1b()),
+        "llama-3.1-8b" => Some(llama_3_1_8b()),
+        "tiny" => Some(tiny()),
         _ => None,
     }
 }
@@ -76,6 +84,33 @@ fn llama_3_2_1b() -> ModelConfig {
     }
 }
 
+/// Llama-3.1-8B's config.json, without what does not change its speed.
+fn llama_3_1_8b() -> ModelConfig {
+    ModelConfig {
+        hidden: 4_096,
+        inner: 14_336,
+        layers: 32,
+        head_dim: 128,
+        attention_scale: 128f32.sqrt().recip(),
+        tied: false,
+        ..llama_3_2_1b()
+    }
+}
+
+/// No model's shape: small enough to try a benchmark out.
+fn tiny() -> ModelConfig {
+    ModelConfig {
+        vocab: 512,
+        hidden: 128,
+        inner: 256,
+        layers: 2,
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 32,
+        ..ModelConfig::smollm2_135m()
+    }
+}
+
 /// Measures a shape; each figure is the median of `rounds`, which interleave.
 ///
 /// # Errors
@@ -86,9 +121,9 @@ pub fn run(
     precision: Precision,
     rounds: usize,
 ) -> Result<Figures, BenchError> {
-    let failed = |error: &dyn fmt::Display| BenchError(error.to_string());
+    let failed = |error: &dyn fmt::Display| BenchError::Failed(error.to_string());
     let mut workers = Workers::new(threads).map_err(|e| failed(&e))?;
-    let device = backend::open(DeviceKind::Cpu).map_err(|e| failed(&e))?;
+    let device = backend::open(DeviceKind::Cpu)?;
     workers.install(|| {
         let model = loader::random(config, precision, &device, 1).map_err(|e| failed(&e))?;
         let mut bench = Bench {
@@ -126,6 +161,10 @@ struct Bench {
 }
 
 impl Bench {
+    fn vocab(&self) -> usize {
+        self.runner.model().config().vocab
+    }
+
     fn scheduler(&self) -> Scheduler {
         Scheduler::new(Limits {
             sequences_max: BATCH,
@@ -152,7 +191,7 @@ impl Bench {
     }
 
     fn prefill(&mut self) -> Result<f64, crate::runner::DeviceFailed> {
-        let tokens = some_tokens(PREFILL_TOKENS);
+        let tokens = some_tokens(PREFILL_TOKENS, self.vocab());
         let mut scheduler = self.scheduler();
         let _ = scheduler.admit(SequenceId(0), PREFILL_TOKENS, 1);
         let began = Instant::now();
@@ -161,7 +200,7 @@ impl Bench {
     }
 
     fn decode(&mut self, sequences: usize) -> Result<f64, crate::runner::DeviceFailed> {
-        let tokens = some_tokens(DECODE_PROMPT + DECODE_TOKENS + 1);
+        let tokens = some_tokens(DECODE_PROMPT + DECODE_TOKENS + 1, self.vocab());
         let mut scheduler = self.scheduler();
         for id in 0..sequences {
             let _ = scheduler.admit(SequenceId(id as u64), DECODE_PROMPT, DECODE_TOKENS);
@@ -180,9 +219,10 @@ impl Bench {
 }
 
 /// Different tokens, so that no cache line of the table is favoured.
-fn some_tokens(len: usize) -> Vec<u32> {
+fn some_tokens(len: usize, vocab: usize) -> Vec<u32> {
+    let vocab = u32::try_from(vocab).unwrap_or(u32::MAX);
     (0u32..)
-        .map(|i| (i * 7919 + 13) % 49_152)
+        .map(|i| (i * 7919 + 13) % vocab)
         .take(len)
         .collect()
 }

@@ -2,6 +2,7 @@
 //! life of the process: load, announce, serve, drain.
 //! Knows nothing of requests.
 
+mod device;
 mod serve;
 mod speculative;
 
@@ -48,6 +49,10 @@ enum Command {
     Serve(ServeArgs),
     /// Measure prefill and decode speed on random weights of a known shape.
     Bench(BenchArgs),
+    /// Compare what a device computes with what the CPU does.
+    CheckDevice(device::CheckArgs),
+    /// Measure a device: decoding, prefill and many requests, as shares of its peaks.
+    BenchDevice(device::BenchArgs),
     /// Measure what speculation gains where an answer copies from its prompt.
     BenchSpeculative(speculative::Args),
     /// Print what rounding costs a model: perplexity, and logits beside float32's.
@@ -65,7 +70,7 @@ struct ServeArgs {
     /// The model's public name; default: the directory's name.
     #[arg(long)]
     served_model_name: Option<String>,
-    /// cpu or cuda.
+    /// cpu, cuda or vulkan.
     #[arg(long, default_value_t = DeviceKind::Cpu)]
     device: DeviceKind,
     /// How weights are kept: float32 or bfloat16.
@@ -137,7 +142,7 @@ enum Quantization {
 
 #[derive(Debug, Args)]
 struct BenchArgs {
-    /// The model's shape: smollm2-135m, qwen2.5-0.5b or llama-3.2-1b.
+    /// The model's shape: smollm2-135m, qwen2.5-0.5b, llama-3.2-1b or llama-3.1-8b.
     #[arg(long, default_value = "smollm2-135m")]
     shape: String,
     /// Threads that compute; default: all cores.
@@ -194,6 +199,8 @@ pub(crate) fn main() -> ExitCode {
     let done = match cli.command {
         Command::Serve(args) => serve::serve(&args),
         Command::Bench(args) => measure(&args),
+        Command::CheckDevice(args) => device::check(&args),
+        Command::BenchDevice(args) => device::measure(&args),
         Command::BenchSpeculative(args) => speculative::measure(&args),
         Command::Quality(args) => judge(&args),
     };

@@ -10,7 +10,10 @@ pub(crate) mod pointwise;
 mod shared;
 pub mod workers;
 
+use std::any::Any;
+use std::fmt;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 /// Tokens in one block of the KV cache.
 pub const BLOCK_TOKENS: usize = 16;
@@ -33,7 +36,7 @@ pub struct AttentionShape {
 }
 
 /// The curve of a feed-forward's hidden values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Activation {
     /// `x · sigmoid(x)`.
     Silu,
@@ -84,6 +87,8 @@ pub struct StepLayout {
     /// Slot in the cache (`block · 16 + offset`), per row.
     pub slots: Vec<u32>,
     pub spans: Vec<Span>,
+    /// Invariant: the fields above do not change once a layer has run.
+    pub prepared: Prepared,
 }
 
 /// The rows of one sequence.
@@ -99,5 +104,45 @@ pub struct Span {
 impl StepLayout {
     pub fn tokens(&self) -> usize {
         self.positions.len()
+    }
+}
+
+/// What a backend made of a layout for the first layer, kept for the others. It is no
+/// part of the layout: a copy begins without it, and all are equal.
+#[derive(Default)]
+pub struct Prepared(OnceLock<Box<dyn Any + Send + Sync>>);
+
+impl Prepared {
+    /// What was made before, or else what `make` makes, if it `suits`.
+    pub(crate) fn or_make<T: Any + Clone + Send + Sync>(
+        &self,
+        suits: impl Fn(&T) -> bool,
+        make: impl Fn() -> T,
+    ) -> T {
+        let kept = self.0.get_or_init(|| Box::new(make())).downcast_ref::<T>();
+        match kept.filter(|kept| suits(kept)) {
+            Some(kept) => kept.clone(),
+            None => make(),
+        }
+    }
+}
+
+impl Clone for Prepared {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Prepared {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Prepared {}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Prepared")
     }
 }

@@ -48,6 +48,7 @@ pub mod hub;
 pub mod loader;
 
 pub mod bench;
+pub mod check;
 pub mod quality;
 pub mod local;
 mod memory;

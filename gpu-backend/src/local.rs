@@ -142,7 +142,7 @@ pub fn open(dir: &Path, options: &Options) -> Result<(Chat, JoinHandle<()>), Ope
         longest = longest.min(draft.context);
     }
     // Measured when the weights are in memory.
-    let given = options.kv_cache.bytes(options.device);
+    let given = options.kv_cache.bytes(options.device, &device);
     let limits = limits(block_bytes, given, options, longest)?;
     let context = limits.sequence_tokens_max;
     let speculative = options.speculative.clone();
@@ -244,13 +244,13 @@ fn limits(
 }
 
 impl KvMemory {
-    fn bytes(self, device: DeviceKind) -> usize {
+    fn bytes(self, kind: DeviceKind, device: &Device) -> usize {
         match self {
             Self::Bytes(bytes) => bytes,
-            Self::Share(share) => match backend::memory_available_bytes(device) {
+            Self::Share(share) => match backend::memory_available_bytes(kind, device) {
                 Some(bytes) => share_of(bytes, share),
                 None => {
-                    tracing::warn!("this machine does not tell how much memory is available");
+                    tracing::warn!("this device does not tell how much memory is available");
                     KV_BYTES_UNKNOWN
                 }
             },

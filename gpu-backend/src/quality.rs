@@ -103,6 +103,7 @@ fn logits(model: &Model, kv_cache: KvCacheDtype, tokens: &[u32]) -> Result<Vec<f
             context: 0,
             blocks: (0..count).take(blocks).collect(),
         }],
+        ..StepLayout::default()
     };
     let mut cache = model.cache_of(blocks, kv_cache);
     let logits = model.forward(tokens, &step, &rows, &mut cache);

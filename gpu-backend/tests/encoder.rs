@@ -47,8 +47,11 @@ fn goldens(name: &str) -> (Vec<Input>, Vec<Vec<f32>>) {
         .unzip()
 }
 
+/// On the CPU, or on the device that `SKERRY_TEST_DEVICE` names.
 fn model(name: &str, precision: Precision) -> EncoderModel {
-    let device = backend::open(DeviceKind::Cpu).unwrap();
+    let kind = std::env::var("SKERRY_TEST_DEVICE");
+    let kind = kind.map_or(DeviceKind::Cpu, |name| name.parse().unwrap());
+    let device = backend::open(kind).unwrap();
     loader::load_encoder(&folder(name), precision, &device).unwrap()
 }
 

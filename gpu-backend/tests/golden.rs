@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Device;
 use gpu_backend::backend::{self, DeviceKind, Precision};
 use gpu_backend::loader;
 use gpu_backend::runner::Runner;
@@ -64,8 +65,15 @@ fn golden(name: &str) -> Vec<Golden> {
         .collect()
 }
 
+/// The CPU, or the device that `SKERRY_TEST_DEVICE` names.
+fn device() -> Device {
+    let name = std::env::var("SKERRY_TEST_DEVICE");
+    let kind = name.map_or(DeviceKind::Cpu, |name| name.parse().unwrap());
+    backend::open(kind).unwrap()
+}
+
 fn runner(name: &str) -> Runner {
-    let device = backend::open(DeviceKind::Cpu).unwrap();
+    let device = device();
     let model = loader::load(&folder(name), Precision::F32, &device).unwrap();
     Runner::new(model, 64)
 }
@@ -247,7 +255,7 @@ fn no_key_of_a_configuration_is_ignored() {
         ),
     ] {
         let changed = changed(name, key, &value);
-        let device = backend::open(DeviceKind::Cpu).unwrap();
+        let device = device();
         let model = loader::load(changed.path(), Precision::F32, &device).unwrap();
         let golden = &golden(name)[1];
         let got = last_logits(Runner::new(model, 64), &golden.tokens);

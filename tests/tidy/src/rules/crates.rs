@@ -13,11 +13,23 @@ use crate::repository::{File, Repository};
 const README_LINES_MIN: usize = 5;
 
 /// A pattern, the one file that may have it, and the folder that this speaks of.
-const CONFINED: [(&str, &str, &str); 1] = [(
-    "feature = \"cuda\"",
-    "gpu-backend/src/backend.rs",
-    "gpu-backend/",
-)];
+const CONFINED: [(&str, &str, &str); 3] = [
+    (
+        "feature = \"cuda\"",
+        "gpu-backend/src/backend/device.rs",
+        "gpu-backend/",
+    ),
+    (
+        "feature = \"vulkan\"",
+        "gpu-backend/src/backend/device.rs",
+        "gpu-backend/",
+    ),
+    (
+        "feature = \"cube\"",
+        "gpu-backend/src/backend.rs",
+        "gpu-backend/",
+    ),
+];
 
 pub(super) fn check(repository: &Repository) -> Vec<Problem> {
     let members = members(repository);
@@ -170,14 +182,14 @@ mod tests {
     fn the_device_is_named_in_one_file() {
         let text = "#[cfg(feature = \"cuda\")]\n";
         assert_eq!(
-            lines_of(confined, &[("gpu-backend/src/backend.rs", text)]).len(),
+            lines_of(confined, &[("gpu-backend/src/backend/device.rs", text)]).len(),
             0
         );
         assert_eq!(
             lines_of(confined, &[("gpu-backend/src/model.rs", text)]),
             [
                 "gpu-backend/src/model.rs:1: `feature = \"cuda\"` may stand in \
-              gpu-backend/src/backend.rs only"
+              gpu-backend/src/backend/device.rs only"
             ]
         );
     }
