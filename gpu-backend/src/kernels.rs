@@ -114,7 +114,7 @@ pub struct Prepared(OnceLock<Box<dyn Any + Send + Sync>>);
 
 impl Prepared {
     /// What was made before, or else what `make` makes, if it `suits`.
-    pub(crate) fn or_make<T: Any + Clone + Send + Sync>(
+    pub fn or_make<T: Any + Clone + Send + Sync>(
         &self,
         suits: impl Fn(&T) -> bool,
         make: impl Fn() -> T,

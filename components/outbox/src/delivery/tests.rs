@@ -221,6 +221,8 @@ fn two_drains_at_once_deliver_twice_at_most_and_lose_nothing() {
 fn threads_that_put_and_drain_the_same_file_lose_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("outbox.db");
+    // SQLite does not wait for others while it changes a new file to WAL.
+    drop(FileDatabase::open(&path).unwrap());
     let arrived = std::sync::Mutex::new(std::collections::BTreeSet::new());
     std::thread::scope(|scope| {
         for thread in 0..4_u64 {
