@@ -293,16 +293,19 @@ pub(crate) fn prepare(
 ) -> Result<ProxyPre<State>, String> {
     let wasm = compose::compose(component).map_err(|error| error.to_string())?;
     let compiled = code::compile(engine, &wasm, &state.join("cache"), &component.id)?;
-    check_imports(engine, &compiled)?;
     let mut linker = linker.clone();
     let instance = denial::link(&mut linker, &compiled)
         .and_then(|()| linker.instantiate_pre(&compiled))
-        .map_err(|error| format!("an import is not served: {error:#}"))?;
+        .map_err(|error| {
+            unserved_imports(engine, &compiled)
+                .unwrap_or_else(|| format!("an import is not served: {error:#}"))
+        })?;
     proxy(instance)
 }
 
 /// Names all that is imported and not served, so that nobody finds one after the other.
-fn check_imports(engine: &Engine, compiled: &wasmtime::component::Component) -> Result<(), String> {
+/// It is asked once linking has failed: an import of nothing but types needs nobody.
+fn unserved_imports(engine: &Engine, compiled: &wasmtime::component::Component) -> Option<String> {
     let ty = compiled.component_type();
     let mut unserved: Vec<&str> = ty
         .imports(engine)
@@ -310,13 +313,8 @@ fn check_imports(engine: &Engine, compiled: &wasmtime::component::Component) -> 
         .filter(|name| !denial::is_denied(name) && !edge_bindings::serves(name))
         .collect();
     unserved.sort_unstable();
-    match unserved.is_empty() {
-        true => Ok(()),
-        false => Err(format!(
-            "imports {}, which this host does not serve",
-            unserved.join(", ")
-        )),
-    }
+    let names = unserved.join(", ");
+    (!unserved.is_empty()).then(|| format!("imports {names}, which this host does not serve"))
 }
 
 fn proxy(instance: InstancePre<State>) -> Result<ProxyPre<State>, String> {
