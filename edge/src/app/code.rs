@@ -1,4 +1,5 @@
-//! Machine code, made by a process of its own and kept between starts under the hash of everything that it depends on.
+//! Machine code, made by a process of its own and kept between starts under the hash of
+//! everything that it depends on.
 //!
 //! It knows bytes and the engine; it does NOT know what a component does. A file of the
 //! cache is loaded as code, so the cache lies in the state folder, which only the owner may

@@ -224,7 +224,7 @@ impl Front {
         complete(&mut parts.headers, parts.status);
         let head = Response::from_parts(parts, ());
         self.in_time(sender.send_response(head)).await?;
-        while let Some(frame) = body.frame().await.filter(|_| !is_head) {
+        while !is_head && let Some(frame) = body.frame().await {
             match frame.map_err(|_| Cut)?.into_data() {
                 Ok(mut data) => {
                     while !data.is_empty() {

@@ -6,6 +6,7 @@
 //! know what a component does.
 
 use super::store;
+use crate::backend_child::end_with_parent;
 use crate::{engine, overload};
 use std::io::Read as _;
 use std::os::unix::process::CommandExt as _;
@@ -110,14 +111,11 @@ fn limit(command: &mut Command) {
                 return Err(std::io::Error::last_os_error());
             }
         }
-        // SAFETY: a number is all that it is given; it is safe between fork and exec.
-        if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } != 0 {
-            return Err(std::io::Error::last_os_error());
-        }
         Ok(())
     };
     // SAFETY: the closure makes system calls only and takes no lock.
     unsafe { command.pre_exec(set) };
+    end_with_parent(command);
 }
 
 #[cfg(test)]
