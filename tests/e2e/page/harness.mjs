@@ -96,8 +96,17 @@ export class User {
     if (pictures) await this.page.screenshot({ path: join(pictures, `${name}.png`), animations: "disabled" });
   }
 
+  /** Waits until nothing moves or fades: colours between two states are no one's to read. What
+   * turns for ever, such as the sign of work, is not waited for. */
+  async settled() {
+    await this.page.waitForFunction(() =>
+      document.getAnimations().every((animation) => animation.playState !== "running" || animation.effect.getComputedTiming().endTime === Infinity),
+    );
+  }
+
   /** No violation of WCAG 2.2 A and AA that axe can find. */
   async checkAccessible() {
+    await this.settled();
     await this.page.evaluate(axeSource);
     const violations = await this.page.evaluate(async () => {
       const found = await window.axe.run(document, {

@@ -118,7 +118,7 @@ describe("on a phone", () => {
 
     await user.page.getByRole("button", { name: "Open the list of chats" }).click();
     await user.page.getByRole("link", { name: "Hello" }).waitFor();
-    await user.page.waitForTimeout(250);
+    await user.settled();
     await user.picture("phone-drawer");
     await user.checkAccessible();
     await user.page.keyboard.press("Escape");
