@@ -23,6 +23,7 @@ use crate::manifest::allowed_hosts::{AllowedHost, Target};
 use crate::manifest::{Component, Manifest};
 use crate::metrics::Metrics;
 use crate::runtime_config::RuntimeConfig;
+use crate::turns::Turns;
 use crate::{compose, denial};
 use edge_bindings::port::{BoxFuture, CallContext};
 use edge_bindings::{Grants, State};
@@ -47,6 +48,7 @@ pub(crate) struct Settings {
     /// What components print is not logged.
     pub(crate) quiet: bool,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) turns: Arc<Turns>,
     /// Where models are asked.
     pub(crate) llm: Option<LlmEngine>,
     /// Origins that speak HTTP/2 without TLS.
@@ -250,6 +252,7 @@ impl Loader<'_> {
             grants: Arc::new(grants),
             outbound: Arc::new(outbound),
             limits: Arc::clone(&self.settings.limits),
+            line: self.settings.turns.line(),
             metrics: Arc::clone(&self.settings.metrics),
         })
     }

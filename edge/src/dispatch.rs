@@ -225,6 +225,10 @@ impl Dispatch {
             }
             None => return Err(Refusal::NoRoute),
         };
+        if handler.state().0.line.is_full() {
+            self.metrics.refused("turns");
+            return Err(Refusal::Busy);
+        }
         headers::add_spin(&mut request, matched, origin.client);
         let ticket = Ticket::new(context);
         let answered = handler.handle(Arc::clone(&ticket), request).await;

@@ -20,7 +20,7 @@ use crate::dispatch::{Origin, headers};
 use crate::error::Refusal;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::overload::Overload;
+use crate::overload::Share;
 use body::LimitedBody;
 use bytes::Bytes;
 use connections::{Connections, Place};
@@ -67,7 +67,7 @@ pub(crate) struct Front {
     /// Load balancers, whose connections begin with whom they are for.
     balancers: Vec<IpNet>,
     cors: Cors,
-    overload: Arc<Overload>,
+    overload: Arc<Share>,
     server: auto::Builder<Streams>,
     /// Cancelled to stop accepting.
     pub(crate) stop: CancellationToken,
@@ -76,11 +76,12 @@ pub(crate) struct Front {
     alt_svc: OnceLock<HeaderValue>,
 }
 
-/// What an operator may say besides limits.
+/// What an operator may say besides limits, and how hard the process is pressed.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FrontOptions {
     pub(crate) balancers: Vec<IpNet>,
     pub(crate) cors_origins: Vec<AllowedOrigin>,
+    pub(crate) overload: Arc<Share>,
 }
 
 impl Front {
@@ -96,7 +97,7 @@ impl Front {
             connections: Connections::new(&limits),
             balancers: options.balancers,
             cors: Cors::new(options.cors_origins),
-            overload: Overload::watch(&limits),
+            overload: options.overload,
             limits,
             metrics,
             stop: CancellationToken::new(),

@@ -10,6 +10,7 @@ mod limits;
 use crate::engine;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::turns::{self, Line, Turn};
 use edge_bindings::port::{CallContext, Outbound};
 use edge_bindings::{Grants, Progress, State, StateParts};
 use limits::InstanceLimits;
@@ -80,6 +81,7 @@ struct Load {
     /// When the last of them went, or the instance was made.
     since: Mutex<Instant>,
     progress: Arc<Progress>,
+    turn: Arc<Turn>,
     /// Set before the instance's streams end because it trapped.
     failed: AtomicBool,
 }
@@ -103,29 +105,33 @@ pub(crate) struct Recipe {
     pub(crate) grants: Arc<Grants>,
     pub(crate) outbound: Arc<dyn Outbound>,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) line: Arc<Line>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Recipe {
-    fn store(&self) -> wasmtime::Result<(Store<State>, Arc<Progress>)> {
+    fn store(&self, turn: &Arc<Turn>) -> wasmtime::Result<(Store<State>, Arc<Progress>)> {
         let progress = Arc::new(Progress::default());
         let state = State::new(StateParts {
             wasi: (self.wasi)()?,
             grants: Arc::clone(&self.grants),
             outbound: Arc::clone(&self.outbound),
-            limits: Box::<InstanceLimits>::default(),
+            limits: Box::new(InstanceLimits::new(turn)),
             progress: Arc::clone(&progress),
             resources_max: self.limits.instance_resources_max,
             field_bytes_max: self.limits.field_bytes_max,
         });
         let mut store = Store::new(&self.engine, state);
-        store.limiter(|state| state.limits());
+        store.limiter_async(|state| state.limits());
         store.set_epoch_deadline(1);
-        let cpu_max = self.limits.cpu_max;
+        let (cpu_max, turn) = (self.limits.cpu_max, Arc::clone(turn));
         store.epoch_deadline_callback(move |store| {
             let spent = engine::TICK * store.data().progress().tick();
             if spent > cpu_max {
                 return Err(BudgetSpent(spent.as_millis()).into());
+            }
+            if spent > turns::QUICK {
+                return Ok(UpdateDeadline::YieldCustom(1, Box::pin(turn.take())));
             }
             Ok(UpdateDeadline::Yield(1))
         });
@@ -142,7 +148,8 @@ impl HandlerState for Pool {
     type WorkerState = Worker;
 
     async fn instantiate(&self) -> wasmtime::Result<Instance<State, Expiration, Worker>> {
-        let (mut store, progress) = self.0.store()?;
+        let turn = Turn::new(&self.0.line);
+        let (mut store, progress) = self.0.store(&turn)?;
         let proxy = self.0.pre.instantiate_async(&mut store).await?;
         self.0.metrics.instantiation(&self.0.component);
         self.0.metrics.instances.fetch_add(1, Relaxed);
@@ -150,6 +157,7 @@ impl HandlerState for Pool {
             open: AtomicUsize::new(0),
             since: Mutex::new(Instant::now()),
             progress,
+            turn,
             failed: AtomicBool::new(false),
         });
         Ok(Instance {
@@ -192,6 +200,8 @@ impl WorkerExpiration for Expiration {
         status: WorkerStatus,
         start: Instant,
     ) -> Poll<()> {
+        // It is asked whenever the instance waits for something.
+        self.load.turn.give_back();
         let deadline = match status {
             WorkerStatus::Idle => start + self.limits.instance_idle,
             // A busy instance is ended by its requests' own deadlines or by its CPU budget;

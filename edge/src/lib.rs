@@ -22,6 +22,7 @@ mod front;
 mod operator;
 mod dispatch;
 mod instance;
+mod turns;
 mod limits;
 mod overload;
 mod capability;

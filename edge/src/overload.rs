@@ -5,7 +5,8 @@
 //! long its own tasks stand in line for a core. A line that never empties within a tenth of
 //! a second is a standing queue, which only makes everybody wait (CoDel: Nichols and
 //! Jacobson, 2012); the share that is refused grows until the line does empty, and shrinks
-//! from then on. It does NOT know who asks.
+//! from then on. (Busy components stand in lines of their own: `turns.rs`.) It does NOT know
+//! who asks.
 
 use crate::limits::Limits;
 use std::sync::Arc;
@@ -27,33 +28,16 @@ const MEMORY_PRESSED: u64 = 900;
 /// Bytes of a page, as statm counts them on the machines that Linux servers run on.
 const PAGE_BYTES: u64 = 4 << 10;
 
-/// How hard the process is pressed at the moment.
+/// The share of new requests that is refused.
 #[derive(Debug, Default)]
-pub(crate) struct Overload {
+pub(crate) struct Share {
     /// Of a thousand new requests so many are refused.
     shed: AtomicU32,
     /// What is owed of that.
     owed: AtomicU32,
 }
 
-impl Overload {
-    /// Starts measuring, for as long as somebody asks.
-    pub(crate) fn watch(limits: &Limits) -> Arc<Self> {
-        let overload = Arc::<Self>::default();
-        let watched = Arc::downgrade(&overload);
-        let (delay_max, memory_max) = (limits.queue_delay_max, memory_max(limits));
-        tokio::spawn(async move {
-            let mut for_queue = 0;
-            while let Some(overload) = watched.upgrade() {
-                let delay = least_delay().await;
-                for_queue = share_for_queue(for_queue, delay, delay_max);
-                let for_memory = share_for_memory(resident_bytes(std::process::id()), memory_max);
-                overload.shed.store(for_queue.max(for_memory), Relaxed);
-            }
-        });
-        overload
-    }
-
+impl Share {
     /// Is this request served? The refused ones are spread evenly among the others.
     pub(crate) fn admits(&self) -> bool {
         let shed = self.shed.load(Relaxed);
@@ -63,6 +47,22 @@ impl Overload {
         let owed = self.owed.fetch_add(shed, Relaxed) % WHOLE;
         owed + shed < WHOLE
     }
+}
+
+/// Starts measuring, for as long as somebody asks for the share of all requests.
+pub(crate) fn watch(limits: &Limits) -> Arc<Share> {
+    let share = Arc::<Share>::default();
+    let watched = Arc::downgrade(&share);
+    let (delay_max, memory_max) = (limits.queue_delay_max, memory_max(limits));
+    tokio::spawn(async move {
+        let mut for_queue = 0;
+        while let Some(share) = watched.upgrade() {
+            for_queue = share_for_queue(for_queue, least_delay().await, delay_max);
+            let for_memory = share_for_memory(resident_bytes(std::process::id()), memory_max);
+            share.shed.store(for_queue.max(for_memory), Relaxed);
+        }
+    });
+    share
 }
 
 /// The shortest time that a task stood in line, of some looks.
@@ -130,9 +130,9 @@ mod tests {
     use super::*;
 
     fn admitted(shed: u32, of: usize) -> usize {
-        let overload = Overload::default();
-        overload.shed.store(shed, Relaxed);
-        (0..of).filter(|_| overload.admits()).count()
+        let share = Share::default();
+        share.shed.store(shed, Relaxed);
+        (0..of).filter(|_| share.admits()).count()
     }
 
     #[test]

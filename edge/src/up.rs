@@ -17,7 +17,8 @@ use crate::manifest::Manifest;
 use crate::metrics::Metrics;
 use crate::operator::{self, Operator};
 use crate::runtime_config::RuntimeConfig;
-use crate::{app, build_step, cli, engine, ticks};
+use crate::turns::Turns;
+use crate::{app, build_step, cli, engine, overload, ticks};
 use banner::{Banner, host};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -126,14 +127,16 @@ pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
         backend,
         metrics: Arc::clone(&metrics),
     };
+    let limits = Arc::new(limits(options));
     let settings = Settings {
+        turns: Arc::new(Turns::of_machine(limits.queue_delay_max)),
         llm: runtime_config.llm.clone().or(own_engine),
         state,
         runtime_config,
         variables,
         environment: options.environment.clone(),
         quiet: options.quiet,
-        limits: Arc::new(limits(options)),
+        limits,
         multiplexed: engine.into_iter().chain(options.h2c.clone()).collect(),
         missing,
         metrics,
@@ -305,6 +308,7 @@ impl Running {
         let front_options = FrontOptions {
             balancers: self.options.proxy_protocol.clone(),
             cors_origins: self.options.cors_origins.clone(),
+            overload: overload::watch(&settings.limits),
         };
         let front = Front::new(
             Arc::clone(&app),

@@ -9,7 +9,7 @@ use crate::port::{
 };
 use crate::progress::Progress;
 use std::sync::{Arc, Weak};
-use wasmtime::ResourceLimiter;
+use wasmtime::ResourceLimiterAsync;
 use wasmtime::component::{GuestTaskId, HasData, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{
@@ -42,7 +42,7 @@ pub struct StateParts {
     /// Outbound HTTP of this instance.
     pub outbound: Arc<dyn Outbound>,
     /// Who is asked before a memory or a table grows.
-    pub limits: Box<dyn ResourceLimiter + Send + Sync>,
+    pub limits: Box<dyn ResourceLimiterAsync + Send + Sync>,
     /// Where progress is noted.
     pub progress: Arc<Progress>,
     /// The most resources (handles) that the instance may hold at once.
@@ -59,7 +59,7 @@ pub struct State {
     wasi: WasiCtx,
     http: WasiHttpCtx,
     hooks: Hooks,
-    limits: Box<dyn ResourceLimiter + Send + Sync>,
+    limits: Box<dyn ResourceLimiterAsync + Send + Sync>,
     /// Requests in this instance, by the task that serves each. Entries whose request is
     /// over are swept out when the next one comes, so there are never many.
     calls: Vec<(GuestTaskId, Weak<CallContext>)>,
@@ -107,7 +107,7 @@ impl State {
     }
 
     /// The limiter that the store asks before memory or a table grows.
-    pub fn limits(&mut self) -> &mut dyn ResourceLimiter {
+    pub fn limits(&mut self) -> &mut dyn ResourceLimiterAsync {
         &mut *self.limits
     }
 

@@ -4,11 +4,15 @@
 //! It is asked before anything grows. It does NOT know who asks.
 
 use crate::engine;
-use wasmtime::ResourceLimiter;
+use crate::turns::Turn;
+use std::sync::Arc;
+use wasmtime::ResourceLimiterAsync;
 
 /// The memory of one instance: one linear memory at its maximum, and half as much for the
 /// rest of the star.
 const INSTANCE_BYTES_MAX: usize = 192 << 20;
+/// Who takes so much at once is going to fill it, which nothing interrupts.
+const LARGE_GROWTH_BYTES: usize = 4 << 20;
 /// Elements of all tables of one instance: a star of nine leaves has some 20,000.
 const INSTANCE_ELEMENTS_MAX: usize = 4 * engine::TABLE_ELEMENTS_MAX;
 
@@ -19,10 +23,21 @@ const _: () = assert!(
 
 /// What one instance holds. Neither memories nor tables shrink, and none is freed before
 /// the instance is: so this only grows. (What the kernel then refuses stays counted.)
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct InstanceLimits {
     bytes: usize,
     elements: usize,
+    turn: Arc<Turn>,
+}
+
+impl InstanceLimits {
+    pub(super) fn new(turn: &Arc<Turn>) -> Self {
+        Self {
+            bytes: 0,
+            elements: 0,
+            turn: Arc::clone(turn),
+        }
+    }
 }
 
 /// Grows `held` from `current` to `desired`, if that and the sum stay within their maxima.
@@ -40,8 +55,9 @@ fn grow(
     fits
 }
 
-impl ResourceLimiter for InstanceLimits {
-    fn memory_growing(
+#[async_trait::async_trait]
+impl ResourceLimiterAsync for InstanceLimits {
+    async fn memory_growing(
         &mut self,
         current: usize,
         desired: usize,
@@ -49,10 +65,15 @@ impl ResourceLimiter for InstanceLimits {
     ) -> wasmtime::Result<bool> {
         let one_max = engine::MEMORY_BYTES_MAX.min(maximum.unwrap_or(usize::MAX));
         let growth = (current, desired);
-        Ok(grow(&mut self.bytes, growth, one_max, INSTANCE_BYTES_MAX))
+        let fits = grow(&mut self.bytes, growth, one_max, INSTANCE_BYTES_MAX);
+        // A new memory's first bytes are not filled, but mapped.
+        if fits && current > 0 && desired - current >= LARGE_GROWTH_BYTES {
+            self.turn.take().await;
+        }
+        Ok(fits)
     }
 
-    fn table_growing(
+    async fn table_growing(
         &mut self,
         current: usize,
         desired: usize,
@@ -80,41 +101,77 @@ impl ResourceLimiter for InstanceLimits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::turns::Turns;
 
     const MIB: usize = 1 << 20;
 
-    #[test]
-    fn the_memories_of_an_instance_are_one_budget() {
-        let mut limits = InstanceLimits::default();
-        let mut check = |current: usize, desired: usize, fits: bool| {
+    fn limits() -> InstanceLimits {
+        InstanceLimits::new(&Turn::new(&Turns::new(1, engine::TICK).line()))
+    }
+
+    #[tokio::test]
+    async fn the_memories_of_an_instance_are_one_budget() {
+        let mut limits = limits();
+        for (current, desired, fits) in [
+            (0, 1, true),
+            (1, 129, false),
+            (1, 128, true),
+            (0, 64, true),
+            // All 192 are taken; what was refused before is not among them.
+            (0, 1, false),
+            (64, 65, false),
+            (64, 64, true),
+        ] {
             let answer = limits.memory_growing(current * MIB, desired * MIB, None);
-            assert_eq!(answer.unwrap(), fits, "{current} to {desired} MiB");
-        };
-        check(0, 1, true);
-        check(1, 129, false);
-        check(1, 128, true);
-        check(0, 64, true);
-        // All 192 are taken; what was refused before is not among them.
-        check(0, 1, false);
-        check(64, 65, false);
-        check(64, 64, true);
-    }
-
-    #[test]
-    fn a_memory_stays_within_its_own_maximum() {
-        let mut limits = InstanceLimits::default();
-        assert!(!limits.memory_growing(0, 2 * MIB, Some(MIB)).unwrap());
-        assert!(limits.memory_growing(0, MIB, Some(MIB)).unwrap());
-    }
-
-    #[test]
-    fn so_are_the_tables() {
-        let mut limits = InstanceLimits::default();
-        let one = engine::TABLE_ELEMENTS_MAX;
-        assert!(!limits.table_growing(0, one + 1, None).unwrap());
-        for _ in 0..4 {
-            assert!(limits.table_growing(0, one, None).unwrap());
+            assert_eq!(answer.await.unwrap(), fits, "{current} to {desired} MiB");
         }
-        assert!(!limits.table_growing(0, 1, None).unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_memory_stays_within_its_own_maximum() {
+        let mut limits = limits();
+        let grown = limits.memory_growing(0, 2 * MIB, Some(MIB)).await;
+        assert!(!grown.unwrap());
+        assert!(limits.memory_growing(0, MIB, Some(MIB)).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn who_grows_by_much_takes_a_turn() {
+        let turns = Turns::new(1, engine::TICK);
+        let holds = Turn::new(&turns.line());
+        holds.take().await;
+        let mut limits = InstanceLimits::new(&Turn::new(&turns.line()));
+        // A memory's first bytes, and a little more.
+        assert!(limits.memory_growing(0, 32 * MIB, None).await.unwrap());
+        assert!(
+            limits
+                .memory_growing(32 * MIB, 33 * MIB, None)
+                .await
+                .unwrap()
+        );
+        let grows = limits.memory_growing(33 * MIB, 64 * MIB, None);
+        tokio::select! {
+            biased;
+            _ = grows => panic!("there is no turn"),
+            () = tokio::time::sleep(std::time::Duration::from_millis(20)) => {}
+        }
+        holds.give_back();
+        assert!(
+            limits
+                .memory_growing(33 * MIB, 64 * MIB, None)
+                .await
+                .unwrap()
+        );
+    }
+
+    #[tokio::test]
+    async fn so_are_the_tables() {
+        let mut limits = limits();
+        let one = engine::TABLE_ELEMENTS_MAX;
+        assert!(!limits.table_growing(0, one + 1, None).await.unwrap());
+        for _ in 0..4 {
+            assert!(limits.table_growing(0, one, None).await.unwrap());
+        }
+        assert!(!limits.table_growing(0, 1, None).await.unwrap());
     }
 }

@@ -19,6 +19,8 @@ const ATTACKERS: usize = 4;
 const CPU_MS: &str = "cpu-ms=100";
 /// How long calls may go on for nobody.
 const AFTERWARDS_MS: &str = "afterwards-ms=300";
+/// Tests share the machine's cores with others: that is no attack to shed requests for.
+const QUEUE_DELAY_MS: &str = "queue-delay-ms=5000";
 
 /// An attack, and how it may end for the client that asked for it.
 struct Attack {
@@ -98,7 +100,7 @@ async fn strike(client: &Client<HttpConnector, Body>, edge: &Edge, attack: &Atta
 }
 
 /// Asks a neighbour over and over, until told to stop: how long each answer took.
-async fn neighbour(url: String, done: Arc<AtomicBool>) -> Vec<Duration> {
+pub(crate) async fn neighbour(url: String, done: Arc<AtomicBool>) -> Vec<Duration> {
     let client = client();
     let mut took = Vec::new();
     while !done.load(Relaxed) {
@@ -113,6 +115,16 @@ async fn neighbour(url: String, done: Arc<AtomicBool>) -> Vec<Duration> {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     took
+}
+
+/// A neighbour for so long, and nobody else.
+pub(crate) async fn alone(edge: &Edge, lasts: Duration) -> Vec<Duration> {
+    let done = Arc::<AtomicBool>::default();
+    let url = format!("{}/served", edge.http);
+    let watched = tokio::spawn(neighbour(url, Arc::clone(&done)));
+    tokio::time::sleep(lasts).await;
+    done.store(true, Relaxed);
+    watched.await.unwrap()
 }
 
 /// All runs of one attack, beside a neighbour.
@@ -143,9 +155,12 @@ async fn beside_a_neighbour(
     watched.await.unwrap()
 }
 
-fn percentile(took: &mut [Duration], per_cent: usize) -> f64 {
+/// In milliseconds.
+pub(crate) fn percentile(took: &mut [Duration], per_cent: usize) -> f64 {
     took.sort();
-    took[(took.len() - 1) * per_cent / 100].as_secs_f64() * 1e3
+    let at = took.len().saturating_sub(1) * per_cent / 100;
+    took.get(at)
+        .map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
 }
 
 /// Waits until nothing of what ran is left.
@@ -162,7 +177,12 @@ async fn no_attack_reaches_the_host_or_a_neighbour() {
     let runs = std::env::var("SKERRY_HOSTILE_RUNS").map_or(RUNS, |runs| runs.parse().unwrap());
     let edge = Edge::start_with(
         &manifest(),
-        &["--limit", CPU_MS, "--limit", AFTERWARDS_MS, "--quiet"],
+        &[
+            ["--limit", CPU_MS].as_slice(),
+            &["--limit", AFTERWARDS_MS],
+            &["--limit", QUEUE_DELAY_MS, "--quiet"],
+        ]
+        .concat(),
     );
     let edge = Arc::new(edge);
     // Every attack once, so that what the host keeps for the next time is there.
@@ -175,6 +195,9 @@ async fn no_attack_reaches_the_host_or_a_neighbour() {
         "{:18}{:>8}{:>14}{:>14}{:>12}",
         "attack", "runs", "p50, ms", "p99, ms", "RSS, MiB"
     );
+    let mut took = alone(&edge, Duration::from_secs(2)).await;
+    let (p50, p99) = (percentile(&mut took, 50), percentile(&mut took, 99));
+    println!("{:18}{:>8}{p50:>14.2}{p99:>14.2}", "none", "");
     for attack in &ATTACKS {
         let mut took = beside_a_neighbour(&edge, attack, runs).await;
         settled(&edge).await;

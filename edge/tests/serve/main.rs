@@ -21,6 +21,7 @@ mod models;
     reason = "a harness that fails is a failed test"
 )]
 mod postgres;
+mod pressure;
 #[expect(clippy::unwrap_used, reason = "a harness that fails is a failed test")]
 mod redis;
 mod slow_clients;

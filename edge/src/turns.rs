@@ -1,0 +1,184 @@
+//! Turns at a core, for components that are busy for long.
+//!
+//! There are as many turns as there are cores, less a quarter, and whoever is busy holds one
+//! until the next tick of the epoch, or until it waits for something else. So endless loops,
+//! however many, leave a core to whoever is quick; and one alone waits for nothing. A
+//! component of which too many instances wait is full for the moment: more of them would only
+//! make everybody wait (Little's law tells how many are too many). It does NOT know what a
+//! component does.
+
+use crate::engine::TICK;
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Who has been busy for longer than this takes turns: a request of a star, whose parts are
+/// quick, does not come to know of them.
+pub(crate) const QUICK: Duration = TICK;
+
+/// All turns.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    free: Arc<Semaphore>,
+    waiting_max: usize,
+}
+
+impl Turns {
+    /// Turns of a machine with so many cores, for each of which nobody should wait longer
+    /// than `delay_max`.
+    pub(crate) fn new(cores: usize, delay_max: Duration) -> Self {
+        let turns = (cores - cores.div_ceil(4)).max(1);
+        let ticks = usize::try_from(delay_max.as_nanos() / TICK.as_nanos()).unwrap_or(usize::MAX);
+        Self {
+            free: Arc::new(Semaphore::new(turns)),
+            waiting_max: ticks.saturating_mul(turns).max(1),
+        }
+    }
+
+    /// Turns of this machine.
+    pub(crate) fn of_machine(delay_max: Duration) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self::new(cores, delay_max)
+    }
+
+    /// A line for one component.
+    pub(crate) fn line(&self) -> Arc<Line> {
+        Arc::new(Line {
+            free: Arc::clone(&self.free),
+            waiting: AtomicUsize::new(0),
+            waiting_max: self.waiting_max,
+        })
+    }
+}
+
+/// Where the instances of one component wait for turns.
+#[derive(Debug)]
+pub(crate) struct Line {
+    free: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    waiting_max: usize,
+}
+
+impl Line {
+    /// Do so many wait that one more would wait for too long?
+    pub(crate) fn is_full(&self) -> bool {
+        self.waiting.load(Relaxed) >= self.waiting_max
+    }
+}
+
+/// One that stands in line.
+struct Standing<'a>(&'a Line);
+
+impl<'a> Standing<'a> {
+    fn new(line: &'a Line) -> Self {
+        line.waiting.fetch_add(1, Relaxed);
+        Self(line)
+    }
+}
+
+impl Drop for Standing<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Relaxed);
+    }
+}
+
+/// One instance in its component's line, with or without a turn.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    line: Arc<Line>,
+    held: Mutex<Option<OwnedSemaphorePermit>>,
+}
+
+impl Turn {
+    pub(crate) fn new(line: &Arc<Line>) -> Arc<Self> {
+        Arc::new(Self {
+            line: Arc::clone(line),
+            held: Mutex::default(),
+        })
+    }
+
+    fn hold(&self, permit: Option<OwnedSemaphorePermit>) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = permit;
+    }
+
+    /// Gives the turn back, if there is one: the instance waits for something else.
+    pub(crate) fn give_back(&self) {
+        self.hold(None);
+    }
+
+    /// Gives the turn back, lets everybody else on this thread go first, and then waits in
+    /// line for another.
+    pub(crate) fn take(self: &Arc<Self>) -> impl Future<Output = ()> + Send + Sync + use<> {
+        self.give_back();
+        let turn = Arc::clone(self);
+        async move {
+            tokio::task::yield_now().await;
+            let standing = Standing::new(&turn.line);
+            // It is never closed.
+            let permit = Arc::clone(&turn.line.free).acquire_owned().await.ok();
+            drop(standing);
+            turn.hold(permit);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt as _;
+
+    const DELAY: Duration = TICK.saturating_mul(3);
+
+    #[test]
+    fn a_core_is_left_to_the_quick_and_one_to_the_busy() {
+        let turns = |cores| Turns::new(cores, DELAY).free.available_permits();
+        assert_eq!([1, 2, 3, 4, 8, 64].map(turns), [1, 1, 2, 3, 6, 48]);
+    }
+
+    #[tokio::test]
+    async fn who_waits_longest_is_next() {
+        let turns = Turns::new(1, DELAY);
+        let line = turns.line();
+        let holds = Turn::new(&line);
+        holds.take().await;
+        let mut waiting: Vec<_> = (0..3).map(|_| Turn::new(&line)).collect();
+        let mut taking: Vec<_> = waiting.iter().map(|turn| Box::pin(turn.take())).collect();
+        for next in &mut taking {
+            // The first poll yields, the second stands in line.
+            assert!(next.as_mut().now_or_never().is_none());
+            assert!(next.as_mut().now_or_never().is_none());
+        }
+        assert!(line.is_full(), "three ticks are as long as one may wait");
+        assert!(!turns.line().is_full(), "another component's");
+        let mut last = holds;
+        while !taking.is_empty() {
+            last.give_back();
+            let ready = taking.iter_mut().map(|one| one.as_mut().now_or_never());
+            let ready: Vec<bool> = ready.map(|polled| polled.is_some()).collect();
+            assert_eq!(ready.iter().position(|ready| *ready), Some(0));
+            assert!(!ready[1..].contains(&true));
+            drop(taking.remove(0));
+            last = waiting.remove(0);
+        }
+        assert!(!line.is_full());
+        drop(last);
+        assert_eq!(turns.free.available_permits(), 1);
+    }
+
+    #[tokio::test]
+    async fn who_leaves_the_line_does_not_count() {
+        let turns = Turns::new(1, TICK);
+        let (line, holds) = (turns.line(), Turn::new(&turns.line()));
+        holds.take().await;
+        let leaves = Turn::new(&line);
+        let mut taking = Box::pin(leaves.take());
+        for _ in 0..2 {
+            assert!(taking.as_mut().now_or_never().is_none());
+        }
+        assert!(line.is_full());
+        drop(taking);
+        assert!(!line.is_full());
+    }
+}
