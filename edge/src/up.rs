@@ -17,7 +17,7 @@ use crate::manifest::Manifest;
 use crate::metrics::Metrics;
 use crate::operator::{self, Operator};
 use crate::runtime_config::RuntimeConfig;
-use crate::{app, build_step, cli, engine, ticks};
+use crate::{app, build_step, cli, engine, registry, ticks};
 use banner::{Banner, host};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -82,6 +82,7 @@ fn config(error: &impl ToString) -> Failure {
 
 /// `edge up`.
 pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
+    let options = &registry::resolve(options)?;
     let manifest = options.source.manifest()?;
     let state = options
         .state
