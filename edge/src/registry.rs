@@ -20,6 +20,7 @@ mod cache;
 mod plan;
 mod toml;
 mod unpack;
+pub(crate) mod fuzzing;
 
 use crate::build_step;
 use crate::cli::{Failure, UpOptions};
@@ -152,9 +153,8 @@ fn fetch(reference: Reference, options: &Pulling, state: &Path) -> Result<PathBu
         }),
     };
     let folder = options.cache_dir.clone().or_else(default_cache);
-    let folder = folder.ok_or_else(|| {
-        Failure::Config("--cache-dir: without HOME it has no default".to_owned())
-    })?;
+    let folder = folder
+        .ok_or_else(|| Failure::Config("--cache-dir: without HOME it has no default".to_owned()))?;
     let cache = cache::Cache::open(&folder)?;
     let name = reference.whole();
     let pulled = runtime()?.block_on(limits::bounded(async {
@@ -251,7 +251,15 @@ mod tests {
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
-        for path in ["spin.toml", "./a/b", "../a/b", "/a.b/c", "a/b", "a.b/spin.toml", "v1.2"] {
+        for path in [
+            "spin.toml",
+            "./a/b",
+            "../a/b",
+            "/a.b/c",
+            "a/b",
+            "a.b/spin.toml",
+            "v1.2",
+        ] {
             assert!(!looks_like_reference(path), "{path}");
         }
     }

@@ -57,7 +57,11 @@ impl Artifact {
     pub(super) fn read(bytes: &[u8]) -> Result<Self, RegistryError> {
         let manifest = read_manifest(bytes)?;
         let is_application = |layer: &&OciDescriptor| layer.media_type == APPLICATION_TYPE;
-        let mut layers: Vec<Layer> = manifest.layers.iter().map(layer).collect::<Result<_, _>>()?;
+        let mut layers: Vec<Layer> = manifest
+            .layers
+            .iter()
+            .map(layer)
+            .collect::<Result<_, _>>()?;
         let locked = match manifest.layers.iter().filter(is_application).count() {
             1 => manifest.layers.iter().find(is_application).map(layer),
             // The first artifacts have it as their config.
@@ -69,7 +73,9 @@ impl Artifact {
         };
         if locked.bytes > LOCKED_BYTES_MAX {
             let most = LOCKED_BYTES_MAX >> 20;
-            return Err(refused(format!("its locked application has more than {most} MiB")));
+            return Err(refused(format!(
+                "its locked application has more than {most} MiB"
+            )));
         }
         let digest = locked.digest.clone();
         layers.push(locked);
@@ -97,7 +103,9 @@ fn layer(descriptor: &OciDescriptor) -> Result<Layer, RegistryError> {
         .filter(|bytes| *bytes <= BLOB_BYTES_MAX)
         .ok_or_else(|| {
             let (size, most) = (descriptor.size, BLOB_BYTES_MAX);
-            refused(format!("{digest} has {size} bytes; at most {most} are read"))
+            refused(format!(
+                "{digest} has {size} bytes; at most {most} are read"
+            ))
         })?;
     Ok(Layer {
         digest,
@@ -151,14 +159,26 @@ mod tests {
         };
         check(&|m| *m = json!("text"), "no image manifest");
         check(&|m| m["schemaVersion"] = json!(1), "schemaVersion");
-        check(&|m| m["layers"][3]["mediaType"] = json!(WASM_TYPE), "no Spin application");
-        check(&|m| m["layers"][0]["mediaType"] = json!(APPLICATION_TYPE), "no Spin application");
+        check(
+            &|m| m["layers"][3]["mediaType"] = json!(WASM_TYPE),
+            "no Spin application",
+        );
+        check(
+            &|m| m["layers"][0]["mediaType"] = json!(APPLICATION_TYPE),
+            "no Spin application",
+        );
         for digest in ["sha256:../../../../etc/passwd", "md5:00", ""] {
             check(&|m| m["layers"][0]["digest"] = json!(digest), "no digest");
         }
         check(&|m| m["layers"][0]["size"] = json!(-1), "-1 bytes");
-        check(&|m| m["layers"][0]["size"] = json!(BLOB_BYTES_MAX + 1), "are read");
-        check(&|m| m["layers"][3]["size"] = json!(BLOB_BYTES_MAX), "locked application has");
+        check(
+            &|m| m["layers"][0]["size"] = json!(BLOB_BYTES_MAX + 1),
+            "are read",
+        );
+        check(
+            &|m| m["layers"][3]["size"] = json!(BLOB_BYTES_MAX),
+            "locked application has",
+        );
         let many = |count: usize, size: u64| {
             move |m: &mut Value| {
                 let layer = |n: usize| {

@@ -56,8 +56,8 @@ impl Registry {
             user_agent: concat!("edge/", env!("CARGO_PKG_VERSION")),
             ..ClientConfig::default()
         };
-        let client = Client::try_from(config)
-            .map_err(|error| RegistryError::Failed(words(&error)))?;
+        let client =
+            Client::try_from(config).map_err(|error| RegistryError::Failed(words(&error)))?;
         let login = credentials::of(reference.resolve_registry());
         let registry = Self {
             client,
@@ -91,7 +91,11 @@ impl Registry {
             return Err(RegistryError::Failed(message));
         };
         let digest = Digest::of(&bytes);
-        if self.reference.digest().is_some_and(|wanted| wanted != digest.as_str()) {
+        if self
+            .reference
+            .digest()
+            .is_some_and(|wanted| wanted != digest.as_str())
+        {
             return Err(self.refused(&format!("the registry's manifest is {digest}")));
         }
         Artifact::read(&bytes).map_err(|error| self.refused(&error.to_string()))
@@ -140,7 +144,9 @@ impl Registry {
         bytes_max: u64,
         mut take: impl FnMut(&[u8]) -> Result<(), RegistryError>,
     ) -> Result<(), RegistryError> {
-        let pulled = self.client.pull_blob_stream(&self.reference, digest.as_str());
+        let pulled = self
+            .client
+            .pull_blob_stream(&self.reference, digest.as_str());
         let mut stream = pulled.await.map_err(|error| self.failed(&error))?;
         let mut bytes = 0;
         while let Some(part) = stream.next().await {
@@ -161,11 +167,16 @@ impl Registry {
         futures::stream::iter(blobs.map(Ok))
             .try_for_each_concurrent(LAYERS_AT_ONCE, |blob| self.push_blob(blob))
             .await?;
-        self.push_manifest(&self.reference, &packed.manifest()).await
+        self.push_manifest(&self.reference, &packed.manifest())
+            .await
     }
 
     /// Signs the artifact of this digest, as `cosign sign --key` does.
-    pub(super) async fn sign(&self, digest: &Digest, key: &SigningKey) -> Result<(), RegistryError> {
+    pub(super) async fn sign(
+        &self,
+        digest: &Digest,
+        key: &SigningKey,
+    ) -> Result<(), RegistryError> {
         let signed = signature::sign(&self.name(), digest, key)?;
         for bytes in [signed.config, signed.payload] {
             self.push_blob(&Blob::new("", bytes)).await?;
@@ -179,7 +190,11 @@ impl Registry {
     async fn push_blob(&self, blob: &Blob) -> Result<(), RegistryError> {
         let (client, digest) = (&self.client, blob.digest.as_str());
         let failed = |error| self.failed(&error);
-        if !client.blob_exists(&self.reference, digest).await.map_err(failed)? {
+        if !client
+            .blob_exists(&self.reference, digest)
+            .await
+            .map_err(failed)?
+        {
             let pushed = client.push_blob(&self.reference, blob.bytes.clone(), digest);
             pushed.await.map_err(failed)?;
         }
@@ -238,7 +253,9 @@ impl Registry {
 
     /// A blob that did not come, or is not what it should be.
     fn cut(&self, digest: &Digest, error: &std::io::Error) -> RegistryError {
-        let is_other = error.get_ref().is_some_and(|error| error.is::<DigestError>());
+        let is_other = error
+            .get_ref()
+            .is_some_and(|error| error.is::<DigestError>());
         match is_other {
             true => self.refused(&format!("{digest}: {}", words(error))),
             false => RegistryError::Failed(format!("{}: {}", self.reference, words(error))),

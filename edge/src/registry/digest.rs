@@ -74,7 +74,14 @@ mod tests {
         assert_eq!(Digest::of(b"").name(), empty.replace(':', "-"));
         let upper = format!("sha256:{}", "A".repeat(64));
         let other = format!("sha512:{}", "a".repeat(64));
-        for wrong in ["", "sha256:", "sha256:../../x", &empty[..70], &upper, &other] {
+        for wrong in [
+            "",
+            "sha256:",
+            "sha256:../../x",
+            &empty[..70],
+            &upper,
+            &other,
+        ] {
             assert_eq!(Digest::parse(wrong), None, "{wrong}");
         }
     }

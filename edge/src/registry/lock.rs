@@ -126,9 +126,7 @@ pub(super) fn grants(component: &Component) -> BTreeMap<String, Value> {
         .filter(|(_, value)| !is_empty(value))
         .map(|(key, value)| (key.to_owned(), value))
         .collect();
-    let tick = |tick: &crate::manifest::Tick| {
-        json!({ "path": tick.path, "every_s": tick.every.as_secs() })
-    };
+    let tick = |tick: &crate::manifest::Tick| json!({ "path": tick.path, "every_s": tick.every.as_secs() });
     let ticks: Vec<Value> = component.ticks.iter().map(tick).collect();
     let own: Map<String, Value> = [
         ("check", json!(component.check)),

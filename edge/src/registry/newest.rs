@@ -81,7 +81,11 @@ impl Newest {
         repository: &str,
         artifact: &Artifact,
     ) -> Result<(), RegistryError> {
-        let Some(created) = artifact.created.clone().filter(|text| moment(text).is_some()) else {
+        let Some(created) = artifact
+            .created
+            .clone()
+            .filter(|text| moment(text).is_some())
+        else {
             return Ok(());
         };
         let seen = Seen {
@@ -140,8 +144,16 @@ mod tests {
         for taken in ["2026-02-03T04:05:07.2Z", "2026-02-03T04:05:06.7+00:00"] {
             load().check("r/a", &artifact(taken)).unwrap();
         }
-        for older in ["2026-02-03T04:05:06.6Z", "2026-02-03T05:05:06.8+02:00", "", "now"] {
-            let error = load().check("r/a", &artifact(older)).unwrap_err().to_string();
+        for older in [
+            "2026-02-03T04:05:06.6Z",
+            "2026-02-03T05:05:06.8+02:00",
+            "",
+            "now",
+        ] {
+            let error = load()
+                .check("r/a", &artifact(older))
+                .unwrap_err()
+                .to_string();
             assert!(error.contains("r/a@sha256:"), "{error}");
             assert!(error.contains("--allow-older"), "{error}");
         }

@@ -87,7 +87,9 @@ fn understand(locked: &LockedApp) -> Result<(), RegistryError> {
     }
     let mut unknown = locked.must_understand.iter();
     if let Some(unknown) = unknown.find(|name| !UNDERSTOOD.contains(&name.as_str())) {
-        return Err(refused(format!("it has {unknown:?}, which is not known here")));
+        return Err(refused(format!(
+            "it has {unknown:?}, which is not known here"
+        )));
     }
     let is_needed = |(key, value): &(&String, &Value)| {
         *value != "optional" && ![CHAINING, MIDDLEWARE].contains(&key.as_str())
@@ -181,7 +183,11 @@ impl Text<'_> {
         components: &[LockedComponent],
     ) -> Result<Map<String, Value>, RegistryError> {
         let kind = &trigger.trigger_type;
-        let Some(config) = trigger.trigger_config.as_object().filter(|_| kind == "http") else {
+        let Some(config) = trigger
+            .trigger_config
+            .as_object()
+            .filter(|_| kind == "http")
+        else {
             return Err(refused(format!("a trigger of type {kind:?} is not served")));
         };
         let mut table = Map::new();
@@ -199,7 +205,10 @@ impl Text<'_> {
         let id = config.get("component").and_then(Value::as_str);
         let component = components.iter().find(|c| Some(&*c.id) == id);
         let at_component = component.and_then(|c| c.trigger_dependencies.get(MIDDLEWARE));
-        let before = trigger.trigger_dependencies.get(MIDDLEWARE).or(at_component);
+        let before = trigger
+            .trigger_dependencies
+            .get(MIDDLEWARE)
+            .or(at_component);
         if let Some(before) = before.filter(|before| !before.is_empty()) {
             let all: Vec<Value> = before
                 .iter()
@@ -210,10 +219,7 @@ impl Text<'_> {
         Ok(table)
     }
 
-    fn component(
-        &self,
-        component: &LockedComponent,
-    ) -> Result<Map<String, Value>, RegistryError> {
+    fn component(&self, component: &LockedComponent) -> Result<Map<String, Value>, RegistryError> {
         let mut table = Map::new();
         table.insert("source".to_owned(), self.source(&component.source)?);
         for (key, metadata) in [

@@ -173,7 +173,10 @@ pub(super) fn holds(
     digest: &Digest,
     key: &VerifyingKey,
 ) -> bool {
-    let signature = layer.annotations.as_ref().and_then(|all| all.get(ANNOTATION));
+    let signature = layer
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(ANNOTATION));
     let signature = signature.and_then(|text| BASE64_STANDARD.decode(text).ok());
     // The payload is read only once its signature holds.
     if !signature.is_some_and(|signature| key.verify(payload, &signature)) {

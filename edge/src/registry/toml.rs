@@ -41,7 +41,12 @@ fn write_value(out: &mut String, value: &Value) {
             out.push('{');
             let present = all.iter().filter(|(_, value)| !value.is_null());
             for (position, (key, one)) in present.enumerate() {
-                let _ = write!(out, "{}{} = ", if position > 0 { ", " } else { " " }, text(key));
+                let _ = write!(
+                    out,
+                    "{}{} = ",
+                    if position > 0 { ", " } else { " " },
+                    text(key)
+                );
                 write_value(out, one);
             }
             out.push_str(" }");

@@ -3,6 +3,7 @@
 //! The order is that of trust: the manifest, who signed it, how old it is, and only then its
 //! layers. It does NOT serve.
 
+use super::RegistryError;
 use super::archive;
 use super::artifact::Artifact;
 use super::cache::Cache;
@@ -12,7 +13,6 @@ use super::limits::Budget;
 use super::newest::Newest;
 use super::plan::{FileContent, Plan};
 use super::signature::VerifyingKey;
-use super::RegistryError;
 use std::path::{Path, PathBuf};
 
 /// Where the blobs are, from an application's folder.

@@ -55,7 +55,8 @@ async fn the_programs_archives_are_read_and_ours_by_it() {
     std::os::unix::fs::symlink("/etc/passwd", made.join("link")).unwrap();
     for format in ["gnu", "pax", "ustar"] {
         let mut tar = Command::new("tar");
-        tar.args(["--format", format, "-czf", "-", "."]).current_dir(&made);
+        tar.args(["--format", format, "-czf", "-", "."])
+            .current_dir(&made);
         if format == "ustar" {
             tar.arg("--exclude=nnn*");
         }
@@ -127,7 +128,7 @@ async fn a_broken_archive_is_refused() {
     let mut tar = Vec::new();
     let mut gzip = GzipDecoder::new(layer.as_slice());
     gzip.read_to_end(&mut tar).await.unwrap();
-    let mut plain = async |change: &dyn Fn(&mut Vec<u8>), words: &str| {
+    let plain = async |change: &dyn Fn(&mut Vec<u8>), words: &str| {
         let mut tar = tar.clone();
         change(&mut tar);
         let done = unpack_tar(tar.as_slice(), &fixture.cache, &mut Budget::new()).await;

@@ -44,7 +44,11 @@ fn what_is_packed_comes_back() {
     let folder = tempfile::tempdir().unwrap();
     let packed = whole(folder.path());
     // The component, once for all its uses, the long file and the locked application.
-    let sizes: Vec<usize> = packed.layers.iter().map(|layer| layer.bytes.len()).collect();
+    let sizes: Vec<usize> = packed
+        .layers
+        .iter()
+        .map(|layer| layer.bytes.len())
+        .collect();
     assert_eq!(sizes[..2], [COMPONENT.len(), 1_000]);
     assert_eq!(sizes.len(), 3);
     let plan = Plan::read(&packed.layers[2].bytes, "../../blobs").unwrap();
@@ -54,7 +58,10 @@ fn what_is_packed_comes_back() {
     let (token, host) = (&manifest.variables["token"], &manifest.variables["host"]);
     assert!(token.required && token.secret && !host.secret);
     assert_eq!(host.default.as_deref(), Some("h\n\u{7f}"));
-    assert_eq!(manifest.routes[0].pattern.as_ref().unwrap().raw(), "/one/:x/...");
+    assert_eq!(
+        manifest.routes[0].pattern.as_ref().unwrap().raw(),
+        "/one/:x/..."
+    );
     assert!(manifest.routes[2].pattern.is_none());
     assert!(format!("{:?}", manifest.routes[3].answer).contains("418"));
     assert_eq!(manifest.components.len(), 3, "one, its copy and two");
@@ -64,7 +71,10 @@ fn what_is_packed_comes_back() {
     assert_eq!(one.source, Path::new("/app/../../blobs").join(&blob));
     assert!(one.key_value_stores.contains("default") && one.sqlite_databases.contains("kept"));
     assert!(one.ai_models.contains("talker") && one.middleware.is_empty());
-    assert_eq!(one.allowed_outbound_hosts[0].to_string(), "https://{{ host }}");
+    assert_eq!(
+        one.allowed_outbound_hosts[0].to_string(),
+        "https://{{ host }}"
+    );
     assert_eq!(one.environment, [("MODE".to_owned(), "test".to_owned())]);
     assert_eq!(one.variables["t"].to_string(), "Bearer {{ token }}");
     assert_eq!(one.ticks.len(), 1);
@@ -75,7 +85,11 @@ fn what_is_packed_comes_back() {
     assert!(copy.ticks.is_empty());
 
     let of_one = Path::new("files/one/pages");
-    let files: Vec<_> = plan.files.iter().filter(|file| file.place.starts_with(of_one)).collect();
+    let files: Vec<_> = plan
+        .files
+        .iter()
+        .filter(|file| file.place.starts_with(of_one))
+        .collect();
     assert_eq!(files.len(), 2, "a link is not packed: {files:?}");
     assert_eq!(files[0].place, of_one.join("deep/short.txt"));
     assert_eq!(files[0].content, FileContent::Inline(b"short".to_vec()));
@@ -94,14 +108,29 @@ fn a_locked_application_reaches_nothing_of_this_machine() {
         let error = error.to_string();
         assert!(error.contains(words), "{error}");
     };
-    for path in ["../x", "/etc/passwd", "a/../../x", "../../../etc/passwd", "", "a\0b", "."] {
+    for path in [
+        "../x",
+        "/etc/passwd",
+        "a/../../x",
+        "../../../etc/passwd",
+        "",
+        "a\0b",
+        ".",
+    ] {
         let change = |app: &mut Value| app["components"][0]["files"][0]["path"] = json!(path);
         refused(&change, "leaves the component's files");
     }
     for id in ["../one", "a/b", "", "/", ".."] {
-        refused(&|app| app["components"][0]["id"] = json!(id), "no component's id");
+        refused(
+            &|app| app["components"][0]["id"] = json!(id),
+            "no component's id",
+        );
     }
-    for digest in [json!("../x"), json!("sha256:../../../../etc/passwd"), Value::Null] {
+    for digest in [
+        json!("../x"),
+        json!("sha256:../../../../etc/passwd"),
+        Value::Null,
+    ] {
         let source = |app: &mut Value| app["components"][0]["source"]["digest"] = digest.clone();
         refused(&source, "no digest");
         let leaf = |app: &mut Value| {
@@ -112,7 +141,8 @@ fn a_locked_application_reaches_nothing_of_this_machine() {
     }
     let inline = json!({ "source": "/tmp/x.wasm", "build": { "command": "touch /tmp/x" },
         "files": [{ "source": "/etc", "destination": "/" }] });
-    let change = |app: &mut Value| app["triggers"][0]["trigger_config"]["component"] = inline.clone();
+    let change =
+        |app: &mut Value| app["triggers"][0]["trigger_config"]["component"] = inline.clone();
     refused(&change, "\"component\" is not served");
     let change = |app: &mut Value| {
         let before = json!({ "middleware": [{ "path": "/tmp/x.wasm" }] });
@@ -139,10 +169,16 @@ fn what_is_needed_and_unknown_is_named() {
         let error = read(change).unwrap_err();
         assert!(error.contains(words), "{error}");
     };
-    check(&|app| app["triggers"][0]["trigger_type"] = json!("redis"), "\"redis\"");
+    check(
+        &|app| app["triggers"][0]["trigger_type"] = json!("redis"),
+        "\"redis\"",
+    );
     check(&|app| app["spin_lock_version"] = json!(2), "version is 2");
     check(&|app| app["must_understand"] = json!(["warp"]), "\"warp\"");
-    check(&|app| app["host_requirements"] = json!({ "warp": "required" }), "\"warp\"");
+    check(
+        &|app| app["host_requirements"] = json!({ "warp": "required" }),
+        "\"warp\"",
+    );
     let component = |value: &'static str| {
         move |app: &mut Value| app["components"][0]["host_requirements"]["warp"] = json!(value)
     };
@@ -166,5 +202,10 @@ fn no_text_of_a_locked_application_breaks_out_of_its_place() {
     assert!(manifest.components.values().all(|c| c.build.is_none()));
     assert_eq!(manifest.name, evil);
     let folder = |files: &Files| matches!(files, Files::Placed { source, .. } if source.starts_with("/app/files"));
-    assert!(manifest.components.values().all(|c| c.files.iter().all(folder)));
+    assert!(
+        manifest
+            .components
+            .values()
+            .all(|c| c.files.iter().all(folder))
+    );
 }
