@@ -130,7 +130,13 @@ pub(crate) fn resolve(options: &UpOptions) -> Result<UpOptions, Failure> {
     let mut options = options.clone();
     let from = options.source.from.to_str().unwrap_or_default();
     if options.source.from.exists() || !looks_like_reference(from) {
-        return Ok(options);
+        return match options.pulling.verify_key {
+            None => Ok(options),
+            // Nobody is to believe that it was looked at.
+            Some(_) => Err(Failure::Config(format!(
+                "--verify-key: {from:?} is no application in a registry, so nobody signed it"
+            ))),
+        };
     }
     let reference = parse(from)?;
     let state = options.state.take();

@@ -195,6 +195,10 @@ async fn a_signed_application_is_served_and_no_other() {
     assert_eq!(page, (200, "signed".to_owned()));
     drop(edge);
     assert!(world.up(":unsigned", &verify).is_err());
+    let developer = world.path("developer").display().to_string();
+    let local = ["up", "-f", &developer, "--verify-key", &public];
+    let done = world.edge(&local).output().unwrap();
+    assert_eq!(done.status.code(), Some(64), "a folder has no signature");
     world.refuses(":unsigned", &verify, &["is not signed"]);
     world.refuses(
         ":signed",
