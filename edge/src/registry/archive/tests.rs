@@ -55,11 +55,12 @@ async fn the_programs_archives_are_read_and_ours_by_it() {
     std::os::unix::fs::symlink("/etc/passwd", made.join("link")).unwrap();
     for format in ["gnu", "pax", "ustar"] {
         let mut tar = Command::new("tar");
-        tar.args(["--format", format, "-czf", "-", "."])
-            .current_dir(&made);
+        tar.args(["--format", format]).current_dir(&made);
         if format == "ustar" {
+            // It has no room for such a name.
             tar.arg("--exclude=nnn*");
         }
+        tar.args(["-czf", "-", "."]);
         let made = tar.output().unwrap();
         assert!(made.status.success());
         fixture.unpack(&made.stdout).await.unwrap();
