@@ -9,7 +9,8 @@ use crate::limits::Setting;
 use crate::log::LogFormat;
 use crate::manifest::Manifest;
 use crate::manifest::allowed_hosts::Target;
-use crate::{build_step, doctor, log, up, watch};
+use crate::registry::options::{Pulling, RegistryCommand};
+use crate::{build_step, doctor, log, registry, up, watch};
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -36,6 +37,9 @@ enum Command {
     Doctor(DoctorOptions),
     /// Check manifest and components without serving them.
     Validate(ValidateOptions),
+    /// Push applications to registries, and pull them.
+    #[command(subcommand)]
+    Registry(RegistryCommand),
     /// Compile one component: what this program starts itself for.
     #[command(name = apart::COMMAND, hide = true)]
     CompileApart { source: PathBuf, target: PathBuf },
@@ -44,7 +48,8 @@ enum Command {
 /// Where the application is.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Source {
-    /// The manifest, or the folder that has a spin.toml.
+    /// The manifest, or the folder that has a spin.toml; for `up` also an application in a
+    /// registry: REGISTRY/REPOSITORY[:TAG][@DIGEST].
     #[arg(short = 'f', long, default_value = "spin.toml", value_name = "PATH")]
     pub(crate) from: PathBuf,
     /// The profile of the manifest to build and serve.
@@ -106,6 +111,8 @@ pub(crate) struct DoctorOptions {
 pub(crate) struct UpOptions {
     #[command(flatten)]
     pub(crate) source: Source,
+    #[command(flatten)]
+    pub(crate) pulling: Pulling,
     /// Where to serve HTTPS.
     #[arg(long, default_value = "127.0.0.1:8443", value_name = "ADDR", value_parser = address)]
     pub(crate) listen: SocketAddr,
@@ -230,7 +237,7 @@ pub(crate) fn origin(text: &str) -> Result<Target, String> {
         .ok_or_else(|| "expected http://HOST:PORT".to_owned())
 }
 
-fn assignment(text: &str) -> Result<(String, String), String> {
+pub(crate) fn assignment(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("expected NAME=VALUE".to_owned()),
@@ -273,6 +280,10 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Validate(options) => {
             log::start(options.source.log_format);
             up::validate(options)
+        }
+        Command::Registry(command) => {
+            log::start(command.log_format());
+            registry::registry(command)
         }
         Command::CompileApart { source, target } => {
             apart::child(source, target).map_err(Failure::Run)

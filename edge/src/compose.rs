@@ -120,7 +120,8 @@ pub(crate) fn letters(mut position: usize) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, ComposeError> {
+/// Reads a component, of a bounded size.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, ComposeError> {
     let error = |reason: String| ComposeError::Read {
         path: path.to_owned(),
         reason,

@@ -5,6 +5,7 @@ use crate::dispatch::headers;
 use crate::front::{framing, proxied};
 use crate::manifest::Manifest;
 use crate::manifest::allowed_hosts::{AllowedHost, Reach, Target, allowed};
+use crate::registry;
 use crate::runtime_config::RuntimeConfig;
 use std::path::Path;
 
@@ -36,6 +37,11 @@ pub fn allowed_hosts(grant: &str, url: &str) {
         assert!(!target.host.is_empty());
         assert!(matches!(reach, Reach::Literal | Reach::PublicOnly));
     }
+}
+
+/// What a registry sends: a manifest of an artifact, and a locked application.
+pub fn registry_artifact(manifest: &[u8], locked: &[u8]) {
+    registry::fuzzing::artifact(manifest, locked);
 }
 
 /// A head of the PROXY protocol.

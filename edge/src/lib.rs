@@ -8,6 +8,7 @@ mod cli;
 mod up;
 mod watch;
 mod doctor;
+mod registry;
 
 mod manifest;
 mod runtime_config;

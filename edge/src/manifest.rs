@@ -28,6 +28,9 @@ pub(crate) struct Manifest {
     /// The folder that relative paths start from.
     pub(crate) folder: PathBuf,
     pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) description: String,
+    pub(crate) authors: Vec<String>,
     pub(crate) variables: BTreeMap<String, Variable>,
     pub(crate) routes: Vec<Route>,
     pub(crate) components: BTreeMap<String, Component>,
@@ -38,6 +41,8 @@ pub(crate) struct Manifest {
 pub(crate) struct Variable {
     pub(crate) required: bool,
     pub(crate) default: Option<String>,
+    /// Where the application goes, this goes along; no value is ever printed or logged.
+    pub(crate) secret: bool,
 }
 
 /// One `[[trigger.http]]`.
@@ -228,6 +233,9 @@ impl Manifest {
         Ok(Self {
             folder: folder.to_owned(),
             name: document.application.name,
+            version: document.application.version,
+            description: document.application.description,
+            authors: document.application.authors,
             variables,
             routes,
             components,

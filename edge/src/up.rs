@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::operator::{self, Operator};
 use crate::runtime_config::RuntimeConfig;
 use crate::turns::Turns;
-use crate::{app, build_step, cli, engine, overload, ticks};
+use crate::{app, build_step, cli, engine, overload, registry, ticks};
 use banner::{Banner, host};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -83,6 +83,7 @@ fn config(error: &impl ToString) -> Failure {
 
 /// `edge up`.
 pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
+    let options = &registry::resolve(options)?;
     let manifest = options.source.manifest()?;
     let state = options
         .state

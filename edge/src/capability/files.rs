@@ -15,8 +15,8 @@ const FILES_MAX: usize = 10_000;
 /// A host folder and the path at which the component sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mount {
-    host: PathBuf,
-    guest: String,
+    pub(crate) host: PathBuf,
+    pub(crate) guest: String,
 }
 
 /// Lays out the files of `component`; what is not a whole folder is copied below `staging`.

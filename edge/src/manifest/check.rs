@@ -36,6 +36,7 @@ pub(super) fn check_variables(
         let variable = Variable {
             required: variable.required,
             default: variable.default,
+            secret: variable.secret,
         };
         variables.insert(name, variable);
     }

@@ -27,12 +27,12 @@ pub(super) struct Document {
 #[serde(deny_unknown_fields)]
 pub(super) struct Application {
     pub(super) name: String,
-    #[serde(default, rename = "version")]
-    pub(super) _version: String,
-    #[serde(default, rename = "description")]
-    pub(super) _description: String,
-    #[serde(default, rename = "authors")]
-    pub(super) _authors: Vec<String>,
+    #[serde(default)]
+    pub(super) version: String,
+    #[serde(default)]
+    pub(super) description: String,
+    #[serde(default)]
+    pub(super) authors: Vec<String>,
     #[serde(default, rename = "targets")]
     pub(super) _targets: Vec<toml::Value>,
     #[serde(default)]
@@ -61,9 +61,8 @@ pub(super) struct Variable {
     #[serde(default)]
     pub(super) required: bool,
     pub(super) default: Option<String>,
-    /// No value is ever printed or logged, secret or not.
-    #[serde(default, rename = "secret")]
-    pub(super) _secret: bool,
+    #[serde(default)]
+    pub(super) secret: bool,
 }
 
 /// Only HTTP is served; any other trigger is an unknown field, and so refused by name.

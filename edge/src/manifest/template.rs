@@ -15,6 +15,16 @@ enum Part {
     Variable(String),
 }
 
+/// As it is written in a manifest.
+impl std::fmt::Display for Template {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.parts.iter().try_for_each(|part| match part {
+            Part::Literal(text) => f.write_str(text),
+            Part::Variable(name) => write!(f, "{{{{ {name} }}}}"),
+        })
+    }
+}
+
 /// Why a text is no template.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum TemplateError {

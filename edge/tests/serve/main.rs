@@ -6,6 +6,8 @@
 mod harness;
 
 mod capabilities;
+#[expect(clippy::unwrap_used, reason = "a harness that fails is a failed test")]
+mod docker_registry;
 mod faults;
 mod forged;
 mod front;
@@ -24,6 +26,8 @@ mod postgres;
 mod pressure;
 #[expect(clippy::unwrap_used, reason = "a harness that fails is a failed test")]
 mod redis;
+#[expect(clippy::unwrap_used, reason = "a harness that fails is a failed test")]
+mod registry;
 mod slow_clients;
 mod spin_apps;
 mod streams;
