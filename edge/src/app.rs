@@ -23,6 +23,7 @@ use crate::manifest::allowed_hosts::{AllowedHost, Target};
 use crate::manifest::{Component, Manifest};
 use crate::metrics::Metrics;
 use crate::runtime_config::RuntimeConfig;
+use crate::trace::Tracer;
 use crate::{compose, denial};
 use edge_bindings::port::{BoxFuture, CallContext};
 use edge_bindings::{Grants, State};
@@ -54,6 +55,7 @@ pub(crate) struct Settings {
     /// Components that could not be built and may be missing.
     pub(crate) missing: BTreeSet<String>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) tracer: Option<Arc<Tracer>>,
 }
 
 /// The application.
@@ -102,6 +104,7 @@ impl App {
                     settings.limits.requests_max.saturating_mul(PER_REQUEST_MAX),
                     &settings.multiplexed,
                     &config.client_tls,
+                    settings.tracer.clone(),
                 )
                 .map_err(application)?,
             ),
@@ -127,6 +130,7 @@ impl App {
             components,
             settings.limits.requests_max,
             Arc::clone(metrics),
+            settings.tracer.clone(),
         );
         let app = Arc::new(Self { dispatch });
         loader.link.tie(&app);
@@ -141,6 +145,11 @@ impl App {
         context: CallContext,
     ) -> Response<Answer> {
         self.dispatch.answer_client(request, origin, context).await
+    }
+
+    /// Who makes the spans of traces, if there are any.
+    pub(crate) fn tracer(&self) -> Option<&Arc<Tracer>> {
+        self.dispatch.tracer.as_ref()
     }
 
     /// Answers a request from within. Boxed, since components call each other.
@@ -250,7 +259,7 @@ impl Loader<'_> {
             grants: Arc::new(grants),
             outbound: Arc::new(outbound),
             limits: Arc::clone(&self.settings.limits),
-            metrics: Arc::clone(&self.settings.metrics),
+            figures: self.settings.metrics.component(&component.id),
         })
     }
 

@@ -21,6 +21,7 @@ use crate::error::Refusal;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::overload::Overload;
+use crate::turns;
 use body::LimitedBody;
 use bytes::Bytes;
 use connections::{Connections, Place};
@@ -67,6 +68,8 @@ pub(crate) struct Front {
     /// Load balancers, whose connections begin with whom they are for.
     balancers: Vec<IpNet>,
     cors: Cors,
+    /// Whose answers say how long each part of their way took.
+    timed_for: Vec<IpNet>,
     overload: Arc<Overload>,
     server: auto::Builder<Streams>,
     /// Cancelled to stop accepting.
@@ -81,6 +84,7 @@ pub(crate) struct Front {
 pub(crate) struct FrontOptions {
     pub(crate) balancers: Vec<IpNet>,
     pub(crate) cors_origins: Vec<AllowedOrigin>,
+    pub(crate) timed_for: Vec<IpNet>,
 }
 
 impl Front {
@@ -96,6 +100,7 @@ impl Front {
             connections: Connections::new(&limits),
             balancers: options.balancers,
             cors: Cors::new(options.cors_origins),
+            timed_for: options.timed_for,
             overload: Overload::watch(&limits),
             limits,
             metrics,
@@ -135,14 +140,14 @@ impl Front {
         let front = Arc::clone(self);
         if !self.balancers.iter().any(|net| net.contains(&peer.ip())) {
             if let Some(place) = self.place(peer) {
-                self.tasks.spawn(async move {
+                self.tasks.spawn(turns::host(async move {
                     front.secure(stream, peer, tls).await;
                     drop(place);
-                });
+                }));
             }
             return;
         }
-        self.tasks.spawn(async move {
+        self.tasks.spawn(turns::host(async move {
             let head = proxied::client_of(&mut stream, peer);
             match tokio::time::timeout(front.limits.opening_time_max, head).await {
                 Ok(Ok(client)) => {
@@ -157,7 +162,7 @@ impl Front {
                 }
                 Err(_) => front.metrics.refused("proxy-protocol"),
             }
-        });
+        }));
     }
 
     fn place(&self, client: SocketAddr) -> Option<Place> {
@@ -272,6 +277,7 @@ impl Front {
             scheme,
             too_large: Arc::default(),
             body_bytes_max: self.limits.body_bytes_max,
+            is_traced: headers::is_traced(request.headers()),
         };
         let declared = request.headers().get(header::CONTENT_LENGTH);
         let declared = declared.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
@@ -287,12 +293,18 @@ impl Front {
             depth: 0,
             traceparent: Some(headers::traceparent(request.headers_mut())),
             gone: gone.clone(),
+            stages: self.timed_for(client).then(Arc::default),
         };
         // Dropped with this future when the client leaves before the answer begins.
         let leaving = gone.drop_guard();
         let response = self.app.call_outside(request, origin, context).await;
         leaving.disarm();
         response
+    }
+
+    fn timed_for(&self, client: SocketAddr) -> bool {
+        let client = client.ip().to_canonical();
+        self.timed_for.iter().any(|net| net.contains(&client))
     }
 
     /// Answers 413 once the client has had a chance to stop sending: an answer to a client

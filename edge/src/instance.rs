@@ -9,7 +9,9 @@ mod limits;
 
 use crate::engine;
 use crate::limits::Limits;
-use crate::metrics::Metrics;
+use crate::metrics::{ComponentFigures, TrapKind};
+use crate::trace::Span;
+use crate::turns;
 use edge_bindings::port::{CallContext, Outbound};
 use edge_bindings::{Grants, Progress, State, StateParts};
 use limits::InstanceLimits;
@@ -34,17 +36,19 @@ use wasmtime_wasi_http::handler::{
 pub(crate) struct BudgetSpent(u128);
 
 /// One request's stay in an instance. While it lives, the instance counts the request.
-#[derive(Debug)]
 pub(crate) struct Ticket {
     pub(crate) context: Arc<CallContext>,
     worker: OnceLock<Arc<Load>>,
+    /// Of the component's part in the trace.
+    pub(crate) span: Option<Span>,
 }
 
 impl Ticket {
-    pub(crate) fn new(context: CallContext) -> Arc<Self> {
+    pub(crate) fn new(context: CallContext, span: Option<Span>) -> Arc<Self> {
         Arc::new(Self {
             context: Arc::new(context),
             worker: OnceLock::new(),
+            span,
         })
     }
 
@@ -82,6 +86,9 @@ struct Load {
     progress: Arc<Progress>,
     /// Set before the instance's streams end because it trapped.
     failed: AtomicBool,
+    /// A request was taken since the handler last went to rest: then it is polled once more.
+    accepted: AtomicBool,
+    figures: Arc<ComponentFigures>,
 }
 
 impl Load {
@@ -103,7 +110,7 @@ pub(crate) struct Recipe {
     pub(crate) grants: Arc<Grants>,
     pub(crate) outbound: Arc<dyn Outbound>,
     pub(crate) limits: Arc<Limits>,
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) figures: Arc<ComponentFigures>,
 }
 
 impl Recipe {
@@ -113,7 +120,7 @@ impl Recipe {
             wasi: (self.wasi)()?,
             grants: Arc::clone(&self.grants),
             outbound: Arc::clone(&self.outbound),
-            limits: Box::<InstanceLimits>::default(),
+            limits: Box::new(InstanceLimits::new(Arc::clone(&self.figures))),
             progress: Arc::clone(&progress),
             resources_max: self.limits.instance_resources_max,
             field_bytes_max: self.limits.field_bytes_max,
@@ -142,15 +149,19 @@ impl HandlerState for Pool {
     type WorkerState = Worker;
 
     async fn instantiate(&self) -> wasmtime::Result<Instance<State, Expiration, Worker>> {
+        let figures = &self.0.figures;
+        turns::begin(figures);
         let (mut store, progress) = self.0.store()?;
         let proxy = self.0.pre.instantiate_async(&mut store).await?;
-        self.0.metrics.instantiation(&self.0.component);
-        self.0.metrics.instances.fetch_add(1, Relaxed);
+        figures.instantiations.fetch_add(1, Relaxed);
+        figures.instances.fetch_add(1, Relaxed);
         let load = Arc::new(Load {
             open: AtomicUsize::new(0),
             since: Mutex::new(Instant::now()),
             progress,
             failed: AtomicBool::new(false),
+            accepted: AtomicBool::new(false),
+            figures: Arc::clone(figures),
         });
         Ok(Instance {
             store,
@@ -192,6 +203,8 @@ impl WorkerExpiration for Expiration {
         status: WorkerStatus,
         start: Instant,
     ) -> Poll<()> {
+        // Asked at the end of each poll of the instance.
+        turns::end(&self.load.figures, self.load.accepted.swap(false, Relaxed));
         let deadline = match status {
             WorkerStatus::Idle => start + self.limits.instance_idle,
             // A busy instance is ended by its requests' own deadlines or by its CPU budget;
@@ -232,6 +245,7 @@ impl WorkerState for Worker {
     type RequestData = Arc<Ticket>;
 
     fn should_accept_request(&self, _: usize, served: usize) -> ShouldAccept {
+        turns::begin(&self.load.figures);
         if served >= self.reuse_max {
             ShouldAccept::Never
         } else if self.load.open.load(Relaxed)
@@ -249,6 +263,8 @@ impl WorkerState for Worker {
         ticket: Arc<Ticket>,
         task: GuestTaskId,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>> {
+        turns::begin(&self.load.figures);
+        self.load.accepted.store(true, Relaxed);
         store.data_mut().call_started(task, &ticket.context);
         self.load.open.fetch_add(1, Relaxed);
         if ticket.worker.set(Arc::clone(&self.load)).is_err() {
@@ -258,22 +274,24 @@ impl WorkerState for Worker {
     }
 
     fn drop(&self, store: Store<State>, result: Result<(), wasmtime::Error>) {
-        self.recipe.metrics.instances.fetch_sub(1, Relaxed);
+        let figures = &self.load.figures;
+        figures.instances.fetch_sub(1, Relaxed);
         if let Err(error) = result {
             self.load.failed.store(true, Relaxed);
             let component = self.recipe.component.as_str();
             if is_dropped(&error) {
                 tracing::debug!(component, "instance dropped: the process stops");
             } else if error.downcast_ref::<BudgetSpent>().is_some() {
-                self.recipe.metrics.cpu_stop(component);
+                figures.cpu_stops.fetch_add(1, Relaxed);
                 tracing::error!(component, %error, "instance stopped");
             } else {
-                self.recipe.metrics.trap(component);
+                figures.trap(TrapKind::of(&error));
                 let error = format!("{error:?}");
                 let error: String = error.chars().take(2_000).collect();
                 tracing::error!(component, error, "instance lost");
             }
         }
         drop(store);
+        turns::end(figures, false);
     }
 }

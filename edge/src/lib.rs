@@ -32,6 +32,8 @@ mod ticks;
 mod error;
 mod log;
 mod metrics;
+mod trace;
+mod turns;
 
 #[doc(hidden)]
 pub mod fuzzing;

@@ -4,6 +4,8 @@
 //! It is asked before anything grows. It does NOT know who asks.
 
 use crate::engine;
+use crate::metrics::ComponentFigures;
+use std::sync::Arc;
 use wasmtime::ResourceLimiter;
 
 /// The memory of one instance: one linear memory at its maximum, and half as much for the
@@ -23,6 +25,23 @@ const _: () = assert!(
 pub(super) struct InstanceLimits {
     bytes: usize,
     elements: usize,
+    figures: Arc<ComponentFigures>,
+}
+
+impl InstanceLimits {
+    pub(super) fn new(figures: Arc<ComponentFigures>) -> Self {
+        Self {
+            bytes: 0,
+            elements: 0,
+            figures,
+        }
+    }
+}
+
+impl Drop for InstanceLimits {
+    fn drop(&mut self) {
+        self.figures.freed(self.bytes);
+    }
 }
 
 /// Grows `held` from `current` to `desired`, if that and the sum stay within their maxima.
@@ -49,7 +68,12 @@ impl ResourceLimiter for InstanceLimits {
     ) -> wasmtime::Result<bool> {
         let one_max = engine::MEMORY_BYTES_MAX.min(maximum.unwrap_or(usize::MAX));
         let growth = (current, desired);
-        Ok(grow(&mut self.bytes, growth, one_max, INSTANCE_BYTES_MAX))
+        let held = self.bytes;
+        let fits = grow(&mut self.bytes, growth, one_max, INSTANCE_BYTES_MAX);
+        if self.bytes > held {
+            self.figures.grew(self.bytes - held, self.bytes);
+        }
+        Ok(fits)
     }
 
     fn table_growing(

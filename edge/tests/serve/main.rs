@@ -26,5 +26,6 @@ mod redis;
 mod slow_clients;
 mod spin_apps;
 mod streams;
+mod traces;
 #[expect(clippy::unwrap_used, reason = "a harness that fails is a failed test")]
 mod watch;
