@@ -5,7 +5,7 @@
 
 use crate::app::App;
 use crate::capability::outbound::asker::{ASKER_GONE, Asker};
-use crate::capability::outbound::call_out;
+use crate::capability::outbound::spans::call_out;
 use crate::dispatch::Origin;
 use edge_bindings::port::{BoxFuture, CallContext};
 use http_body_util::BodyExt as _;

@@ -275,7 +275,6 @@ impl WorkerState for Worker {
 
     fn drop(&self, store: Store<State>, result: Result<(), wasmtime::Error>) {
         let figures = &self.load.figures;
-        figures.instances.fetch_sub(1, Relaxed);
         if let Err(error) = result {
             self.load.failed.store(true, Relaxed);
             let component = self.recipe.component.as_str();
@@ -292,6 +291,7 @@ impl WorkerState for Worker {
             }
         }
         drop(store);
+        figures.instances.fetch_sub(1, Relaxed);
         turns::end(figures, false);
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod asker;
 mod body;
 mod multiplexed;
 pub(super) mod resolver;
+pub(crate) mod spans;
 
 use crate::chain::Link;
 use crate::manifest::allowed_hosts::{
@@ -14,7 +15,7 @@ use crate::manifest::allowed_hosts::{
 };
 use crate::metrics::Metrics;
 use crate::runtime_config::client_tls::ClientTls;
-use crate::trace::{Span, Tracer};
+use crate::trace::Tracer;
 use crate::turns::HostExecutor;
 use asker::Asker;
 use body::TimedBody;
@@ -26,6 +27,7 @@ use hyper_util::client::legacy::{self};
 use hyper_util::rt::TokioTimer;
 use multiplexed::{Full, Multiplexed};
 use resolver::{Prohibited, Resolver};
+use spans::{call_out, fail};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -370,32 +372,6 @@ impl NetworkCall {
                 Err(error)
             }
         }
-    }
-}
-
-/// Lets the trace of the caller go on with `request`; the span of the call, if it is recorded.
-pub(crate) fn call_out(
-    tracer: Option<&Arc<Tracer>>,
-    context: Option<&CallContext>,
-    request: &mut http::Request<WasiBody>,
-) -> Option<Span> {
-    let context = context?;
-    let (method, uri) = (request.method().clone(), request.uri().clone());
-    let span =
-        tracer.and_then(|tracer| tracer.client(&method, &uri, context, request.headers_mut()));
-    if let (None, Some(trace)) = (&span, &context.traceparent) {
-        let headers = request.headers_mut();
-        headers.entry("traceparent").or_insert(trace.clone());
-    }
-    span
-}
-
-/// The error's name in `wasi:http`; its details are not for a trace.
-fn fail(span: Option<&Span>, error: &HttpError) {
-    if let Some(span) = span {
-        let name = format!("{error:?}");
-        let name = name.split(|c: char| !c.is_alphanumeric()).next();
-        span.failed(name.unwrap_or_default().to_owned());
     }
 }
 

@@ -7,6 +7,7 @@ mod harness;
 
 mod capabilities;
 mod faults;
+mod figures;
 mod forged;
 mod front;
 mod hostile;
