@@ -23,6 +23,7 @@ use crate::manifest::allowed_hosts::{AllowedHost, Target};
 use crate::manifest::{Component, Manifest};
 use crate::metrics::Metrics;
 use crate::runtime_config::RuntimeConfig;
+use crate::trace::Tracer;
 use crate::turns::Turns;
 use crate::{compose, denial};
 use edge_bindings::port::{BoxFuture, CallContext};
@@ -56,6 +57,7 @@ pub(crate) struct Settings {
     /// Components that could not be built and may be missing.
     pub(crate) missing: BTreeSet<String>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) tracer: Option<Arc<Tracer>>,
 }
 
 /// The application.
@@ -104,6 +106,7 @@ impl App {
                     settings.limits.requests_max.saturating_mul(PER_REQUEST_MAX),
                     &settings.multiplexed,
                     &config.client_tls,
+                    settings.tracer.clone(),
                 )
                 .map_err(application)?,
             ),
@@ -129,6 +132,7 @@ impl App {
             components,
             settings.limits.requests_max,
             Arc::clone(metrics),
+            settings.tracer.clone(),
         );
         let app = Arc::new(Self { dispatch });
         loader.link.tie(&app);
@@ -143,6 +147,11 @@ impl App {
         context: CallContext,
     ) -> Response<Answer> {
         self.dispatch.answer_client(request, origin, context).await
+    }
+
+    /// Who makes the spans of traces, if there are any.
+    pub(crate) fn tracer(&self) -> Option<&Arc<Tracer>> {
+        self.dispatch.tracer.as_ref()
     }
 
     /// Answers a request from within. Boxed, since components call each other.
@@ -253,7 +262,7 @@ impl Loader<'_> {
             outbound: Arc::new(outbound),
             limits: Arc::clone(&self.settings.limits),
             line: self.settings.turns.line(),
-            metrics: Arc::clone(&self.settings.metrics),
+            figures: self.settings.metrics.component(&component.id),
         })
     }
 

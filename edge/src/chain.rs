@@ -4,7 +4,8 @@
 //! check grants, which `capability/outbound.rs` has done.
 
 use crate::app::App;
-use crate::capability::outbound::asker::Asker;
+use crate::capability::outbound::asker::{ASKER_GONE, Asker};
+use crate::capability::outbound::spans::call_out;
 use crate::dispatch::Origin;
 use edge_bindings::port::{BoxFuture, CallContext};
 use http_body_util::BodyExt as _;
@@ -31,15 +32,16 @@ impl Link {
     ) -> BoxFuture<Result<http::Response<WasiBody>, HttpError>> {
         let app = self.0.get().and_then(Weak::upgrade);
         let id = id.map(str::to_owned);
-        let trace = caller
-            .as_ref()
-            .and_then(|caller| caller.traceparent.clone());
-        if let Some(trace) = &trace {
-            request
-                .headers_mut()
-                .entry("traceparent")
-                .or_insert(trace.clone());
-        }
+        let tracer = app.as_ref().and_then(|app| app.tracer());
+        let span = call_out(tracer, caller.as_deref(), &mut request);
+        // What the callee goes on from: this call, or what its caller does.
+        let trace = match &span {
+            Some(span) => Some(span.header()),
+            None => caller
+                .as_ref()
+                .and_then(|caller| caller.traceparent.clone()),
+        };
+        let stages = caller.as_ref().and_then(|caller| caller.stages.clone());
         Box::pin(async move {
             let app = app.ok_or(HttpError::DestinationUnavailable)?;
             let own = CancellationToken::new();
@@ -47,6 +49,7 @@ impl Link {
                 depth: caller.as_ref().map_or(0, |caller| caller.depth) + 1,
                 traceparent: trace,
                 gone: own.clone(),
+                stages,
             };
             // Whoever asked may leave before this answer begins; then it leaves too.
             let leaving = own.drop_guard();
@@ -54,11 +57,21 @@ impl Link {
             let answer = app.call_inside(id.as_deref(), request, Origin::inside(), context);
             let response = tokio::select! {
                 biased;
-                gone = asker.left() => return Err(gone),
+                gone = asker.left() => {
+                    if let Some(span) = &span {
+                        span.failed(ASKER_GONE);
+                    }
+                    return Err(gone);
+                }
                 response = answer => response,
             };
             leaving.disarm();
-            Ok(response.map(|body| asker.watch(body.boxed_unsync()).boxed_unsync()))
+            let mut span = span;
+            if let Some(span) = &mut span {
+                span.began();
+                span.answered(response.status().as_u16());
+            }
+            Ok(response.map(|body| asker.watch(body.boxed_unsync(), span).boxed_unsync()))
         })
     }
 }

@@ -147,6 +147,10 @@ pub(crate) struct UpOptions {
     /// PROXY protocol (version 1 or 2) that names the client. May be given more than once.
     #[arg(long, value_name = "NETWORK", value_parser = network)]
     pub(crate) proxy_protocol: Vec<IpNet>,
+    /// A client's address or network: its answers say in Server-Timing how long each
+    /// component took. May be given more than once.
+    #[arg(long, value_name = "NETWORK", value_parser = network)]
+    pub(crate) server_timing: Vec<IpNet>,
     /// Where to serve /healthz, /readyz and /metrics, for the operator only.
     #[arg(long, default_value = "127.0.0.1:9443", value_name = "ADDR", value_parser = address)]
     pub(crate) operator: SocketAddr,

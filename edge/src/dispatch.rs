@@ -12,17 +12,19 @@ use crate::error::Refusal;
 use crate::instance::{Pool, Ticket};
 use crate::manifest::{RouteAnswer, StaticResponse};
 use crate::metrics::Metrics;
+use crate::trace::Tracer;
 use answer::{Answer, LogLine};
 use edge_bindings::port::CallContext;
 use headers::Matched;
 use http::uri::{Authority, Scheme};
-use http::{Request, Response, Uri, header};
+use http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::{BodyExt as _, Full};
 use route::{RouteMatch, RoutePattern};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime_wasi_http::WasiBody;
 use wasmtime_wasi_http::handler::{ExpirationError, InstantiationError, ProxyHandler};
@@ -39,6 +41,8 @@ pub(crate) struct Origin {
     /// Set when the body turned out larger than is taken.
     pub(crate) too_large: Arc<AtomicBool>,
     pub(crate) body_bytes_max: u64,
+    /// The request belongs to a trace of its client's.
+    pub(crate) is_traced: bool,
 }
 
 impl Origin {
@@ -49,6 +53,7 @@ impl Origin {
             scheme: Scheme::HTTP,
             too_large: Arc::default(),
             body_bytes_max: u64::MAX,
+            is_traced: false,
         }
     }
 }
@@ -66,6 +71,7 @@ pub(crate) struct Dispatch {
     permits: Arc<Semaphore>,
     inside_permits: Arc<Semaphore>,
     metrics: Arc<Metrics>,
+    pub(crate) tracer: Option<Arc<Tracer>>,
 }
 
 impl Dispatch {
@@ -74,6 +80,7 @@ impl Dispatch {
         components: BTreeMap<String, Served>,
         requests_max: usize,
         metrics: Arc<Metrics>,
+        tracer: Option<Arc<Tracer>>,
     ) -> Self {
         routes.sort_by(|(a, _), (b, _)| b.specificity(a));
         let inside_max = requests_max.saturating_mul(INSIDE_PER_REQUEST_MAX);
@@ -83,6 +90,7 @@ impl Dispatch {
             permits: Arc::new(Semaphore::new(requests_max.min(Semaphore::MAX_PERMITS))),
             inside_permits: Arc::new(Semaphore::new(inside_max.min(Semaphore::MAX_PERMITS))),
             metrics,
+            tracer,
         }
     }
 
@@ -100,9 +108,12 @@ impl Dispatch {
         &self,
         mut request: Request<WasiBody>,
         origin: Origin,
-        context: CallContext,
+        mut context: CallContext,
     ) -> Response<Answer> {
-        let mut line = LogLine::new(&request, &origin, &context);
+        let tracer = self.tracer.as_ref();
+        let span = tracer.and_then(|tracer| tracer.server(&mut request, &origin, &mut context));
+        let stages = context.stages.clone();
+        let mut line = LogLine::new(&request, &origin, &context, span);
         headers::strip_foreign(request.headers_mut());
         let Ok(uri) = absolute(&request, &origin.scheme) else {
             return self.refuse(Refusal::BadHost, line);
@@ -111,7 +122,7 @@ impl Dispatch {
         let Some((pattern, answer, matched)) = self.route(request.uri().path()) else {
             return self.refuse(Refusal::NoRoute, line);
         };
-        line.route = pattern.raw().to_owned();
+        line.routed(pattern.raw(), request.uri().authority());
         let component = match answer {
             RouteAnswer::Component(id) => id.as_str(),
             RouteAnswer::Static(response) => {
@@ -134,7 +145,12 @@ impl Dispatch {
             .call(component, request, &matched, &origin, context, permit)
             .await
         {
-            Ok((response, ticket, permit)) => {
+            Ok((mut response, ticket, permit)) => {
+                if let Some(stages) = stages
+                    && let Ok(text) = HeaderValue::try_from(stages.text(line.elapsed()))
+                {
+                    response.headers_mut().append("server-timing", text);
+                }
                 line.status = response.status().as_u16();
                 line.request_id = headers::request_id(response.headers());
                 response.map(|body| {
@@ -213,7 +229,7 @@ impl Dispatch {
         mut request: Request<WasiBody>,
         matched: &Matched,
         origin: &Origin,
-        context: CallContext,
+        mut context: CallContext,
         permit: OwnedSemaphorePermit,
     ) -> Result<(Response<WasiBody>, Arc<Ticket>, OwnedSemaphorePermit), Refusal> {
         let handler = match self.components.get(component) {
@@ -230,8 +246,24 @@ impl Dispatch {
             return Err(Refusal::Busy);
         }
         headers::add_spin(&mut request, matched, origin.client);
-        let ticket = Ticket::new(context);
+        let span = self
+            .tracer
+            .as_ref()
+            .and_then(|tracer| tracer.component(component, &mut context, request.headers_mut()));
+        let ticket = Ticket::new(context, span);
+        let start = Instant::now();
         let answered = handler.handle(Arc::clone(&ticket), request).await;
+        let took = start.elapsed();
+        handler.state().0.figures.answered(took);
+        if let Some(stages) = &ticket.context.stages {
+            stages.add(component, took);
+        }
+        if let Some(span) = &ticket.span {
+            match &answered {
+                Ok(_) => span.began(),
+                Err(_) => span.failed("component"),
+            }
+        }
         if origin.too_large.load(Relaxed) {
             self.metrics.refused("body");
             return Err(Refusal::BodyTooLarge {

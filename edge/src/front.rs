@@ -21,6 +21,7 @@ use crate::error::Refusal;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::overload::Share;
+use crate::thread_time;
 use body::LimitedBody;
 use bytes::Bytes;
 use connections::{Connections, Place};
@@ -68,6 +69,8 @@ pub(crate) struct Front {
     balancers: Vec<IpNet>,
     cors: Cors,
     overload: Arc<Share>,
+    /// Whose answers say how long each part of their way took.
+    timed_for: Vec<IpNet>,
     server: auto::Builder<Streams>,
     /// Cancelled to stop accepting.
     pub(crate) stop: CancellationToken,
@@ -82,6 +85,7 @@ pub(crate) struct FrontOptions {
     pub(crate) balancers: Vec<IpNet>,
     pub(crate) cors_origins: Vec<AllowedOrigin>,
     pub(crate) overload: Arc<Share>,
+    pub(crate) timed_for: Vec<IpNet>,
 }
 
 impl Front {
@@ -98,6 +102,7 @@ impl Front {
             balancers: options.balancers,
             cors: Cors::new(options.cors_origins),
             overload: options.overload,
+            timed_for: options.timed_for,
             limits,
             metrics,
             stop: CancellationToken::new(),
@@ -136,14 +141,14 @@ impl Front {
         let front = Arc::clone(self);
         if !self.balancers.iter().any(|net| net.contains(&peer.ip())) {
             if let Some(place) = self.place(peer) {
-                self.tasks.spawn(async move {
+                self.tasks.spawn(thread_time::host(async move {
                     front.secure(stream, peer, tls).await;
                     drop(place);
-                });
+                }));
             }
             return;
         }
-        self.tasks.spawn(async move {
+        self.tasks.spawn(thread_time::host(async move {
             let head = proxied::client_of(&mut stream, peer);
             match tokio::time::timeout(front.limits.opening_time_max, head).await {
                 Ok(Ok(client)) => {
@@ -158,7 +163,7 @@ impl Front {
                 }
                 Err(_) => front.metrics.refused("proxy-protocol"),
             }
-        });
+        }));
     }
 
     fn place(&self, client: SocketAddr) -> Option<Place> {
@@ -273,6 +278,7 @@ impl Front {
             scheme,
             too_large: Arc::default(),
             body_bytes_max: self.limits.body_bytes_max,
+            is_traced: headers::is_traced(request.headers()),
         };
         let declared = request.headers().get(header::CONTENT_LENGTH);
         let declared = declared.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
@@ -288,12 +294,18 @@ impl Front {
             depth: 0,
             traceparent: Some(headers::traceparent(request.headers_mut())),
             gone: gone.clone(),
+            stages: self.timed_for(client).then(Arc::default),
         };
         // Dropped with this future when the client leaves before the answer begins.
         let leaving = gone.drop_guard();
         let response = self.app.call_outside(request, origin, context).await;
         leaving.disarm();
         response
+    }
+
+    fn timed_for(&self, client: SocketAddr) -> bool {
+        let client = client.ip().to_canonical();
+        self.timed_for.iter().any(|net| net.contains(&client))
     }
 
     /// Answers 413 once the client has had a chance to stop sending: an answer to a client

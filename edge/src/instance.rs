@@ -9,7 +9,9 @@ mod limits;
 
 use crate::engine;
 use crate::limits::Limits;
-use crate::metrics::Metrics;
+use crate::metrics::{ComponentFigures, TrapKind};
+use crate::thread_time;
+use crate::trace::Span;
 use crate::turns::{self, Line, Turn};
 use edge_bindings::port::{CallContext, Outbound};
 use edge_bindings::{Grants, Progress, State, StateParts};
@@ -35,17 +37,19 @@ use wasmtime_wasi_http::handler::{
 pub(crate) struct BudgetSpent(u128);
 
 /// One request's stay in an instance. While it lives, the instance counts the request.
-#[derive(Debug)]
 pub(crate) struct Ticket {
     pub(crate) context: Arc<CallContext>,
     worker: OnceLock<Arc<Load>>,
+    /// Of the component's part in the trace.
+    pub(crate) span: Option<Span>,
 }
 
 impl Ticket {
-    pub(crate) fn new(context: CallContext) -> Arc<Self> {
+    pub(crate) fn new(context: CallContext, span: Option<Span>) -> Arc<Self> {
         Arc::new(Self {
             context: Arc::new(context),
             worker: OnceLock::new(),
+            span,
         })
     }
 
@@ -84,6 +88,9 @@ struct Load {
     turn: Arc<Turn>,
     /// Set before the instance's streams end because it trapped.
     failed: AtomicBool,
+    /// A request was taken since the handler last went to rest: then it is polled once more.
+    accepted: AtomicBool,
+    figures: Arc<ComponentFigures>,
 }
 
 impl Load {
@@ -106,7 +113,7 @@ pub(crate) struct Recipe {
     pub(crate) outbound: Arc<dyn Outbound>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) line: Arc<Line>,
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) figures: Arc<ComponentFigures>,
 }
 
 impl Recipe {
@@ -116,7 +123,7 @@ impl Recipe {
             wasi: (self.wasi)()?,
             grants: Arc::clone(&self.grants),
             outbound: Arc::clone(&self.outbound),
-            limits: Box::new(InstanceLimits::new(turn)),
+            limits: Box::new(InstanceLimits::new(turn, Arc::clone(&self.figures))),
             progress: Arc::clone(&progress),
             resources_max: self.limits.instance_resources_max,
             field_bytes_max: self.limits.field_bytes_max,
@@ -148,17 +155,20 @@ impl HandlerState for Pool {
     type WorkerState = Worker;
 
     async fn instantiate(&self) -> wasmtime::Result<Instance<State, Expiration, Worker>> {
-        let turn = Turn::new(&self.0.line);
+        let (figures, turn) = (&self.0.figures, Turn::new(&self.0.line));
+        thread_time::begin(figures);
         let (mut store, progress) = self.0.store(&turn)?;
         let proxy = self.0.pre.instantiate_async(&mut store).await?;
-        self.0.metrics.instantiation(&self.0.component);
-        self.0.metrics.instances.fetch_add(1, Relaxed);
+        figures.instantiations.fetch_add(1, Relaxed);
+        figures.instances.fetch_add(1, Relaxed);
         let load = Arc::new(Load {
             open: AtomicUsize::new(0),
             since: Mutex::new(Instant::now()),
             progress,
             turn,
             failed: AtomicBool::new(false),
+            accepted: AtomicBool::new(false),
+            figures: Arc::clone(figures),
         });
         Ok(Instance {
             store,
@@ -202,6 +212,8 @@ impl WorkerExpiration for Expiration {
     ) -> Poll<()> {
         // It is asked whenever the instance waits for something.
         self.load.turn.give_back();
+        // Asked at the end of each poll of the instance.
+        thread_time::end(&self.load.figures, self.load.accepted.swap(false, Relaxed));
         let deadline = match status {
             WorkerStatus::Idle => start + self.limits.instance_idle,
             // A busy instance is ended by its requests' own deadlines or by its CPU budget;
@@ -242,6 +254,7 @@ impl WorkerState for Worker {
     type RequestData = Arc<Ticket>;
 
     fn should_accept_request(&self, _: usize, served: usize) -> ShouldAccept {
+        thread_time::begin(&self.load.figures);
         if served >= self.reuse_max {
             ShouldAccept::Never
         } else if self.load.open.load(Relaxed)
@@ -259,6 +272,8 @@ impl WorkerState for Worker {
         ticket: Arc<Ticket>,
         task: GuestTaskId,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>> {
+        thread_time::begin(&self.load.figures);
+        self.load.accepted.store(true, Relaxed);
         store.data_mut().call_started(task, &ticket.context);
         self.load.open.fetch_add(1, Relaxed);
         if ticket.worker.set(Arc::clone(&self.load)).is_err() {
@@ -268,22 +283,24 @@ impl WorkerState for Worker {
     }
 
     fn drop(&self, store: Store<State>, result: Result<(), wasmtime::Error>) {
-        self.recipe.metrics.instances.fetch_sub(1, Relaxed);
+        let figures = &self.load.figures;
         if let Err(error) = result {
             self.load.failed.store(true, Relaxed);
             let component = self.recipe.component.as_str();
             if is_dropped(&error) {
                 tracing::debug!(component, "instance dropped: the process stops");
             } else if error.downcast_ref::<BudgetSpent>().is_some() {
-                self.recipe.metrics.cpu_stop(component);
+                figures.cpu_stops.fetch_add(1, Relaxed);
                 tracing::error!(component, %error, "instance stopped");
             } else {
-                self.recipe.metrics.trap(component);
+                figures.trap(TrapKind::of(&error));
                 let error = format!("{error:?}");
                 let error: String = error.chars().take(2_000).collect();
                 tracing::error!(component, error, "instance lost");
             }
         }
         drop(store);
+        figures.instances.fetch_sub(1, Relaxed);
+        thread_time::end(figures, false);
     }
 }

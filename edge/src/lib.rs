@@ -24,6 +24,7 @@ mod operator;
 mod dispatch;
 mod instance;
 mod turns;
+mod thread_time;
 mod limits;
 mod overload;
 mod capability;
@@ -34,6 +35,9 @@ mod ticks;
 mod error;
 mod log;
 mod metrics;
+mod trace;
+mod turns;
+mod thread_time;
 
 #[doc(hidden)]
 pub mod fuzzing;

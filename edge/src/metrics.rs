@@ -1,12 +1,16 @@
 //! Counters of this process, and their text in Prometheus' exposition format.
 //!
-//! Every part of the host counts here; names and labels live in this file only. It does NOT
-//! decide anything by a figure.
+//! Every part of the host counts here; names live in this file only. It does NOT decide
+//! anything by a figure.
+
+mod component;
+
+pub(crate) use component::{ComponentFigures, TrapKind};
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The most label values that one counter keeps apart; the rest is counted as `other`.
 const SERIES_MAX: usize = 256;
@@ -17,10 +21,7 @@ struct Family(Mutex<BTreeMap<String, u64>>);
 
 impl Family {
     fn add(&self, labels: String, amount: u64) {
-        let mut series = self
-            .0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut series = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if series.len() >= SERIES_MAX && !series.contains_key(&labels) {
             *series.entry("series=\"other\"".to_owned()).or_default() += amount;
         } else {
@@ -28,16 +29,67 @@ impl Family {
         }
     }
 
-    fn write(&self, out: &mut String, name: &str, help: &str) {
-        let series = self
-            .0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter");
+    fn write(&self, out: &mut String, name: Name) {
+        let series = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        write_head(out, name);
+        let name = name.text();
         for (labels, value) in series.iter() {
             let _ = writeln!(out, "{name}{{{labels}}} {value}");
         }
     }
+}
+
+macro_rules! names {
+    ($( $name:ident $text:literal $kind:literal $help:literal; )*) => {
+        /// What is counted. The manual has a row for each.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Name { $( $name, )* }
+
+        impl Name {
+            #[cfg(test)]
+            const ALL: &[Self] = &[$( Self::$name, )*];
+
+            /// The name, its kind and its help.
+            const fn described(self) -> (&'static str, &'static str, &'static str) {
+                match self { $( Self::$name => ($text, $kind, $help), )* }
+            }
+        }
+    };
+}
+
+names! {
+    Requests "edge_requests_total" "counter" "Requests answered, by component and status.";
+    Refused "edge_refused_total" "counter" "What a limit refused, by reason.";
+    Certificates "edge_certificates_read_total" "counter" "Certificates read again after their files changed, by outcome.";
+    Outbound "edge_outbound_requests_total" "counter" "Outbound requests, by host and outcome.";
+    KeyValue "edge_key_value_operations_total" "counter" "Key-value operations, by store.";
+    Sqlite "edge_sqlite_statements_total" "counter" "SQLite statements, by database and outcome.";
+    Spans "edge_trace_spans_total" "counter" "Spans of traces, by whether the collector took them (sent) or why they were dropped (queue-full, collector).";
+    InFlight "edge_requests_in_flight" "gauge" "Answers that have not ended.";
+    Connections "edge_connections" "gauge" "Open connections.";
+    BackendUp "edge_backend_up" "gauge" "1 while the backend is up.";
+    BackendRestarts "edge_backend_restarts_total" "counter" "Restarts of the backend.";
+    BodyBytesSent "edge_body_bytes_sent_total" "counter" "Bytes of bodies sent.";
+    ComponentAnswerSeconds "edge_component_answer_seconds" "histogram" "From a request's arrival at a component to the head of its answer.";
+    ComponentCpuSeconds "edge_component_cpu_seconds_total" "counter" "How long a component's instances had a thread, by the clock.";
+    Instances "edge_instances" "gauge" "Instances alive.";
+    Instantiations "edge_instantiations_total" "counter" "Instances made.";
+    Traps "edge_traps_total" "counter" "Instances lost to a trap, by kind.";
+    CpuStops "edge_cpu_stops_total" "counter" "Instances out of CPU budget.";
+    ComponentMemory "edge_component_memory_bytes" "gauge" "Linear memory of a component's instances, leaves included.";
+    ComponentMemoryPeak "edge_component_memory_peak_bytes" "gauge" "The most that this has been.";
+    InstanceMemoryPeak "edge_instance_memory_peak_bytes" "gauge" "The most that one instance of the component has held.";
+}
+
+impl Name {
+    fn text(self) -> &'static str {
+        self.described().0
+    }
+}
+
+fn write_head(out: &mut String, name: Name) {
+    let (name, kind, help) = name.described();
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
 /// Everything that is counted.
@@ -45,16 +97,14 @@ impl Family {
 pub(crate) struct Metrics {
     requests: Family,
     outbound: Family,
-    traps: Family,
-    cpu_stops: Family,
-    instantiations: Family,
     key_value: Family,
     sqlite: Family,
     refused: Family,
     certificates: Family,
+    spans: Family,
+    components: Mutex<BTreeMap<String, Arc<ComponentFigures>>>,
     pub(crate) in_flight: AtomicI64,
     pub(crate) connections: AtomicI64,
-    pub(crate) instances: AtomicI64,
     pub(crate) backend_restarts: AtomicU64,
     pub(crate) backend_up: AtomicI64,
     pub(crate) body_bytes_sent: AtomicU64,
@@ -69,19 +119,6 @@ impl Metrics {
     pub(crate) fn outbound(&self, host: &str, outcome: &str) {
         self.outbound
             .add(format!("host=\"{}\",outcome=\"{outcome}\"", label(host)), 1);
-    }
-
-    pub(crate) fn trap(&self, component: &str) {
-        self.traps.add(format!("component=\"{component}\""), 1);
-    }
-
-    pub(crate) fn cpu_stop(&self, component: &str) {
-        self.cpu_stops.add(format!("component=\"{component}\""), 1);
-    }
-
-    pub(crate) fn instantiation(&self, component: &str) {
-        self.instantiations
-            .add(format!("component=\"{component}\""), 1);
     }
 
     pub(crate) fn key_value(&self, store: &str, operation: &str) {
@@ -106,113 +143,60 @@ impl Metrics {
         self.certificates.add(format!("outcome=\"{outcome}\""), 1);
     }
 
+    pub(crate) fn spans(&self, outcome: &str, count: usize) {
+        self.spans
+            .add(format!("outcome=\"{outcome}\""), count as u64);
+    }
+
+    /// The figures of `component`, made with the first call.
+    pub(crate) fn component(&self, component: &str) -> Arc<ComponentFigures> {
+        let mut components = self.components();
+        Arc::clone(components.entry(component.to_owned()).or_default())
+    }
+
+    fn components(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<ComponentFigures>>> {
+        self.components
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The whole in Prometheus' text format.
     pub(crate) fn text(&self) -> String {
         let mut out = String::new();
-        for (family, name, help) in self.families() {
-            family.write(&mut out, name, help);
+        for (family, name) in self.families() {
+            family.write(&mut out, name);
         }
-        for (kind, value, name, help) in self.figures() {
-            let _ = writeln!(
-                out,
-                "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}"
-            );
+        for (value, name) in self.figures() {
+            write_head(&mut out, name);
+            let _ = writeln!(out, "{} {value}", name.text());
         }
+        component::write_all(&mut out, self.components().iter());
         out
     }
 
-    /// Every counter with labels, its name and its help.
-    fn families(&self) -> [(&Family, &'static str, &'static str); 9] {
-        let named = |family, name, help| (family, name, help);
+    /// Every counter with labels.
+    fn families(&self) -> [(&Family, Name); 7] {
         [
-            named(
-                &self.requests,
-                "edge_requests_total",
-                "Requests answered, by component.",
-            ),
-            named(
-                &self.refused,
-                "edge_refused_total",
-                "What a limit refused, by reason.",
-            ),
-            named(
-                &self.certificates,
-                "edge_certificates_read_total",
-                "Certificates read again after their files changed.",
-            ),
-            named(
-                &self.instantiations,
-                "edge_instantiations_total",
-                "Instances made.",
-            ),
-            named(&self.traps, "edge_traps_total", "Instances lost to a trap."),
-            named(
-                &self.cpu_stops,
-                "edge_cpu_stops_total",
-                "Instances out of CPU budget.",
-            ),
-            named(
-                &self.outbound,
-                "edge_outbound_requests_total",
-                "Outbound requests.",
-            ),
-            named(
-                &self.key_value,
-                "edge_key_value_operations_total",
-                "Key-value operations.",
-            ),
-            named(
-                &self.sqlite,
-                "edge_sqlite_statements_total",
-                "SQLite statements.",
-            ),
+            (&self.requests, Name::Requests),
+            (&self.refused, Name::Refused),
+            (&self.certificates, Name::Certificates),
+            (&self.outbound, Name::Outbound),
+            (&self.key_value, Name::KeyValue),
+            (&self.sqlite, Name::Sqlite),
+            (&self.spans, Name::Spans),
         ]
     }
 
-    /// Every figure without labels: its kind, value, name and help.
-    fn figures(&self) -> [(&'static str, i64, &'static str, &'static str); 6] {
+    /// Every figure without labels.
+    fn figures(&self) -> [(i64, Name); 5] {
         let level = |of: &AtomicI64| of.load(Relaxed);
         let count = |of: &AtomicU64| i64::try_from(of.load(Relaxed)).unwrap_or(i64::MAX);
-        let in_flight = level(&self.in_flight);
-        let restarts = count(&self.backend_restarts);
-        let bytes = count(&self.body_bytes_sent);
         [
-            (
-                "gauge",
-                in_flight,
-                "edge_requests_in_flight",
-                "Answers that have not ended.",
-            ),
-            (
-                "gauge",
-                level(&self.connections),
-                "edge_connections",
-                "Open connections.",
-            ),
-            (
-                "gauge",
-                level(&self.instances),
-                "edge_instances",
-                "Instances alive.",
-            ),
-            (
-                "gauge",
-                level(&self.backend_up),
-                "edge_backend_up",
-                "1 while the backend is up.",
-            ),
-            (
-                "counter",
-                restarts,
-                "edge_backend_restarts_total",
-                "Restarts of the backend.",
-            ),
-            (
-                "counter",
-                bytes,
-                "edge_body_bytes_sent_total",
-                "Bytes of bodies sent.",
-            ),
+            (level(&self.in_flight), Name::InFlight),
+            (level(&self.connections), Name::Connections),
+            (level(&self.backend_up), Name::BackendUp),
+            (count(&self.backend_restarts), Name::BackendRestarts),
+            (count(&self.body_bytes_sent), Name::BodyBytesSent),
         ]
     }
 }
@@ -244,6 +228,41 @@ mod tests {
         let text = metrics.text();
         assert!(text.contains("edge_requests_total{component=\"gateway\",status=\"200\"} 2"));
         assert!(text.contains("host=\"a_b_\""));
+    }
+
+    #[test]
+    fn the_page_and_the_manual_have_every_name_once() {
+        let metrics = Metrics::default();
+        metrics.component("a");
+        let page = metrics.text();
+        let readme = include_str!("../README.md");
+        for name in Name::ALL {
+            let (name, kind, help) = name.described();
+            let typed = format!("# TYPE {name} {kind}");
+            assert_eq!(
+                page.lines().filter(|line| *line == typed).count(),
+                1,
+                "{name}"
+            );
+            let rows = readme.lines().filter(|line| {
+                let cell = line.split('|').nth(1).unwrap_or("").trim();
+                let cell = cell.trim_matches('`').split('{').next();
+                line.starts_with("| `edge_") && cell == Some(name)
+            });
+            let rows: Vec<_> = rows.collect();
+            assert_eq!(rows.len(), 1, "rows for {name}");
+            assert!(
+                rows[0].contains(&format!("| {kind} |")),
+                "{name} is a {kind}"
+            );
+            assert!(rows[0].contains(help.trim_end_matches('.')), "{help}");
+        }
+        let rows = readme.lines().filter(|line| line.starts_with("| `edge_"));
+        assert_eq!(
+            rows.count(),
+            Name::ALL.len(),
+            "a row for what is not counted"
+        );
     }
 
     #[test]

@@ -35,6 +35,7 @@ async fn post(app: &Arc<App>, component: &str, path: &str) -> Result<(StatusCode
         depth: 0,
         traceparent: Some(traceparent(&mut HeaderMap::new())),
         gone: CancellationToken::new(),
+        stages: None,
     };
     let answered = async {
         let response = app

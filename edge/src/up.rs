@@ -18,7 +18,9 @@ use crate::metrics::Metrics;
 use crate::operator::{self, Operator};
 use crate::runtime_config::RuntimeConfig;
 use crate::turns::Turns;
-use crate::{app, build_step, cli, engine, overload, registry, ticks};
+
+use crate::trace::Tracer;
+use crate::{app, build_step, cli, engine, overload, registry, thread_time, ticks, trace};
 use banner::{Banner, host};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -33,6 +35,8 @@ use tokio::signal::unix::{SignalKind, signal};
 const BACKEND_VARIABLE: &str = "backend_url";
 /// The model that is served when none is named, in the manifest's folder.
 const BUNDLED_MODEL: &str = "gpu-backend/models/skerry-demo";
+/// How long the last traces may take to be sent.
+const TRACES_TIME_MAX: Duration = Duration::from_secs(5);
 /// The folder of data, beside the manifest.
 const STATE_FOLDER: &str = ".skerry";
 
@@ -92,6 +96,7 @@ pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
     let runtime_config = RuntimeConfig::load(options.runtime_config_file.as_deref(), &state)
         .map_err(Failure::Config)?;
     let model = check_model(options, &manifest)?;
+    let traces = trace::Settings::from_environment().map_err(Failure::Config)?;
     let _lock = lock_state(&state)?;
     check_ports(options)?;
     descriptors::raise();
@@ -103,6 +108,7 @@ pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
         build_step::build_components(&manifest)?
     };
     let metrics = Arc::new(Metrics::default());
+    let tracer = Tracer::start(traces, &metrics).map_err(Failure::Config)?;
     let computes = runtime_config.llm.is_none() && uses_models(&manifest);
     let backend = start_backend(options, &manifest, computes, model.as_deref(), &metrics)?;
     let mut variables: BTreeMap<String, String> = options.variables.iter().cloned().collect();
@@ -141,13 +147,19 @@ pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
         multiplexed: engine.into_iter().chain(options.h2c.clone()).collect(),
         missing,
         metrics,
+        tracer: tracer.clone(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .on_thread_park(thread_time::none)
+        .on_thread_unpark(thread_time::none)
         .build()
         .map_err(|error| Failure::Run(error.to_string()))?;
     let result = runtime.block_on(running.serve(settings));
     runtime.shutdown_timeout(Duration::from_secs(1));
+    if let Some(tracer) = tracer {
+        tracer.stop(TRACES_TIME_MAX);
+    }
     result
 }
 
@@ -310,6 +322,7 @@ impl Running {
             balancers: self.options.proxy_protocol.clone(),
             cors_origins: self.options.cors_origins.clone(),
             overload: overload::watch(&settings.limits),
+            timed_for: self.options.server_timing.clone(),
         };
         let front = Front::new(
             Arc::clone(&app),

@@ -5,12 +5,14 @@
 
 mod llm;
 mod postgres;
+mod stages;
 
 pub use llm::{Embedded, Inference, Inferred, LanguageModels, LlmError};
 pub use postgres::{
     PostgresBound, PostgresColumn, PostgresConnection, PostgresDatabaseError, PostgresError,
     PostgresRange, PostgresRow, PostgresRows, PostgresServers, PostgresType, PostgresValue,
 };
+pub use stages::Stages;
 
 use async_trait::async_trait;
 use std::pin::Pin;
@@ -226,6 +228,8 @@ pub struct CallContext {
     pub traceparent: Option<http::HeaderValue>,
     /// Cancelled when whoever asked is gone.
     pub gone: CancellationToken,
+    /// Where the parts of the request's way are timed, if somebody may know.
+    pub stages: Option<Arc<Stages>>,
 }
 
 /// The outbound side of `wasi:http` for one component.

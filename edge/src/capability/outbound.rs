@@ -7,6 +7,7 @@ pub(crate) mod asker;
 mod body;
 mod multiplexed;
 pub(super) mod resolver;
+pub(crate) mod spans;
 
 use crate::chain::Link;
 use crate::manifest::allowed_hosts::{
@@ -14,6 +15,8 @@ use crate::manifest::allowed_hosts::{
 };
 use crate::metrics::Metrics;
 use crate::runtime_config::client_tls::ClientTls;
+use crate::thread_time::HostExecutor;
+use crate::trace::Tracer;
 use asker::Asker;
 use body::TimedBody;
 use edge_bindings::port::{BoxFuture, CallContext, Outbound};
@@ -21,12 +24,13 @@ use http_body_util::BodyExt as _;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{self};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use multiplexed::{Full, Multiplexed};
 use resolver::{Prohibited, Resolver};
+use spans::{call_out, fail};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};
 
@@ -47,6 +51,9 @@ pub(crate) const PER_REQUEST_MAX: usize = 2;
 /// or twice; a loop is cut here.
 pub(crate) const CHAIN_DEPTH_MAX: u32 = 8;
 
+/// What all calls to other servers are in `Server-Timing`, which names none of them.
+const OUTBOUND_STAGE: &str = "outbound";
+
 type HttpClient = legacy::Client<HttpsConnector<HttpConnector<Resolver>>, WasiBody>;
 
 /// The pools of connections of this process. A connection made under a grant by wildcard
@@ -61,6 +68,7 @@ pub(crate) struct Clients {
     /// has a connection.
     permits: Arc<Semaphore>,
     metrics: Arc<Metrics>,
+    tracer: Option<Arc<Tracer>>,
 }
 
 /// Connections of some components to some hosts.
@@ -95,6 +103,7 @@ impl Clients {
         requests_max: usize,
         multiplexed: &[Target],
         own_tls: &[ClientTls],
+        tracer: Option<Arc<Tracer>>,
     ) -> Result<Self, String> {
         let tls = tls_config_with(system_roots())?;
         let literal = Resolver {
@@ -110,6 +119,7 @@ impl Clients {
             public_only: client(public_only, tls),
             permits: Arc::new(Semaphore::new(requests_max)),
             metrics: Arc::clone(metrics),
+            tracer,
         })
     }
 
@@ -192,7 +202,7 @@ fn client(resolver: Resolver, tls: rustls::ClientConfig) -> HttpClient {
         .https_or_http()
         .enable_all_versions()
         .wrap_connector(tcp);
-    legacy::Client::builder(TokioExecutor::new())
+    legacy::Client::builder(HostExecutor)
         .pool_idle_timeout(IDLE_TIME_MAX)
         .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
         .pool_timer(TokioTimer::new())
@@ -323,19 +333,13 @@ impl NetworkCall {
             .between_bytes_timeout
             .unwrap_or(BETWEEN_BYTES_TIME_MAX);
         let first_byte = first_byte.min(FIRST_BYTE_TIME_MAX);
-        if let Some(traceparent) = context
-            .as_ref()
-            .and_then(|context| context.traceparent.clone())
-        {
-            request
-                .headers_mut()
-                .entry("traceparent")
-                .or_insert(traceparent);
-        }
+        let mut span = call_out(clients.tracer.as_ref(), context.as_deref(), &mut request);
+        let start = Instant::now();
         let asker = Asker::of(context.as_deref());
         let Ok((answer, held)) = clients.start(&component, &target, reach, request) else {
             clients.metrics.outbound(&target.host, "full");
             tracing::warn!(host = target.host, "too many outbound requests at once");
+            fail(span.as_ref(), &HttpError::ConnectionLimitReached);
             return Err(HttpError::ConnectionLimitReached);
         };
         let (outcome, answer) = tokio::select! {
@@ -348,12 +352,22 @@ impl NetworkCall {
             },
         };
         clients.metrics.outbound(&target.host, outcome);
+        if let Some(stages) = context.as_ref().and_then(|context| context.stages.as_ref()) {
+            stages.add(OUTBOUND_STAGE, start.elapsed());
+        }
         match answer {
-            Ok(response) => Ok(response.map(|body| {
-                let body = TimedBody::new(body, between, held).boxed_unsync();
-                asker.watch(body).boxed_unsync()
-            })),
+            Ok(response) => {
+                if let Some(span) = &mut span {
+                    span.began();
+                    span.answered(response.status().as_u16());
+                }
+                Ok(response.map(|body| {
+                    let body = TimedBody::new(body, between, held).boxed_unsync();
+                    asker.watch(body, span).boxed_unsync()
+                }))
+            }
             Err(error) => {
+                fail(span.as_ref(), &error);
                 tracing::debug!(host = target.host, %error, "outbound request failed");
                 Err(error)
             }

@@ -7,15 +7,17 @@
 use super::Origin;
 use crate::instance::Ticket;
 use crate::metrics::Metrics;
+use crate::trace::Span;
 use bytes::Bytes;
 use edge_bindings::port::CallContext;
 use http::Request;
+use http::uri::Authority;
 use http_body::{Body, Frame, SizeHint};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime_wasi_http::{Error as HttpError, WasiBody};
 
@@ -23,7 +25,6 @@ use wasmtime_wasi_http::{Error as HttpError, WasiBody};
 const PATH_CHARS_MAX: usize = 256;
 
 /// What the log says of one request: no query, no body, no secret.
-#[derive(Debug)]
 pub(crate) struct LogLine {
     method: http::Method,
     path: String,
@@ -35,10 +36,16 @@ pub(crate) struct LogLine {
     pub(crate) route: String,
     pub(crate) status: u16,
     pub(crate) request_id: Option<String>,
+    span: Option<Span>,
 }
 
 impl LogLine {
-    pub(crate) fn new<B>(request: &Request<B>, origin: &Origin, context: &CallContext) -> Self {
+    pub(crate) fn new<B>(
+        request: &Request<B>,
+        origin: &Origin,
+        context: &CallContext,
+        span: Option<Span>,
+    ) -> Self {
         Self {
             method: request.method().clone(),
             path: request.uri().path().chars().take(PATH_CHARS_MAX).collect(),
@@ -50,7 +57,32 @@ impl LogLine {
             route: String::new(),
             status: 0,
             request_id: None,
+            span,
         }
+    }
+
+    /// The request took `route`, and is for `host`.
+    pub(crate) fn routed(&mut self, route: &str, host: Option<&Authority>) {
+        self.route = route.to_owned();
+        if let Some(span) = &mut self.span {
+            span.routed(route, host);
+        }
+    }
+
+    /// Since the request came.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// The answer has ended: so does the span.
+    fn end(mut self, bytes: u64, end: End) {
+        if let Some(mut span) = self.span.take() {
+            span.answered(self.status);
+            if end == End::Broken {
+                span.failed("body");
+            }
+        }
+        self.write(bytes, end);
     }
 
     fn write(&self, bytes: u64, end: End) {
@@ -187,7 +219,7 @@ impl Drop for Answer {
         }
         if let Some(line) = self.line.take() {
             self.metrics.request(&line.component, line.status);
-            line.write(self.bytes, self.end);
+            line.end(self.bytes, self.end);
         }
     }
 }

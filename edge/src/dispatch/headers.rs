@@ -67,7 +67,7 @@ pub(crate) fn add_spin<B>(request: &mut Request<B>, matched: &Matched, client: S
 /// The trace of a request: the caller's, if it is valid (W3C Trace Context §3.2), or a new one.
 pub(crate) fn traceparent(headers: &mut HeaderMap) -> HeaderValue {
     if let Some(given) = headers.get("traceparent")
-        && is_traceparent(given.as_bytes())
+        && is_traced(headers)
     {
         return given.clone();
     }
@@ -80,7 +80,13 @@ pub(crate) fn traceparent(headers: &mut HeaderMap) -> HeaderValue {
     value
 }
 
-fn is_traceparent(text: &[u8]) -> bool {
+/// Does the request belong to a trace of its caller's?
+pub(crate) fn is_traced(headers: &HeaderMap) -> bool {
+    let given = headers.get("traceparent");
+    given.is_some_and(|given| is_traceparent(given.as_bytes()))
+}
+
+pub(crate) fn is_traceparent(text: &[u8]) -> bool {
     text.len() == 55
         && text.iter().enumerate().all(|(at, byte)| match at {
             2 | 35 | 52 => *byte == b'-',
@@ -92,7 +98,7 @@ fn is_traceparent(text: &[u8]) -> bool {
 }
 
 /// A number that is unlikely to come twice. It names traces; it keeps no secret.
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let mut hasher = KEYS.build_hasher();

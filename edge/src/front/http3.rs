@@ -10,6 +10,7 @@ use super::tls::Tls;
 use crate::dispatch::answer::Answer;
 use crate::error::Refusal;
 use crate::limits::Limits;
+use crate::turns;
 use body::Http3Body;
 use bytes::Bytes;
 use h3::error::{Code, StreamError};
@@ -109,7 +110,7 @@ impl Front {
             return;
         };
         let front = Arc::clone(self);
-        self.tasks.spawn(async move {
+        self.tasks.spawn(thread_time::host(async move {
             front.metrics.connections.fetch_add(1, Relaxed);
             match timeout(front.limits.handshake_time_max, incoming).await {
                 Ok(Ok(connection)) => front.speak_http3(connection).await,
@@ -121,7 +122,7 @@ impl Front {
             }
             front.metrics.connections.fetch_sub(1, Relaxed);
             drop(place);
-        });
+        }));
     }
 
     /// Speaks HTTP/3 on one connection until it ends.
@@ -141,7 +142,8 @@ impl Front {
             tokio::select! {
                 accepted = connection.accept() => match (accepted, watches.take()) {
                     (Ok(Some(request)), Some(watch)) => {
-                        streams.spawn(Arc::clone(self).serve_stream(request, watch, client));
+                        let served = Arc::clone(self).serve_stream(request, watch, client);
+                        streams.spawn(thread_time::host(served));
                     }
                     (Ok(_), _) => break,
                     (Err(error), _) => {

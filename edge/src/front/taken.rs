@@ -5,6 +5,7 @@
 //! stream notes for whom it waits: for the component, as an idle one does for hours, or for
 //! its client. It does NOT look into the bytes.
 
+use crate::turns;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::rt::Executor;
@@ -57,7 +58,7 @@ where
     fn execute(&self, stream: F) {
         let turn = Arc::<Turn>::default();
         tokio::spawn(Watched {
-            stream: TURN.scope(Arc::clone(&turn), stream),
+            stream: TURN.scope(Arc::clone(&turn), thread_time::host(stream)),
             turn,
             stall: None,
             stall_max: self.stall_max,

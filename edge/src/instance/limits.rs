@@ -4,6 +4,7 @@
 //! It is asked before anything grows. It does NOT know who asks.
 
 use crate::engine;
+use crate::metrics::ComponentFigures;
 use crate::turns::Turn;
 use std::sync::Arc;
 use wasmtime::ResourceLimiterAsync;
@@ -28,15 +29,23 @@ pub(super) struct InstanceLimits {
     bytes: usize,
     elements: usize,
     turn: Arc<Turn>,
+    figures: Arc<ComponentFigures>,
 }
 
 impl InstanceLimits {
-    pub(super) fn new(turn: &Arc<Turn>) -> Self {
+    pub(super) fn new(turn: &Arc<Turn>, figures: Arc<ComponentFigures>) -> Self {
         Self {
             bytes: 0,
             elements: 0,
             turn: Arc::clone(turn),
+            figures,
         }
+    }
+}
+
+impl Drop for InstanceLimits {
+    fn drop(&mut self) {
+        self.figures.freed(self.bytes);
     }
 }
 
@@ -65,7 +74,11 @@ impl ResourceLimiterAsync for InstanceLimits {
     ) -> wasmtime::Result<bool> {
         let one_max = engine::MEMORY_BYTES_MAX.min(maximum.unwrap_or(usize::MAX));
         let growth = (current, desired);
+        let held = self.bytes;
         let fits = grow(&mut self.bytes, growth, one_max, INSTANCE_BYTES_MAX);
+        if self.bytes > held {
+            self.figures.grew(self.bytes - held, self.bytes);
+        }
         // A new memory's first bytes are not filled, but mapped.
         if fits && current > 0 && desired - current >= LARGE_GROWTH_BYTES {
             self.turn.take().await;
@@ -101,12 +114,17 @@ impl ResourceLimiterAsync for InstanceLimits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Metrics;
     use crate::turns::Turns;
 
     const MIB: usize = 1 << 20;
 
     fn limits() -> InstanceLimits {
-        InstanceLimits::new(&Turn::new(&Turns::new(1, engine::TICK).line()))
+        of(&Turns::new(1, engine::TICK))
+    }
+
+    fn of(turns: &Turns) -> InstanceLimits {
+        InstanceLimits::new(&Turn::new(&turns.line()), Metrics::default().component("a"))
     }
 
     #[tokio::test]
@@ -140,7 +158,7 @@ mod tests {
         let turns = Turns::new(1, engine::TICK);
         let holds = Turn::new(&turns.line());
         holds.take().await;
-        let mut limits = InstanceLimits::new(&Turn::new(&turns.line()));
+        let mut limits = of(&turns);
         // A memory's first bytes, and a little more.
         assert!(limits.memory_growing(0, 32 * MIB, None).await.unwrap());
         assert!(

@@ -160,6 +160,19 @@ impl Edge {
         edge
     }
 
+    /// Starts `edge` on this manifest, with further variables in its environment.
+    pub(crate) fn start_in(
+        environment: &[(&str, &str)],
+        manifest: &str,
+        arguments: &[&str],
+    ) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        write(manifest, folder.path());
+        let mut edge = Self::spawn_in(environment, folder.path(), arguments).unwrap();
+        edge._kept = Some(folder);
+        edge
+    }
+
     /// Starts `edge` on the manifest in `folder`.
     pub(crate) fn launch(folder: &Path, arguments: &[&str]) -> Result<Self, String> {
         share_cache(&folder.join(".skerry"));
@@ -179,7 +192,16 @@ impl Edge {
     }
 
     fn spawn(folder: &Path, arguments: &[&str]) -> Result<Self, String> {
+        Self::spawn_in(&[], folder, arguments)
+    }
+
+    fn spawn_in(
+        environment: &[(&str, &str)],
+        folder: &Path,
+        arguments: &[&str],
+    ) -> Result<Self, String> {
         let mut child = command(folder, arguments)
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

@@ -9,6 +9,7 @@ mod capabilities;
 #[expect(clippy::unwrap_used, reason = "a harness that fails is a failed test")]
 mod docker_registry;
 mod faults;
+mod figures;
 mod forged;
 mod front;
 mod hostile;
@@ -31,5 +32,6 @@ mod registry;
 mod slow_clients;
 mod spin_apps;
 mod streams;
+mod traces;
 #[expect(clippy::unwrap_used, reason = "a harness that fails is a failed test")]
 mod watch;

@@ -4,6 +4,7 @@
 //! component; so the calls that are made for it are cut, here. It does NOT know what is
 //! called.
 
+use crate::trace::Span;
 use bytes::Bytes;
 use edge_bindings::port::CallContext;
 use http_body::{Body, Frame, SizeHint};
@@ -39,10 +40,11 @@ impl Asker {
         error()
     }
 
-    /// `body`, until then.
-    pub(crate) fn watch(self, body: WasiBody) -> AskedBody {
+    /// `body`, until then; `span` ends with it.
+    pub(crate) fn watch(self, body: WasiBody, span: Option<Span>) -> AskedBody {
         AskedBody {
             inner: Some(body),
+            span,
             gone: self.0.map(|gone| Box::pin(gone.cancelled_owned())),
         }
     }
@@ -56,7 +58,17 @@ fn error() -> HttpError {
 /// which is how the server that sends it learns of it.
 pub(crate) struct AskedBody {
     inner: Option<WasiBody>,
+    span: Option<Span>,
     gone: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+}
+
+impl AskedBody {
+    /// Ends the span with an error.
+    fn fail(&mut self, error: &'static str) {
+        if let Some(span) = self.span.take() {
+            span.failed(error);
+        }
+    }
 }
 
 impl Body for AskedBody {
@@ -75,9 +87,16 @@ impl Body for AskedBody {
             && gone.as_mut().poll(cx).is_ready()
         {
             this.inner = None;
+            this.fail(ASKER_GONE);
             return Poll::Ready(Some(Err(error())));
         }
-        Pin::new(inner).poll_frame(cx)
+        let polled = Pin::new(inner).poll_frame(cx);
+        match &polled {
+            Poll::Ready(Some(Err(_))) => this.fail("body"),
+            Poll::Ready(None) => this.span = None,
+            _ => {}
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

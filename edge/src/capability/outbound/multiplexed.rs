@@ -7,9 +7,10 @@
 use super::resolver::Resolver;
 use super::{CONNECT_TIME_MAX, IDLE_TIME_MAX};
 use crate::manifest::allowed_hosts::Target;
+use crate::thread_time::HostExecutor;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{self};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -91,7 +92,7 @@ impl Lane {
         let mut tcp = HttpConnector::new_with_resolver(resolver.clone());
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT_TIME_MAX));
-        let client = legacy::Client::builder(TokioExecutor::new())
+        let client = legacy::Client::builder(HostExecutor)
             .http2_only(true)
             .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
             .http2_initial_connection_window_size(CONNECTION_WINDOW_BYTES)

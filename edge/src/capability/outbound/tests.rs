@@ -11,7 +11,7 @@ fn outbound(hosts: &[&str]) -> ComponentOutbound {
             .iter()
             .map(|text| AllowedHost::parse(text).unwrap())
             .collect(),
-        clients: Arc::new(Clients::new(&Arc::default(), 1, &[], &[]).unwrap()),
+        clients: Arc::new(Clients::new(&Arc::default(), 1, &[], &[], None).unwrap()),
         link: Arc::default(),
     }
 }
@@ -134,6 +134,7 @@ fn a_loop_of_components_is_cut() {
         depth,
         traceparent: None,
         gone: CancellationToken::new(),
+        stages: None,
     };
     let uri = "http://a.spin.internal/".parse().unwrap();
     assert!(

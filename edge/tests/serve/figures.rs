@@ -1,0 +1,87 @@
+//! What is timed and counted for each component.
+
+use crate::harness::{Edge, HEAD, probe, until};
+use crate::traces::{Receiver, send, two};
+
+#[tokio::test]
+async fn a_trusted_client_is_told_how_long_each_component_took() {
+    let (_receiver, url) = Receiver::start().await;
+    let path = format!("/fetch?http://back.spin.internal/fetch?{url}/slow");
+    let edge = Edge::start_with(&two(), &["--server-timing", "127.0.0.0/8"]);
+    let answer = send(&edge, &path, "").await;
+    let said = answer.headers()["server-timing"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    let stages: Vec<(&str, f64)> = said
+        .split(", ")
+        .map(|stage| stage.split_once(";dur=").unwrap())
+        .map(|(name, ms)| (name, ms.parse().unwrap()))
+        .collect();
+    let names: Vec<&str> = stages.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, ["total", "outbound", "back", "front"], "{said}");
+    // Each contains the one before it.
+    let times: Vec<f64> = [1, 2, 3, 0]
+        .iter()
+        .map(|at: &usize| stages[*at].1)
+        .collect();
+    assert!(times.windows(2).all(|pair| pair[0] <= pair[1]), "{said}");
+    let counted = |name: &str| {
+        let figure = format!("edge_component_answer_seconds_count{{component=\"{name}\"}}");
+        let edge = &edge;
+        async move { edge.figure(&figure).await }
+    };
+    assert!((counted("front").await - 1.0).abs() < 0.1);
+    assert!((counted("back").await - 1.0).abs() < 0.1);
+    // Nobody else is.
+    drop(edge);
+    for arguments in [&[][..], &["--server-timing", "10.0.0.0/8"]] {
+        let edge = Edge::start_with(&two(), arguments);
+        let answer = send(&edge, "/served", "").await;
+        assert!(!answer.headers().contains_key("server-timing"));
+    }
+}
+
+#[tokio::test]
+async fn what_a_component_costs_is_counted_as_its_own() {
+    let manifest = format!(
+        "{HEAD}{}{}",
+        probe("busy", "/private/...", ""),
+        probe("idle", "/...", "")
+    );
+    let edge = Edge::start(&manifest);
+    let of = |name: &str, component: &str| format!("{name}{{component=\"{component}\"");
+    assert_eq!(edge.get("/served").await.0, 200);
+    let before = edge.cpu_seconds();
+    // Stopped after three seconds without progress.
+    assert_eq!(edge.get("/private/loop").await.0, 500);
+    let used = edge.cpu_seconds() - before;
+    let cpu = "edge_component_cpu_seconds_total";
+    let busy = edge.figure(&of(cpu, "busy")).await;
+    assert!(busy > 0.9 * used, "{busy} s of the process's {used} s");
+    assert!(
+        busy < 3.0 * used.max(3.0),
+        "{busy} s of the process's {used} s"
+    );
+    assert!(edge.figure(&of(cpu, "idle")).await < 0.5);
+    assert!((edge.figure(&of("edge_cpu_stops_total", "busy")).await - 1.0).abs() < 0.1);
+    assert_eq!(edge.get("/private/trap").await.0, 500);
+    let kind = |kind: &str| format!("{},kind=\"{kind}\"", of("edge_traps_total", "busy"));
+    assert!((edge.figure(&kind("unreachable")).await - 1.0).abs() < 0.1);
+    assert!(edge.figure(&kind("stack")).await < 0.1);
+    // Memory is held by instances that live, and its peak stays.
+    edge.get("/private/memory?20").await;
+    let peak = "edge_instance_memory_peak_bytes";
+    assert!(edge.figure(&of(peak, "busy")).await > f64::from(20 << 20));
+    assert!(
+        edge.figure(&of("edge_component_memory_peak_bytes", "busy"))
+            .await
+            > f64::from(20 << 20)
+    );
+    until("instances are given up", || async {
+        edge.figure("edge_instances").await < 0.1
+    })
+    .await;
+    assert!(edge.figure("edge_component_memory_bytes").await < 0.1);
+    assert!(edge.figure(&of(peak, "busy")).await > f64::from(20 << 20));
+}

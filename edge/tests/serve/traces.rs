@@ -1,0 +1,351 @@
+//! Traces through components to the backend, and what a collector that fails costs.
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
+
+use crate::harness::{Body, Edge, HEAD, client, command, one, probe, until, write};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use prost::Message as _;
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+
+/// A collector, which is also a backend: it keeps the spans that it is sent, and the
+/// `traceparent` of everything else.
+#[derive(Default)]
+pub(crate) struct Receiver {
+    spans: Mutex<Vec<Span>>,
+    services: Mutex<Vec<String>>,
+    seen: Mutex<Vec<String>>,
+    keys: Mutex<Vec<String>>,
+    /// How long it takes to answer 500, if it does.
+    fails_after_ms: AtomicU64,
+}
+
+impl Receiver {
+    /// Starts one: it and its URL.
+    pub(crate) async fn start() -> (Arc<Self>, String) {
+        let receiver = Arc::<Self>::default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let serving = Arc::clone(&receiver);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let serving = Arc::clone(&serving);
+                tokio::spawn(async move {
+                    let service = service_fn(move |request| {
+                        let serving = Arc::clone(&serving);
+                        async move { Ok::<_, Infallible>(serving.answer(request).await) }
+                    });
+                    let _ = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
+                });
+            }
+        });
+        (receiver, url)
+    }
+
+    async fn answer(
+        &self,
+        request: http::Request<hyper::body::Incoming>,
+    ) -> http::Response<Full<Bytes>> {
+        let header = |name: &str| {
+            let value = request.headers().get(name);
+            value.map_or(String::new(), |value| value.to_str().unwrap().to_owned())
+        };
+        let mut answer = http::Response::new(Full::default());
+        if request.uri().path() != "/v1/traces" {
+            self.seen.lock().unwrap().push(header("traceparent"));
+            return answer;
+        }
+        self.keys.lock().unwrap().push(header("x-key"));
+        assert_eq!(header("content-type"), "application/x-protobuf");
+        let fails_after_ms = self.fails_after_ms.load(Relaxed);
+        if fails_after_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(fails_after_ms)).await;
+            *answer.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+            return answer;
+        }
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        let sent = ExportTraceServiceRequest::decode(body).unwrap();
+        for of_resource in sent.resource_spans {
+            let attributes = of_resource.resource.unwrap().attributes;
+            let name = attributes.iter().find(|each| each.key == "service.name");
+            let name = name.unwrap().value.clone().unwrap().value.unwrap();
+            if let Value::StringValue(name) = name {
+                self.services.lock().unwrap().push(name);
+            }
+            for of_scope in of_resource.scope_spans {
+                self.spans.lock().unwrap().extend(of_scope.spans);
+            }
+        }
+        answer
+    }
+
+    /// Waits for so many spans, and returns all.
+    async fn spans(&self, count: usize) -> Vec<Span> {
+        until("spans", || async {
+            self.spans.lock().unwrap().len() >= count
+        })
+        .await;
+        self.spans.lock().unwrap().clone()
+    }
+}
+
+fn hex(id: &[u8]) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// An attribute as text.
+fn attribute(span: &Span, key: &str) -> String {
+    let found = span.attributes.iter().find(|each| each.key == key);
+    let value = found.and_then(|each| each.value.clone()?.value);
+    match value {
+        Some(Value::StringValue(text)) => text,
+        Some(Value::IntValue(number)) => number.to_string(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// `front`, which may call `back`; `back` may call this machine.
+pub(crate) fn two() -> String {
+    format!(
+        "{HEAD}{}{}",
+        probe(
+            "front",
+            "/...",
+            "allowed_outbound_hosts = [\"http://back.spin.internal\"]"
+        ),
+        probe(
+            "back",
+            "",
+            "allowed_outbound_hosts = [\"http://127.0.0.1:*\"]"
+        )
+    )
+}
+
+pub(crate) async fn send(edge: &Edge, path: &str, traceparent: &str) -> http::Response<Body> {
+    let request = http::Request::get(format!("{}{path}", edge.http))
+        .header("traceparent", traceparent)
+        .header("authorization", "Bearer hush")
+        .body(Full::default().boxed())
+        .unwrap();
+    let response = client().request(request).await.unwrap();
+    let (head, body) = response.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    http::Response::from_parts(head, Full::new(body).boxed())
+}
+
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const PARENT: &str = "b7ad6b7169203331";
+
+/// The environment of an `edge` whose spans are sent at once.
+fn environment(url: &str) -> [(&str, &str); 4] {
+    [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", url),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=for-the-collector"),
+        ("OTEL_SERVICE_NAME", "pop-1"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "20"),
+    ]
+}
+
+#[tokio::test]
+async fn a_trace_goes_through_components_to_the_backend() {
+    let (receiver, url) = Receiver::start().await;
+    let edge = Edge::start_in(&environment(&url), &two(), &[]);
+    let path = format!("/fetch?http://back.spin.internal/fetch?{url}/v1/chat?prompt=hush");
+    let answer = send(&edge, &path, &format!("00-{TRACE}-{PARENT}-01")).await;
+    assert_eq!(answer.status(), 200);
+    let spans = receiver.spans(5).await;
+    assert_eq!(spans.len(), 5, "{spans:#?}");
+    let named = |name: &str, kind: SpanKind| {
+        let of = |span: &&Span| span.name == name && span.kind == kind as i32;
+        spans.iter().find(of).unwrap().clone()
+    };
+    let server = named("GET /...", SpanKind::Server);
+    let front = named("component front", SpanKind::Internal);
+    let back = named("component back", SpanKind::Internal);
+    let calls: Vec<_> = spans
+        .iter()
+        .filter(|span| span.kind == SpanKind::Client as i32)
+        .collect();
+    let to = |host: &str| {
+        let found = calls
+            .iter()
+            .find(|span| attribute(span, "server.address") == host);
+        (*found.unwrap()).clone()
+    };
+    let (chained, outbound) = (to("back.spin.internal"), to("127.0.0.1"));
+    assert_eq!(hex(&server.parent_span_id), PARENT);
+    for (span, parent) in [
+        (&front, &server),
+        (&chained, &front),
+        (&back, &chained),
+        (&outbound, &back),
+    ] {
+        assert_eq!(hex(&span.trace_id), TRACE);
+        assert_eq!(span.parent_span_id, parent.span_id, "{span:#?}");
+        assert!(span.start_time_unix_nano >= parent.start_time_unix_nano);
+        assert!(span.start_time_unix_nano <= span.end_time_unix_nano);
+    }
+    // The backend's part of the trace begins below the last call.
+    let expect = format!("00-{TRACE}-{}-01", hex(&outbound.span_id));
+    assert_eq!(*receiver.seen.lock().unwrap(), [expect]);
+    for (span, key, expect) in [
+        (&server, "http.request.method", "GET"),
+        (&server, "url.path", "/fetch"),
+        (&server, "http.route", "/..."),
+        (&server, "http.response.status_code", "200"),
+        (&server, "server.address", "127.0.0.1"),
+        (&server, "network.protocol.version", "1.1"),
+        (&server, "client.address", "127.0.0.1"),
+        (&front, "edge.component", "front"),
+        (&outbound, "http.response.status_code", "200"),
+        (&outbound, "url.full", &format!("{url}/v1/chat")),
+    ] {
+        assert_eq!(attribute(span, key), expect, "{key}");
+    }
+    let all = format!("{spans:?}");
+    assert!(!all.contains("hush") && !all.contains("prompt"), "{all}");
+    assert!(
+        receiver
+            .services
+            .lock()
+            .unwrap()
+            .iter()
+            .all(|name| name == "pop-1")
+    );
+    assert_eq!(receiver.keys.lock().unwrap()[0], "for-the-collector");
+    until("they are counted", || async {
+        edge.figure("edge_trace_spans_total{outcome=\"sent\"}")
+            .await
+            > 4.9
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_the_parent_does_not_record_is_not_recorded() {
+    let (receiver, url) = Receiver::start().await;
+    let edge = Edge::start_in(&environment(&url), &two(), &[]);
+    let path = format!("/fetch?http://back.spin.internal/fetch?{url}/v1/chat");
+    send(&edge, &path, &format!("00-{TRACE}-{PARENT}-00")).await;
+    assert_eq!(
+        *receiver.seen.lock().unwrap(),
+        [format!("00-{TRACE}-{PARENT}-00")]
+    );
+    // One that is recorded comes later, and alone; a trace that failed says so.
+    let other = TRACE.replace('0', "1");
+    send(&edge, "/trap", &format!("00-{other}-{PARENT}-01")).await;
+    let spans = receiver.spans(2).await;
+    assert!(
+        spans.iter().all(|span| hex(&span.trace_id) == other),
+        "{spans:#?}"
+    );
+    for span in &spans {
+        assert_eq!(span.status.as_ref().unwrap().code, 2, "{span:#?}");
+    }
+    // Off: the backend gets what the client said.
+    drop(edge);
+    let disabled = [
+        environment(&url).as_slice(),
+        &[("OTEL_SDK_DISABLED", "true")],
+    ]
+    .concat();
+    let edge = Edge::start_in(&disabled, &two(), &[]);
+    send(&edge, &path, &format!("00-{TRACE}-{PARENT}-01")).await;
+    let last = receiver.seen.lock().unwrap().last().cloned();
+    assert_eq!(last, Some(format!("00-{TRACE}-{PARENT}-01")));
+    assert!(edge.figure("edge_trace_spans_total").await < 0.1);
+}
+
+// The collector answers while the test waits for the end of `edge`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_fails_delays_nobody_and_what_it_misses_is_counted() {
+    let (receiver, url) = Receiver::start().await;
+    receiver.fails_after_ms.store(1_000, Relaxed);
+    let small = [
+        environment(&url).as_slice(),
+        &[
+            ("OTEL_BSP_MAX_QUEUE_SIZE", "8"),
+            ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4"),
+        ],
+    ]
+    .concat();
+    let mut edge = Edge::start_in(&small, &one(""), &[]);
+    let start = Instant::now();
+    for _ in 0..100 {
+        assert_eq!(edge.get("/served").await.0, 200);
+    }
+    // 200 spans at 4 a second would take 50 s.
+    assert!(
+        start.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        start.elapsed()
+    );
+    let outcome = |outcome: &str| format!("edge_trace_spans_total{{outcome=\"{outcome}\"}}");
+    assert!(edge.figure(&outcome("queue-full")).await > 50.0);
+    until("those that it got are counted too", || async {
+        edge.figure(&outcome("collector")).await > 3.9
+    })
+    .await;
+    assert!(edge.figure(&outcome("sent")).await < 0.1);
+    // Whoever stops waits for it no longer than he must.
+    receiver.fails_after_ms.store(60_000, Relaxed);
+    assert_eq!(edge.get("/served").await.0, 200);
+    let start = Instant::now();
+    edge.signal("-TERM");
+    assert!(edge.wait().success());
+    assert!(
+        start.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_spans_are_sent_before_the_end() {
+    let (receiver, url) = Receiver::start().await;
+    let patient = [
+        environment(&url).as_slice(),
+        &[("OTEL_BSP_SCHEDULE_DELAY", "600000")],
+    ]
+    .concat();
+    let mut edge = Edge::start_in(&patient, &one(""), &[]);
+    assert_eq!(edge.get("/served").await.0, 200);
+    assert!(receiver.spans.lock().unwrap().is_empty());
+    let start = Instant::now();
+    edge.signal("-TERM");
+    assert!(edge.wait().success());
+    assert_eq!(receiver.spans.lock().unwrap().len(), 2);
+    assert!(
+        start.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn a_wrong_variable_of_traces_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    write(&one(""), folder.path());
+    let output = command(folder.path(), &[])
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+        .env("OTEL_TRACES_SAMPLER", "sometimes")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(64), "{said}");
+    assert!(
+        said.contains("OTEL_TRACES_SAMPLER: \"sometimes\""),
+        "{said}"
+    );
+}
