@@ -24,7 +24,6 @@ mod operator;
 mod dispatch;
 mod instance;
 mod turns;
-mod thread_time;
 mod limits;
 mod overload;
 mod capability;
@@ -36,7 +35,6 @@ mod error;
 mod log;
 mod metrics;
 mod trace;
-mod turns;
 mod thread_time;
 
 #[doc(hidden)]

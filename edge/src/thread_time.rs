@@ -1,10 +1,10 @@
-//! How long each component had a thread: the time of a thread, cut into turns.
+//! How long each component had a thread: the time of a thread, cut into stretches.
 //!
 //! wasmtime's handler polls instances in tasks that are its own, so no future of ours goes
 //! around such a poll. What is known is where one ends, and where anything else begins or
-//! ends: a connection's task, the thread's rest. A turn goes from one such point to the
+//! ends: a connection's task, the thread's rest. A stretch goes from one such point to the
 //! next. The clock is the monotonic one, which costs some 25 ns: where cores are short, a
-//! turn includes what the kernel gave to others. It does NOT know what a turn is for.
+//! stretch includes what the kernel gave to others. It does NOT know what a stretch is for.
 
 use crate::metrics::ComponentFigures;
 use pin_project_lite::pin_project;
@@ -15,36 +15,36 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-/// The turn that a thread is in.
-struct Turn {
+/// The stretch that a thread is in.
+struct Stretch {
     since: Option<Instant>,
     /// Whose it is, if that is known already.
     of: Option<Arc<ComponentFigures>>,
 }
 
 thread_local! {
-    static TURN: RefCell<Turn> = const { RefCell::new(Turn { since: None, of: None }) };
+    static STRETCH: RefCell<Stretch> = const { RefCell::new(Stretch { since: None, of: None }) };
 }
 
-/// Ends the turn, which was `otherwise`'s if its owner was not known, and begins one of
+/// Ends the stretch, which was `otherwise`'s if its owner was not known, and begins one of
 /// `next`.
 fn pass(otherwise: Option<&Arc<ComponentFigures>>, next: Option<&Arc<ComponentFigures>>) {
     let now = Instant::now();
-    TURN.with_borrow_mut(|turn| {
-        if let (Some(since), Some(owner)) = (turn.since, turn.of.as_ref().or(otherwise)) {
+    STRETCH.with_borrow_mut(|stretch| {
+        if let (Some(since), Some(owner)) = (stretch.since, stretch.of.as_ref().or(otherwise)) {
             owner.busy(now - since);
         }
-        turn.since = Some(now);
-        turn.of = next.cloned();
+        stretch.since = Some(now);
+        stretch.of = next.cloned();
     });
 }
 
-/// A turn of the component begins.
+/// A stretch of the component begins.
 pub(crate) fn begin(figures: &Arc<ComponentFigures>) {
     pass(None, Some(figures));
 }
 
-/// A turn of the component ends, wherever it began; the next is the component's too if it
+/// A stretch of the component ends, wherever it began; the next is the component's too if it
 /// `goes_on`.
 pub(crate) fn end(figures: &Arc<ComponentFigures>, goes_on: bool) {
     pass(Some(figures), goes_on.then_some(figures));
@@ -56,14 +56,14 @@ pub(crate) fn none() {
 }
 
 pin_project! {
-    /// A future whose turns are no component's.
+    /// A future whose stretches are no component's.
     pub(crate) struct Host<F> {
         #[pin]
         inner: F,
     }
 }
 
-/// `inner`, no turn of which is a component's.
+/// `inner`, no stretch of which is a component's.
 pub(crate) fn host<F: Future>(inner: F) -> Host<F> {
     Host { inner }
 }
@@ -99,7 +99,7 @@ mod tests {
     use crate::metrics::Metrics;
     use std::time::Duration;
 
-    const TURN: Duration = Duration::from_millis(20);
+    const STRETCH: Duration = Duration::from_millis(20);
 
     /// What `of` has used, in milliseconds.
     fn used(metrics: &Metrics, of: &str) -> f64 {
@@ -110,10 +110,10 @@ mod tests {
     }
 
     #[test]
-    fn each_turn_is_one_components_or_nobodys() {
+    fn each_stretch_is_one_components_or_nobodys() {
         let metrics = Metrics::default();
         let (a, b) = (metrics.component("a"), metrics.component("b"));
-        let work = || std::thread::sleep(TURN);
+        let work = || std::thread::sleep(STRETCH);
         let start = Instant::now();
         none();
         begin(&a);
@@ -129,11 +129,11 @@ mod tests {
         none();
         work();
         begin(&b);
-        let turns = |of: &str| used(&metrics, of) / TURN.as_secs_f64() / 1e3;
+        let stretches = |of: &str| used(&metrics, of) / STRETCH.as_secs_f64() / 1e3;
         // A sleep is never too short; it is too long where the machine is busy.
-        assert!(turns("a") >= 2.0, "{}", turns("a"));
-        assert!(turns("b") >= 2.0, "{}", turns("b"));
-        let all = start.elapsed().as_secs_f64() / TURN.as_secs_f64();
-        assert!(turns("a") + turns("b") <= all - 2.0, "two were nobody's");
+        assert!(stretches("a") >= 2.0, "{}", stretches("a"));
+        assert!(stretches("b") >= 2.0, "{}", stretches("b"));
+        let all = start.elapsed().as_secs_f64() / STRETCH.as_secs_f64();
+        assert!(stretches("a") + stretches("b") <= all - 2.0, "two were nobody's");
     }
 }

@@ -10,7 +10,7 @@ use super::tls::Tls;
 use crate::dispatch::answer::Answer;
 use crate::error::Refusal;
 use crate::limits::Limits;
-use crate::turns;
+use crate::thread_time;
 use body::Http3Body;
 use bytes::Bytes;
 use h3::error::{Code, StreamError};

@@ -5,7 +5,7 @@
 //! stream notes for whom it waits: for the component, as an idle one does for hours, or for
 //! its client. It does NOT look into the bytes.
 
-use crate::turns;
+use crate::thread_time;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::rt::Executor;
