@@ -352,6 +352,7 @@ fn the_corpus_is_whole() {
         let table = std::fs::read_to_string(application.join("expected.txt")).unwrap();
         assert!(cases(&table).iter().all(|case| !case.expected.is_empty()));
         assert!(!cases(&table).is_empty(), "{name} asks nothing");
+        assert!(table.starts_with("# Spin"), "{name} does not say why");
         assert!(
             listed.contains(&format!("| `{name}` |")),
             "{name} is not in the README's table"
