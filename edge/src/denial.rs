@@ -213,7 +213,10 @@ fn refuse(
     types: impl ExactSizeIterator<Item = Type>,
     results: &mut [Val],
 ) -> wasmtime::Result<()> {
-    tracing::debug!(called, "a component called what it was not granted or is not served");
+    tracing::debug!(
+        called,
+        "a component called what it was not granted or is not served"
+    );
     for (ty, result) in types.zip(results) {
         *result = refusal(&ty).ok_or_else(|| {
             wasmtime::format_err!("{called}: the component was not granted this capability")

@@ -376,7 +376,10 @@ fn every_manifest_that_is_wrong_is_refused_with_its_key_and_line() {
             .unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         let text = std::fs::read_to_string(&manifest).unwrap();
-        let words: Vec<&str> = text.lines().filter_map(|l| l.strip_prefix("# says ")).collect();
+        let words: Vec<&str> = text
+            .lines()
+            .filter_map(|l| l.strip_prefix("# says "))
+            .collect();
         assert!(!words.is_empty(), "{}", manifest.display());
         if output.status.code() != Some(64) || words.iter().any(|words| !said.contains(words)) {
             all_wrong.push(format!("{}: {}: {said}", name(&manifest), output.status));
