@@ -322,7 +322,8 @@ fn unserved_imports(engine: &Engine, compiled: &wasmtime::component::Component) 
     let mut unserved: Vec<&str> = ty
         .imports(engine)
         .map(|(name, _)| name)
-        .filter(|name| !denial::is_denied(name) && !edge_bindings::serves(name))
+        .filter(|name| !denial::is_denied(name) && !denial::is_unserved(name))
+        .filter(|name| !edge_bindings::serves(name))
         .collect();
     unserved.sort_unstable();
     let names = unserved.join(", ");

@@ -4,7 +4,8 @@
 //! A leaf's import is renamed in its binary before composition, so that it does not merge
 //! with the root's import of the same interface; the host then links the renamed one with
 //! refusals made up from its type. `AccessDenied` where the interface has such an error,
-//! nothing where it returns a list. It does NOT know what the capability would do.
+//! nothing where it returns a list. What of Spin's platform this host does not serve is
+//! refused in the same way. It does NOT know what the capability would do.
 
 use crate::compose::{letters, parts};
 use crate::manifest::Inherit;
@@ -134,12 +135,22 @@ pub(crate) fn is_denied(import: &str) -> bool {
     import.starts_with(DENIED_PREFIX)
 }
 
-/// Links every renamed import of `component` with refusals.
+/// Is `import` of Spin's platform, and not served here? The SDKs of Python and others import
+/// the whole platform whatever an application uses, so nobody is turned away for that.
+pub(crate) fn is_unserved(import: &str) -> bool {
+    matches!(
+        parts(import),
+        Some(("fermyon:spin", Some("mysql" | "mqtt"), _) | ("spin:mysql" | "spin:mqtt", _, _))
+    )
+}
+
+/// Links with refusals every import of `component` that was renamed or is not served.
 pub(crate) fn link(linker: &mut Linker<State>, component: &Component) -> wasmtime::Result<()> {
     let engine = linker.engine().clone();
     let ty = component.component_type();
     for (name, item) in ty.imports(&engine) {
-        if let (true, ComponentItem::ComponentInstance(instance)) = (is_denied(name), item.ty) {
+        let refused = is_denied(name) || is_unserved(name);
+        if let (true, ComponentItem::ComponentInstance(instance)) = (refused, item.ty) {
             link_instance(linker, name, &instance)?;
         }
     }
@@ -202,7 +213,10 @@ fn refuse(
     types: impl ExactSizeIterator<Item = Type>,
     results: &mut [Val],
 ) -> wasmtime::Result<()> {
-    tracing::debug!(called, "a leaf called what it was not granted");
+    tracing::debug!(
+        called,
+        "a component called what it was not granted or is not served"
+    );
     for (ty, result) in types.zip(results) {
         *result = refusal(&ty).ok_or_else(|| {
             wasmtime::format_err!("{called}: the component was not granted this capability")
@@ -227,6 +241,9 @@ fn refusal(ty: &Type) -> Option<Val> {
     }
 }
 
+/// What a refusal says where it has words.
+const NOT_GRANTED: &str = "not served by this host, or not granted to this component";
+
 /// The errors that say no, best first.
 const REFUSING_CASES: [&str; 8] = [
     "access-denied",
@@ -243,7 +260,7 @@ fn error_value(ty: &Type) -> Option<Val> {
     let Type::Variant(variant) = ty else {
         return None;
     };
-    let text = || Val::String("not granted to this component".to_owned());
+    let text = || Val::String(NOT_GRANTED.to_owned());
     for wanted in REFUSING_CASES {
         for case in variant.cases().filter(|case| case.name == wanted) {
             let payload = match &case.ty {
@@ -261,6 +278,18 @@ fn error_value(ty: &Type) -> Option<Val> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_of_the_platform_and_not_served_is_refused_when_it_is_called() {
+        for (import, expect) in [
+            ("spin:mysql/mysql@3.0.0", true),
+            ("fermyon:spin/mqtt@2.0.0", true),
+            ("fermyon:spin/redis@2.0.0", false),
+            ("wasi:otel/tracing@0.2.0-rc.2", false),
+        ] {
+            assert_eq!(is_unserved(import), expect, "{import}");
+        }
+    }
 
     #[test]
     fn interfaces_belong_to_capabilities() {

@@ -201,14 +201,14 @@ fn an_import_that_is_not_served_is_named_at_load() {
     let (code, said) = refused(&manifest, &[]);
     assert_eq!(code, 64, "{said}");
     assert!(said.contains("test:star/deeds"), "{said}");
-    // All of them, by the names of their interfaces.
+}
+
+#[tokio::test]
+async fn what_is_not_served_of_the_platform_is_refused_when_it_is_called() {
     let manifest =
         format!("{HEAD}{}", probe("probe", "/...", "")).replace("probe.wasm", "courier.wasm");
-    let (code, said) = refused(&manifest, &[]);
-    assert_eq!(code, 64, "{said}");
-    let words = "component \"probe\": imports spin:mqtt/mqtt@3.0.0, spin:mysql/mysql@3.0.0, \
-                 which this host does not serve";
-    assert!(said.contains(words), "{said}");
+    let edge = Edge::start(&manifest);
+    assert_eq!(edge.get("/").await, (200, "false false".to_owned()));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
 use http_body::Frame;
-use http_body_util::{Full, StreamBody};
+use http_body_util::{BodyExt as _, Full, StreamBody};
 use spin_sdk::http::body::IncomingBodyExt as _;
 use spin_sdk::http::{self, BoxBody, EmptyBody, HeaderMap, HeaderValue, Request, box_body};
 use spin_sdk::{http_service, wasip3};
@@ -19,6 +19,11 @@ async fn handle(request: Request) -> Answer {
         "body" => body(request),
         "length" => length(request).await,
         "trailers" => trailers(),
+        "request-trailers" => request_trailers(request).await,
+        "headers" => headers(&request),
+        "status" => status(&query),
+        "big" => big(&query),
+        "lines-and-trap" => lines_and_trap(),
         "fetch" => fetch(&query).await,
         "trap" => panic!("told to"),
         _ => told(&request),
@@ -79,6 +84,60 @@ fn trailers() -> Answer {
     let announced = HeaderValue::from_static("x-checksum");
     response.headers_mut().insert("trailer", announced);
     response
+}
+
+/// What came as trailers, behind the body.
+async fn request_trailers(request: Request) -> Answer {
+    match request.into_body().collect().await {
+        Ok(whole) => {
+            let trailers = whole.trailers().cloned().unwrap_or_default();
+            let body = whole.to_bytes();
+            text(format!("{} {trailers:?}", String::from_utf8_lossy(&body)))
+        }
+        Err(error) => text(format!("{error:?}")),
+    }
+}
+
+fn headers(request: &Request) -> Answer {
+    let line = |(name, value): (&http::HeaderName, &HeaderValue)| {
+        format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes()))
+    };
+    text(request.headers().iter().map(line).collect())
+}
+
+/// An empty answer with the status that is asked for.
+fn status(code: &str) -> Answer {
+    let mut response = http::Response::new(box_body(EmptyBody::new()));
+    if let Ok(status) = code.parse() {
+        *response.status_mut() = status;
+    }
+    response.headers_mut().insert("x-asked", HeaderValue::from_static("yes"));
+    response
+}
+
+/// That many letters, streamed.
+fn big(bytes: &str) -> Answer {
+    let mut left: usize = bytes.parse().unwrap_or(0);
+    let (mut sender, body) = http::body::stream::<Bytes>();
+    wasip3::spawn(async move {
+        while left > 0 {
+            let chunk = left.min(1 << 16);
+            left -= chunk;
+            if sender.send(Bytes::from(vec![b'x'; chunk])).await.is_err() {
+                break;
+            }
+        }
+    });
+    http::Response::new(box_body(body))
+}
+
+fn lines_and_trap() -> Answer {
+    let (mut sender, body) = http::body::stream::<Bytes>();
+    wasip3::spawn(async move {
+        let _ = sender.send(Bytes::from("one line\n")).await;
+        panic!("told to");
+    });
+    http::Response::new(box_body(body))
 }
 
 async fn fetch(url: &str) -> Answer {

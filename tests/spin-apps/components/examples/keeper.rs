@@ -18,6 +18,11 @@ async fn handle(request: Request) -> http::Response<BoxBody> {
         ("/get", [store, key]) => get(store, key).await,
         ("/keys", [store]) => keys(store).await,
         ("/delete", [store, key]) => delete(store, key).await,
+        ("/exists", [store, key]) => exists(store, key).await,
+        ("/big", [store, bytes]) => big(store, bytes).await,
+        ("/rows", [database]) => rows(database).await,
+        ("/broken", [database]) => broken(database).await,
+        ("/list", [path]) => list(path),
         ("/sum", [database]) => sum(database).await,
         ("/variable", [name]) => Ok(format!("{:?}", spin_sdk::variables::get(name).await)),
         ("/file", [path]) => Ok(std::fs::read_to_string(path)
@@ -54,6 +59,58 @@ async fn keys(store: &str) -> Result<String, Failure> {
     let mut keys = Store::open(store).await?.get_keys().await.collect().await?;
     keys.sort();
     Ok(keys.join(","))
+}
+
+async fn exists(store: &str, key: &str) -> Result<String, Failure> {
+    Ok(Store::open(store).await?.exists(key).await?.to_string())
+}
+
+/// A value of that many bytes, there and back.
+async fn big(store: &str, bytes: &str) -> Result<String, Failure> {
+    let (store, value) = (Store::open(store).await?, vec![7; bytes.parse()?]);
+    store.set("big", &value).await?;
+    let kept = store.get("big").await?;
+    store.delete("big").await?;
+    Ok((kept == Some(value)).to_string())
+}
+
+/// What a connection tells of what it did.
+async fn rows(database: &str) -> Result<String, Failure> {
+    let database = Connection::open(database).await?;
+    database.execute("DROP TABLE IF EXISTS people", []).await?;
+    let create = "CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT UNIQUE)";
+    database.execute(create, []).await?;
+    for name in ["ann", "bob", "cyd"] {
+        let name = Value::Text(name.to_owned());
+        database.execute("INSERT INTO people (name) VALUES (?)", [name]).await?;
+    }
+    let last = database.last_insert_rowid().await;
+    database.execute("UPDATE people SET name = name || '!' WHERE id > ?", [Value::Integer(1)]).await?;
+    let changes = database.changes().await;
+    let found = database.execute("SELECT id, name FROM people ORDER BY id", []).await?;
+    let columns = found.columns().join(",");
+    let names: Vec<String> = found
+        .collect()
+        .await?
+        .iter()
+        .filter_map(|row| row.get::<&str>(1).map(str::to_owned))
+        .collect();
+    Ok(format!("{last} {changes} {columns} {}", names.join(",")))
+}
+
+async fn broken(database: &str) -> Result<String, Failure> {
+    let database = Connection::open(database).await?;
+    let error = database.execute("SELECT nothing", []).await.map(|_| ());
+    Ok(format!("{error:?}"))
+}
+
+fn list(path: &str) -> Result<String, Failure> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names.join(","))
 }
 
 /// One of each type of value, in and out.
