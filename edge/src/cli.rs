@@ -187,6 +187,9 @@ pub(crate) struct UpOptions {
     /// Bytes of a request's body; more are answered 413. The same as --limit body-bytes=N.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
     pub(crate) max_body_bytes: Option<u64>,
+    /// End where a reload needs a restart, with exit code 75: for `edge watch`.
+    #[arg(long, hide = true)]
+    pub(crate) ends_to_restart: bool,
     /// Sets a limit by its name; the manual has a table of them. May be given more than once.
     #[arg(long = "limit", value_name = "NAME=N")]
     pub(crate) limits: Vec<Setting>,
@@ -246,10 +249,15 @@ pub(crate) enum Failure {
     /// It was right and did not work.
     #[error("{0}")]
     Run(String),
+    /// It ended to be started anew.
+    #[error("a new start is needed")]
+    Restart,
 }
 
 /// The exit code for a wrong configuration, as in sysexits.h.
 const EXIT_CONFIG: u8 = 64;
+/// The exit code of a process that ends to be started anew (`EX_TEMPFAIL` there).
+pub(crate) const EXIT_RESTART: u8 = 75;
 
 /// Runs the command.
 pub(crate) fn run(cli: Cli) -> ExitCode {
@@ -285,6 +293,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
             match failure {
                 Failure::Config(_) => ExitCode::from(EXIT_CONFIG),
                 Failure::Run(_) => ExitCode::FAILURE,
+                Failure::Restart => ExitCode::from(EXIT_RESTART),
             }
         }
     }

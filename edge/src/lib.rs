@@ -16,6 +16,8 @@ mod build_step;
 mod compose;
 mod denial;
 mod app;
+mod versions;
+mod reload;
 mod engine;
 
 mod front;

@@ -52,9 +52,12 @@ pub(crate) struct Metrics {
     sqlite: Family,
     refused: Family,
     certificates: Family,
+    reloads: Family,
     pub(crate) in_flight: AtomicI64,
     pub(crate) connections: AtomicI64,
     pub(crate) instances: AtomicI64,
+    pub(crate) generation: AtomicI64,
+    pub(crate) generations_alive: AtomicI64,
     pub(crate) backend_restarts: AtomicU64,
     pub(crate) backend_up: AtomicI64,
     pub(crate) body_bytes_sent: AtomicU64,
@@ -106,6 +109,10 @@ impl Metrics {
         self.certificates.add(format!("outcome=\"{outcome}\""), 1);
     }
 
+    pub(crate) fn reload(&self, outcome: &str) {
+        self.reloads.add(format!("outcome=\"{outcome}\""), 1);
+    }
+
     /// The whole in Prometheus' text format.
     pub(crate) fn text(&self) -> String {
         let mut out = String::new();
@@ -122,7 +129,7 @@ impl Metrics {
     }
 
     /// Every counter with labels, its name and its help.
-    fn families(&self) -> [(&Family, &'static str, &'static str); 9] {
+    fn families(&self) -> [(&Family, &'static str, &'static str); 10] {
         let named = |family, name, help| (family, name, help);
         [
             named(
@@ -139,6 +146,11 @@ impl Metrics {
                 &self.certificates,
                 "edge_certificates_read_total",
                 "Certificates read again after their files changed.",
+            ),
+            named(
+                &self.reloads,
+                "edge_reloads_total",
+                "Times that the application was to be loaded anew, by outcome.",
             ),
             named(
                 &self.instantiations,
@@ -170,7 +182,7 @@ impl Metrics {
     }
 
     /// Every figure without labels: its kind, value, name and help.
-    fn figures(&self) -> [(&'static str, i64, &'static str, &'static str); 6] {
+    fn figures(&self) -> [(&'static str, i64, &'static str, &'static str); 8] {
         let level = |of: &AtomicI64| of.load(Relaxed);
         let count = |of: &AtomicU64| i64::try_from(of.load(Relaxed)).unwrap_or(i64::MAX);
         let in_flight = level(&self.in_flight);
@@ -194,6 +206,18 @@ impl Metrics {
                 level(&self.instances),
                 "edge_instances",
                 "Instances alive.",
+            ),
+            (
+                "gauge",
+                level(&self.generation),
+                "edge_generation",
+                "The version of the application that is served, counted from 1 at each start.",
+            ),
+            (
+                "gauge",
+                level(&self.generations_alive),
+                "edge_generations_alive",
+                "Versions that are served or finish what they have begun.",
             ),
             (
                 "gauge",

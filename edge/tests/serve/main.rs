@@ -23,6 +23,8 @@ mod models;
 mod postgres;
 #[expect(clippy::unwrap_used, reason = "a harness that fails is a failed test")]
 mod redis;
+#[expect(clippy::unwrap_used, reason = "a harness that fails is a failed test")]
+mod reload;
 mod slow_clients;
 mod spin_apps;
 mod streams;
