@@ -3,6 +3,7 @@
 //! It maps errors to exit codes: 64 for a wrong command line, manifest or configuration,
 //! 1 for everything else. It does NOT do the work.
 
+use crate::acme::AcmeOptions;
 use crate::app::code::apart;
 use crate::front::cors::AllowedOrigin;
 use crate::limits::Setting;
@@ -132,6 +133,8 @@ pub(crate) struct UpOptions {
     /// Authorities in PEM: clients must show a certificate that one of them has signed.
     #[arg(long, value_name = "FILE")]
     pub(crate) tls_client_ca: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) acme: AcmeOptions,
     /// An origin (https://HOST) whose pages may read answers in a browser, or * for all; may
     /// be given more than once. Without it components decide.
     #[arg(long = "cors-origin", value_name = "ORIGIN")]
@@ -351,6 +354,12 @@ mod tests {
         let refused = |line: &str| Cli::try_parse_from(line.split(' ')).is_err();
         assert!(refused("edge up --no-https"));
         assert!(refused("edge up --tls-cert a.pem"));
+        assert!(refused("edge up --acme-domain *.a.org"));
+        assert!(refused("edge up --acme-contact me@a.org"));
+        assert!(refused("edge up --acme-domain a.org --http 80 --no-https"));
+        assert!(!refused(
+            "edge up --acme-domain a.org --acme-contact me@a.org"
+        ));
         assert!(refused("edge up --backend http://x --model m"));
         assert!(refused("edge up --variable novalue"));
         assert!(refused("edge up -e novalue"));

@@ -182,6 +182,7 @@ impl Front {
             Some(acceptor) => {
                 let handshake = acceptor.accept(stream);
                 match tokio::time::timeout(self.limits.handshake_time_max, handshake).await {
+                    Ok(Ok(stream)) if tls::is_proof(&stream) => {}
                     Ok(Ok(stream)) => self.speak(stream, client, Scheme::HTTPS).await,
                     Ok(Err(error)) => {
                         self.metrics.refused("tls");

@@ -21,6 +21,7 @@ mod reload;
 mod engine;
 
 mod front;
+mod acme;
 mod operator;
 mod dispatch;
 mod instance;

@@ -53,9 +53,12 @@ pub(crate) struct Metrics {
     refused: Family,
     certificates: Family,
     reloads: Family,
+    acme_orders: Family,
     pub(crate) in_flight: AtomicI64,
     pub(crate) connections: AtomicI64,
     pub(crate) instances: AtomicI64,
+    /// Seconds since 1970.
+    pub(crate) acme_expiry: AtomicI64,
     pub(crate) generation: AtomicI64,
     pub(crate) generations_alive: AtomicI64,
     pub(crate) backend_restarts: AtomicU64,
@@ -113,6 +116,10 @@ impl Metrics {
         self.reloads.add(format!("outcome=\"{outcome}\""), 1);
     }
 
+    pub(crate) fn acme_order(&self, outcome: &str) {
+        self.acme_orders.add(format!("outcome=\"{outcome}\""), 1);
+    }
+
     /// The whole in Prometheus' text format.
     pub(crate) fn text(&self) -> String {
         let mut out = String::new();
@@ -129,7 +136,7 @@ impl Metrics {
     }
 
     /// Every counter with labels, its name and its help.
-    fn families(&self) -> [(&Family, &'static str, &'static str); 10] {
+    fn families(&self) -> [(&Family, &'static str, &'static str); 11] {
         let named = |family, name, help| (family, name, help);
         [
             named(
@@ -146,6 +153,11 @@ impl Metrics {
                 &self.certificates,
                 "edge_certificates_read_total",
                 "Certificates read again after their files changed.",
+            ),
+            named(
+                &self.acme_orders,
+                "edge_acme_orders_total",
+                "Certificates ordered by ACME, by outcome.",
             ),
             named(
                 &self.reloads,
@@ -182,7 +194,7 @@ impl Metrics {
     }
 
     /// Every figure without labels: its kind, value, name and help.
-    fn figures(&self) -> [(&'static str, i64, &'static str, &'static str); 8] {
+    fn figures(&self) -> [(&'static str, i64, &'static str, &'static str); 9] {
         let level = |of: &AtomicI64| of.load(Relaxed);
         let count = |of: &AtomicU64| i64::try_from(of.load(Relaxed)).unwrap_or(i64::MAX);
         let in_flight = level(&self.in_flight);
@@ -206,6 +218,12 @@ impl Metrics {
                 level(&self.instances),
                 "edge_instances",
                 "Instances alive.",
+            ),
+            (
+                "gauge",
+                level(&self.acme_expiry),
+                "edge_acme_certificate_expiry_timestamp_seconds",
+                "When the certificate that was got by ACME ends; 0 while there is none.",
             ),
             (
                 "gauge",

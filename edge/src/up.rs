@@ -5,6 +5,7 @@
 mod banner;
 mod descriptors;
 
+use crate::acme::Acme;
 use crate::app::{App, BACKEND_VARIABLE, Release, Resources, Settings};
 use crate::backend_child::{Backend, BackendCommand};
 use crate::cli::{Failure, TlsVersion, UpOptions, ValidateOptions};
@@ -101,6 +102,8 @@ pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
         build_step::build_components(&manifest)?
     };
     let metrics = Arc::new(Metrics::default());
+    let limits = Arc::new(limits(options));
+    let acme = acme(options, &state, tls.as_ref(), &limits, &metrics)?;
     let computes = runtime_config.llm.is_none() && manifest.uses_models();
     let backend = start_backend(options, &manifest, computes, model.as_deref(), &metrics)?;
     // The engine that is started here speaks HTTP/2 by prior knowledge.
@@ -111,7 +114,7 @@ pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
         variables: options.variables.iter().cloned().collect(),
         environment: options.environment.clone(),
         quiet: options.quiet,
-        limits: Arc::new(limits(options)),
+        limits,
         backend_url: backend
             .as_ref()
             .map(|b| b.url.clone())
@@ -128,6 +131,7 @@ pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
         },
         state,
         tls,
+        acme,
         backend,
         metrics,
     };
@@ -237,6 +241,22 @@ fn tls(options: &UpOptions, state: &Path) -> Result<Option<Tls>, Failure> {
         .map_err(Failure::Config)
 }
 
+fn acme(
+    options: &UpOptions,
+    state: &Path,
+    tls: Option<&Tls>,
+    limits: &Limits,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<Acme>, Failure> {
+    let (Some(tls), false) = (tls, options.acme.domains.is_empty()) else {
+        return Ok(None);
+    };
+    let (retry_wait, certificates) = (limits.acme_retry_wait, &tls.certificates);
+    Acme::prepare(&options.acme, state, retry_wait, certificates, metrics)
+        .map(Some)
+        .map_err(Failure::Config)
+}
+
 /// Reads the application as it is now, built already.
 fn read_again(options: &UpOptions, state: &Path) -> Result<Release, String> {
     let manifest = options.source.manifest().map_err(|e| e.to_string())?;
@@ -286,6 +306,7 @@ struct Running {
     release: Release,
     state: PathBuf,
     tls: Option<Tls>,
+    acme: Option<Acme>,
     backend: Option<Arc<Backend>>,
     metrics: Arc<Metrics>,
 }
@@ -317,6 +338,7 @@ impl Running {
         let front = Front::new(Arc::clone(&versions), limits, front_options, metrics);
         let mut banner = Banner::new(manifest, &self.state);
         self.listen(&front, &mut banner).await?;
+        let _renewing = self.acme.map(Acme::start);
         banner.api_key = ticks::first_run(&app, manifest)
             .await
             .map_err(Failure::Run)?;
@@ -361,9 +383,12 @@ impl Running {
             tls.certificates.watch(tls::LOOKED_AT_EVERY, &self.metrics);
             banner.https = Some(address);
             let first = &tls.certificates.files()[0];
-            match self.options.tls_cert.is_empty() {
-                true => banner.certificate = Some(first.certificate.clone()),
-                false => banner.name_in_certificate = tls::name_for(first, &host(address)),
+            match (self.options.tls_cert.is_empty(), self.acme.is_some()) {
+                (_, true) => {
+                    banner.name_in_certificate = self.options.acme.domains.first().cloned()
+                }
+                (true, false) => banner.certificate = Some(first.certificate.clone()),
+                (false, false) => banner.name_in_certificate = tls::name_for(first, &host(address)),
             }
         }
         if let Some(http) = self.options.http {

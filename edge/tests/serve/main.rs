@@ -5,6 +5,8 @@
 
 mod harness;
 
+#[expect(clippy::unwrap_used, reason = "a harness that fails is a failed test")]
+mod acme;
 mod capabilities;
 mod faults;
 mod forged;
