@@ -10,7 +10,7 @@ mod validity;
 
 use crate::front::tls::{Certificates, private_folder};
 use crate::metrics::Metrics;
-use order::{Authority, Wanted};
+use order::{Authority, OrderError, Wanted};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -159,10 +159,11 @@ impl Acme {
                 let (wanted, store) = (&self.wanted, &self.store);
                 let issued = order::order(wanted, &self.authority, store, &self.certificates);
                 store.keep_certificate(&issued.await?)?;
-                self.show()
+                Ok(self.show()?)
             };
             let outcome = tokio::time::timeout(ORDER_TIME_MAX, ordered).await;
-            match outcome.unwrap_or_else(|_| Err("it took too long".to_owned())) {
+            match outcome.unwrap_or_else(|_| Err(OrderError::Failed("it took too long".to_owned())))
+            {
                 Ok(validity) => {
                     wait = self.retry_wait;
                     self.metrics.acme_order("ok");
@@ -171,10 +172,10 @@ impl Acme {
                     tracing::info!(domains, days, "got a certificate");
                 }
                 Err(error) => {
-                    self.metrics.acme_order("error");
+                    self.metrics.acme_order(error.outcome());
                     let again = wait + jitter(wait / 5);
                     let again_s = again.as_secs();
-                    tracing::error!(error, again_s, "got no certificate");
+                    tracing::error!(%error, again_s, "got no certificate");
                     tokio::time::sleep(again).await;
                     wait = (wait * 2).min(RETRY_WAIT_MAX.max(self.retry_wait));
                 }

@@ -38,6 +38,42 @@ pub(super) struct Wanted {
     pub(super) contacts: Vec<String>,
 }
 
+/// Why there is no certificate.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OrderError {
+    /// The authority saw no proof, or grants no such certificate.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// It could not be asked, or what it said could not be kept.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl OrderError {
+    pub(super) fn outcome(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => "refused",
+            Self::Failed(_) => "error",
+        }
+    }
+}
+
+impl From<String> for OrderError {
+    fn from(what: String) -> Self {
+        Self::Failed(what)
+    }
+}
+
+impl From<Error> for OrderError {
+    fn from(error: Error) -> Self {
+        let said = chain_of(&error);
+        match error {
+            Error::Api(_) => Self::Refused(said),
+            _ => Self::Failed(said),
+        }
+    }
+}
+
 /// A chain and its key in PEM.
 pub(super) struct Issued(pub(super) String);
 
@@ -88,8 +124,7 @@ pub(super) async fn order(
     authority: &Authority,
     store: &Store,
     certificates: &Arc<Certificates>,
-) -> Result<Issued, String> {
-    let said = |error: Error| chain_of(&error);
+) -> Result<Issued, OrderError> {
     let account = account(wanted, authority, store).await?;
     let names: Vec<_> = wanted
         .domains
@@ -102,42 +137,49 @@ pub(super) async fn order(
         if is_unknown_account(&error) {
             store.forget_account();
         }
-        said(error)
+        OrderError::from(error)
     })?;
     let mut shown = Vec::new();
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
-        let mut authorization = authorization.map_err(said)?;
+        let mut authorization = authorization?;
         match authorization.status {
             AuthorizationStatus::Valid => continue,
             AuthorizationStatus::Pending => {}
-            other => return Err(format!("an authorization is {other:?}")),
+            other => {
+                return Err(OrderError::Refused(format!(
+                    "an authorization is {other:?}"
+                )));
+            }
         }
         let mut challenge = authorization
             .challenge(ChallengeType::TlsAlpn01)
-            .ok_or("the authority offers no challenge tls-alpn-01")?;
+            .ok_or_else(|| OrderError::Refused("tls-alpn-01 is not offered".to_owned()))?;
         let name = challenge.identifier().to_string();
         let digest = challenge.key_authorization().digest();
         // Shown until the order is over.
         shown.push(certificates.show_proof(&name, digest.as_ref())?);
-        challenge.set_ready().await.map_err(said)?;
+        challenge.set_ready().await?;
     }
     let patience = RetryPolicy::new().timeout(AUTHORITY_TIME_MAX).backoff(1.5);
-    let status = order.poll_ready(&patience).await.map_err(said)?;
+    let status = order.poll_ready(&patience).await?;
     if status != OrderStatus::Ready {
-        return Err(refusal(&mut order, status).await);
+        return Err(OrderError::Refused(refusal(&mut order, status).await));
     }
-    let key = order.finalize().await.map_err(said)?;
-    let chain = order.poll_certificate(&patience).await.map_err(said)?;
+    let key = order.finalize().await?;
+    let chain = order.poll_certificate(&patience).await?;
     Ok(Issued(format!("{key}{chain}")))
 }
 
 /// The account that is kept, or a new one, which then is.
-async fn account(wanted: &Wanted, authority: &Authority, store: &Store) -> Result<Account, String> {
-    let said = |error: Error| chain_of(&error);
+async fn account(
+    wanted: &Wanted,
+    authority: &Authority,
+    store: &Store,
+) -> Result<Account, OrderError> {
     let builder = Account::builder_with_http(Box::new(authority.clone()));
     if let Some(credentials) = store.account()? {
-        return builder.from_credentials(credentials).await.map_err(said);
+        return Ok(builder.from_credentials(credentials).await?);
     }
     let contact: Vec<&str> = wanted.contacts.iter().map(String::as_str).collect();
     let new = NewAccount {
@@ -146,7 +188,7 @@ async fn account(wanted: &Wanted, authority: &Authority, store: &Store) -> Resul
         only_return_existing: false,
     };
     let created = builder.create(&new, wanted.directory.clone(), None).await;
-    let (account, credentials) = created.map_err(said)?;
+    let (account, credentials) = created?;
     store.keep_account(&credentials)?;
     Ok(account)
 }

@@ -60,7 +60,7 @@ impl Pebble {
         let (dns, control) = (free_port(), free_port());
         let mut names = Command::new("pebble-challtestsrv");
         names
-            .args(["-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", ""])
+            .args(["-http01", "", "-https01", "", "-tlsalpn01", ""])
             .args(["-defaultIPv6", "", "-defaultIPv4", "127.0.0.1"])
             .args(["-dns01", &format!("127.0.0.1:{dns}")])
             .args(["-management", &format!("127.0.0.1:{control}")]);
@@ -276,8 +276,8 @@ async fn a_challenge_that_fails_is_tried_again_later() {
     let mut pebble = Pebble::new(free_port(), 3_600);
     pebble.start();
     let edge = pebble.edge(folder.path(), listen);
-    until("a refused order", || async {
-        orders(&edge, "error").await >= 2
+    until("refused orders", || async {
+        orders(&edge, "refused").await >= 2
     })
     .await;
     assert_eq!(orders(&edge, "ok").await, 0);

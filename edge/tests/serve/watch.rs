@@ -45,6 +45,29 @@ impl Watch {
         })
         .await;
     }
+
+    /// Interrupts it, and sees that all of it ends.
+    async fn ends(&mut self) {
+        let pid = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-INT", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let end = Instant::now() + WAIT_MAX;
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < end, "edge watch does not end");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        assert!(self.child.wait().unwrap().success());
+        let address = self.url.trim_start_matches("http://");
+        assert!(
+            std::net::TcpStream::connect(address).is_err(),
+            "the application still runs"
+        );
+    }
 }
 
 impl Drop for Watch {
@@ -126,25 +149,7 @@ async fn a_change_builds_and_is_served_without_a_new_start() {
     .await;
     watch.until_page("first run").await;
 
-    let pid = watch.child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-INT", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
-    let end = Instant::now() + WAIT_MAX;
-    while watch.child.try_wait().unwrap().is_none() {
-        assert!(Instant::now() < end, "edge watch does not end");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-    assert!(watch.child.wait().unwrap().success());
-    let address = watch.url.trim_start_matches("http://");
-    assert!(
-        std::net::TcpStream::connect(address).is_err(),
-        "the application still runs"
-    );
+    watch.ends().await;
 }
 
 fn doctor(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
