@@ -1,17 +1,18 @@
 //! The application, loaded: composed, compiled, linked, its capabilities opened.
 //!
-//! It stands between the manifest and the dispatch of requests. Loading happens before a
-//! port is bound; nothing is compiled later. It does NOT know sockets or clients.
+//! It stands between the manifest and the dispatch of requests. An [`App`] is one version,
+//! whole and never changed; `resources.rs` has what all versions share. It does NOT know
+//! sockets or clients.
 
 pub(crate) mod code;
+mod resources;
+mod staging;
 
 use crate::capability::files;
-use crate::capability::key_value::Providers;
 use crate::capability::llm::{ComponentLlm, LlmEngine};
-use crate::capability::outbound::{Clients, ComponentOutbound, PER_REQUEST_MAX};
-use crate::capability::postgres::{self, ComponentPostgres};
-use crate::capability::redis::{self, ComponentRedis};
-use crate::capability::sqlite::Databases;
+use crate::capability::outbound::ComponentOutbound;
+use crate::capability::postgres::ComponentPostgres;
+use crate::capability::redis::ComponentRedis;
 use crate::capability::stdio::{Channel, LogLines};
 use crate::capability::variables::Values;
 use crate::chain::Link;
@@ -25,24 +26,29 @@ use crate::metrics::Metrics;
 use crate::runtime_config::RuntimeConfig;
 use crate::trace::Tracer;
 use crate::turns::Turns;
+use crate::versions::{Counted, Term};
 use crate::{compose, denial};
 use edge_bindings::port::{BoxFuture, CallContext};
 use edge_bindings::{Grants, State};
 use http::{Request, Response};
+pub(crate) use resources::Resources;
+use staging::Staging;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
 use wasmtime::Engine;
 use wasmtime::component::{InstancePre, Linker};
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi_http::handler::{ProxyHandler, ProxyPre};
 use wasmtime_wasi_http::{WasiBody, p2, p3};
 
-/// What loading needs besides the manifest.
+/// The application variable that is set to the engine's address.
+pub(crate) const BACKEND_VARIABLE: &str = "backend_url";
+
+/// What the operator said, for all versions.
 pub(crate) struct Settings {
     pub(crate) state: PathBuf,
-    pub(crate) runtime_config: RuntimeConfig,
+    /// Variables from the command line.
     pub(crate) variables: BTreeMap<String, String>,
     /// For every component; they beat its own.
     pub(crate) environment: Vec<(String, String)>,
@@ -50,19 +56,45 @@ pub(crate) struct Settings {
     pub(crate) quiet: bool,
     pub(crate) limits: Arc<Limits>,
     pub(crate) turns: Arc<Turns>,
-    /// Where models are asked.
-    pub(crate) llm: Option<LlmEngine>,
+    /// Where the engine is.
+    pub(crate) backend_url: Option<String>,
     /// Origins that speak HTTP/2 without TLS.
     pub(crate) multiplexed: Vec<Target>,
-    /// Components that could not be built and may be missing.
-    pub(crate) missing: BTreeSet<String>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tracer: Option<Arc<Tracer>>,
 }
 
-/// The application.
+impl Settings {
+    /// The folder of files that are copied for components.
+    fn staging(&self) -> PathBuf {
+        self.state.join("files")
+    }
+}
+
+/// What a version is made of, as it was read.
+pub(crate) struct Release {
+    pub(crate) manifest: Manifest,
+    pub(crate) runtime_config: RuntimeConfig,
+    /// Components that could not be built and may be missing.
+    pub(crate) missing: BTreeSet<String>,
+}
+
+impl Release {
+    /// Is there anybody who asks the engine that the host starts?
+    pub(crate) fn asks_engine(&self, settings: &Settings) -> bool {
+        let manifest = &self.manifest;
+        let wants_url = manifest.variables.contains_key(BACKEND_VARIABLE)
+            && !settings.variables.contains_key(BACKEND_VARIABLE);
+        wants_url || (self.runtime_config.llm.is_none() && manifest.uses_models())
+    }
+}
+
+/// One version of the application. What it serves goes before the files that it serves.
 pub(crate) struct App {
     dispatch: Dispatch,
+    pub(crate) term: Arc<Term>,
+    _staging: Arc<Staging>,
+    _counted: Counted,
 }
 
 /// Why an application does not load: which component, and what is wrong.
@@ -72,54 +104,44 @@ pub(crate) enum LoadError {
     Component { component: String, reason: String },
     #[error("{0}")]
     Application(String),
+    /// What belongs to the process would have to change.
+    #[error("a change of {0} needs a restart")]
+    Restart(String),
 }
 
 impl App {
-    /// Loads `manifest`.
+    /// Loads a version. It blocks, also for as long as compiling takes.
     pub(crate) fn load(
-        engine: &Engine,
-        manifest: &Manifest,
-        settings: &Settings,
+        resources: &Arc<Resources>,
+        release: &Release,
     ) -> Result<Arc<Self>, LoadError> {
         let application = LoadError::Application;
-        let metrics = &settings.metrics;
-        let providers = &settings.runtime_config.variable_providers;
-        let values =
-            Values::resolve(manifest, &settings.variables, providers).map_err(application)?;
-        let served = manifest.served();
-        let labels = |of: fn(&Component) -> &BTreeSet<String>| -> BTreeSet<String> {
-            served
-                .iter()
-                .flat_map(|id| of(&manifest.components[*id]).iter().cloned())
-                .collect()
-        };
-        let config = &settings.runtime_config;
+        let (manifest, settings) = (&release.manifest, &resources.settings);
+        let mut given = settings.variables.clone();
+        if let (Some(url), true) = (
+            &settings.backend_url,
+            manifest.variables.contains_key(BACKEND_VARIABLE),
+        ) {
+            given
+                .entry(BACKEND_VARIABLE.to_owned())
+                .or_insert_with(|| url.clone());
+        }
+        let providers = &release.runtime_config.variable_providers;
+        let values = Values::resolve(manifest, &given, providers).map_err(application)?;
+        resources.open(release)?;
+        let own_engine = settings.backend_url.as_deref().map(LlmEngine::own);
         let loader = Loader {
-            linker: edge_bindings::linker(engine).map_err(|e| application(e.to_string()))?,
-            key_value: Providers::open(config, &labels(|c| &c.key_value_stores), metrics)
-                .map_err(application)?,
-            sqlite: Databases::open(config, &labels(|c| &c.sqlite_databases), metrics)
-                .map_err(application)?,
-            clients: Arc::new(
-                Clients::new(
-                    metrics,
-                    settings.limits.requests_max.saturating_mul(PER_REQUEST_MAX),
-                    &settings.multiplexed,
-                    &config.client_tls,
-                    settings.tracer.clone(),
-                )
-                .map_err(application)?,
-            ),
-            postgres_pools: Arc::new(postgres::Pools::new()),
-            redis_places: redis::places(),
-            link: Arc::default(),
-            values,
-            engine,
-            manifest,
+            resources,
+            release,
             settings,
+            staging: Arc::new(Staging::new(&settings.staging()).map_err(application)?),
+            llm: release.runtime_config.llm.clone().or(own_engine),
+            link: Arc::default(),
+            term: Arc::default(),
+            values,
         };
         let mut components = BTreeMap::new();
-        for id in served {
+        for id in manifest.served() {
             components.insert(id.to_owned(), loader.serve(&manifest.components[id])?);
         }
         let routes = manifest
@@ -127,14 +149,15 @@ impl App {
             .iter()
             .filter_map(|route| Some((route.pattern.clone()?, route.answer.clone())))
             .collect();
-        let dispatch = Dispatch::new(
-            routes,
-            components,
-            settings.limits.requests_max,
-            Arc::clone(metrics),
-            settings.tracer.clone(),
-        );
-        let app = Arc::new(Self { dispatch });
+        let places = resources.places.clone();
+        let metrics = &settings.metrics;
+        let tracer = settings.tracer.clone();
+        let app = Arc::new(Self {
+            dispatch: Dispatch::new(routes, components, places, Arc::clone(metrics), tracer),
+            term: loader.term,
+            _staging: loader.staging,
+            _counted: Counted::new(metrics),
+        });
         loader.link.tie(&app);
         Ok(app)
     }
@@ -173,23 +196,20 @@ impl App {
 }
 
 struct Loader<'a> {
-    engine: &'a Engine,
-    manifest: &'a Manifest,
+    resources: &'a Resources,
+    release: &'a Release,
     settings: &'a Settings,
-    linker: Linker<State>,
-    key_value: Providers,
-    sqlite: Databases,
-    clients: Arc<Clients>,
-    postgres_pools: Arc<postgres::Pools>,
-    redis_places: Arc<Semaphore>,
+    staging: Arc<Staging>,
+    llm: Option<LlmEngine>,
     link: Arc<Link>,
+    term: Arc<Term>,
     values: Values,
 }
 
 impl Loader<'_> {
     fn serve(&self, component: &Component) -> Result<Served, LoadError> {
         let built = component.copy_of.as_ref().unwrap_or(&component.id);
-        if self.settings.missing.contains(built) {
+        if self.release.missing.contains(built) {
             return Ok(Served::Unavailable);
         }
         let recipe = self
@@ -202,41 +222,43 @@ impl Loader<'_> {
     }
 
     fn recipe(&self, component: &Component) -> Result<Recipe, String> {
-        let pre = prepare(self.engine, &self.linker, component, &self.settings.state)?;
-        let staging = self.settings.state.join("files");
-        let mounts = files::mounts(component, &self.manifest.folder, &staging)?;
+        let resources = self.resources;
+        let (engine, linker) = (&resources.engine, &resources.linker);
+        let pre = prepare(engine, linker, component, &self.settings.state)?;
+        let folder = &self.release.manifest.folder;
+        let mounts = files::mounts(component, folder, self.staging.path())?;
         let variables = self.values.of_component(component)?;
         let hosts = self.allowed_hosts(component)?;
         let redis = ComponentRedis {
             component: component.id.clone(),
             hosts: hosts.clone(),
-            places: Arc::clone(&self.redis_places),
+            places: Arc::clone(&resources.redis_places),
             metrics: Arc::clone(&self.settings.metrics),
         };
         let postgres = ComponentPostgres {
             component: component.id.clone(),
             hosts: hosts.clone(),
-            pools: Arc::clone(&self.postgres_pools),
+            pools: Arc::clone(&resources.postgres_pools),
             metrics: Arc::clone(&self.settings.metrics),
         };
         let llm = ComponentLlm {
             component: component.id.clone(),
             models: component.ai_models.clone(),
-            engine: self.settings.llm.clone(),
-            clients: Arc::clone(&self.clients),
+            engine: self.llm.clone(),
+            clients: Arc::clone(&resources.clients),
         };
         let grants = Grants {
             llm: Arc::new(llm),
             postgres: Arc::new(postgres),
             redis: Arc::new(redis),
-            key_value: self.key_value.granted(&component.key_value_stores),
-            sqlite: self.sqlite.granted(&component.sqlite_databases),
+            key_value: resources.key_value.granted(&component.key_value_stores),
+            sqlite: resources.sqlite.granted(&component.sqlite_databases),
             variables: Arc::new(variables),
         };
         let outbound = ComponentOutbound {
             component: component.id.clone(),
             hosts,
-            clients: Arc::clone(&self.clients),
+            clients: Arc::clone(&resources.clients),
             link: Arc::clone(&self.link),
         };
         let mut environment: BTreeMap<_, _> = component.environment.iter().cloned().collect();
@@ -248,7 +270,9 @@ impl Loader<'_> {
         Ok(Recipe {
             component: component.id.clone(),
             pre,
-            engine: self.engine.clone(),
+            engine: engine.clone(),
+            link: Arc::clone(&self.link),
+            term: Arc::clone(&self.term),
             wasi: Box::new(move || {
                 let mut builder = WasiCtxBuilder::new();
                 builder.envs(&environment);

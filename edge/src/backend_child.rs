@@ -273,11 +273,16 @@ fn stop_child(child: &mut Child) -> String {
 }
 
 /// Asks a child, by its id, to end.
-#[expect(unsafe_code, reason = "a signal is sent by a system call")]
 pub(crate) fn terminate(pid: i32) {
+    send(pid, libc::SIGTERM);
+}
+
+/// Sends a signal to a child that is not reaped yet.
+#[expect(unsafe_code, reason = "a signal is sent by a system call")]
+pub(crate) fn send(pid: i32, signal: i32) {
     // SAFETY: `kill` has no memory preconditions; the child is not reaped yet, so the id
     // is still its own.
-    unsafe { libc::kill(pid, libc::SIGTERM) };
+    unsafe { libc::kill(pid, signal) };
 }
 
 /// Lets the kernel end the child when this process dies, however it dies.

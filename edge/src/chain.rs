@@ -23,6 +23,11 @@ impl Link {
         let _ = self.0.set(Arc::downgrade(app));
     }
 
+    /// The application, for as long as what is returned is kept.
+    pub(crate) fn hold(&self) -> Option<Arc<App>> {
+        self.0.get().and_then(Weak::upgrade)
+    }
+
     /// Calls component `id`, or without one whatever the path's route leads to.
     pub(crate) fn call(
         &self,
@@ -30,7 +35,7 @@ impl Link {
         mut request: http::Request<WasiBody>,
         caller: Option<Arc<CallContext>>,
     ) -> BoxFuture<Result<http::Response<WasiBody>, HttpError>> {
-        let app = self.0.get().and_then(Weak::upgrade);
+        let app = self.hold();
         let id = id.map(str::to_owned);
         let tracer = app.as_ref().and_then(|app| app.tracer());
         let span = call_out(tracer, caller.as_deref(), &mut request);

@@ -3,6 +3,7 @@
 //! It maps errors to exit codes: 64 for a wrong command line, manifest or configuration,
 //! 1 for everything else. It does NOT do the work.
 
+use crate::acme::AcmeOptions;
 use crate::app::code::apart;
 use crate::front::cors::AllowedOrigin;
 use crate::limits::Setting;
@@ -139,6 +140,8 @@ pub(crate) struct UpOptions {
     /// Authorities in PEM: clients must show a certificate that one of them has signed.
     #[arg(long, value_name = "FILE")]
     pub(crate) tls_client_ca: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) acme: AcmeOptions,
     /// An origin (https://HOST) whose pages may read answers in a browser, or * for all; may
     /// be given more than once. Without it components decide.
     #[arg(long = "cors-origin", value_name = "ORIGIN")]
@@ -198,6 +201,9 @@ pub(crate) struct UpOptions {
     /// Bytes of a request's body; more are answered 413. The same as --limit body-bytes=N.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
     pub(crate) max_body_bytes: Option<u64>,
+    /// End where a reload needs a restart, with exit code 75: for `edge watch`.
+    #[arg(long, hide = true)]
+    pub(crate) ends_to_restart: bool,
     /// Sets a limit by its name; the manual has a table of them. May be given more than once.
     #[arg(long = "limit", value_name = "NAME=N")]
     pub(crate) limits: Vec<Setting>,
@@ -257,10 +263,15 @@ pub(crate) enum Failure {
     /// It was right and did not work.
     #[error("{0}")]
     Run(String),
+    /// It ended to be started anew.
+    #[error("a new start is needed")]
+    Restart,
 }
 
 /// The exit code for a wrong configuration, as in sysexits.h.
 const EXIT_CONFIG: u8 = 64;
+/// The exit code of a process that ends to be started anew (`EX_TEMPFAIL` there).
+pub(crate) const EXIT_RESTART: u8 = 75;
 
 /// Runs the command.
 pub(crate) fn run(cli: Cli) -> ExitCode {
@@ -300,6 +311,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
             match failure {
                 Failure::Config(_) => ExitCode::from(EXIT_CONFIG),
                 Failure::Run(_) => ExitCode::FAILURE,
+                Failure::Restart => ExitCode::from(EXIT_RESTART),
             }
         }
     }
@@ -357,6 +369,12 @@ mod tests {
         let refused = |line: &str| Cli::try_parse_from(line.split(' ')).is_err();
         assert!(refused("edge up --no-https"));
         assert!(refused("edge up --tls-cert a.pem"));
+        assert!(refused("edge up --acme-domain *.a.org"));
+        assert!(refused("edge up --acme-contact me@a.org"));
+        assert!(refused("edge up --acme-domain a.org --http 80 --no-https"));
+        assert!(!refused(
+            "edge up --acme-domain a.org --acme-contact me@a.org"
+        ));
         assert!(refused("edge up --backend http://x --model m"));
         assert!(refused("edge up --variable novalue"));
         assert!(refused("edge up -e novalue"));

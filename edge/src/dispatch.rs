@@ -64,12 +64,28 @@ pub(crate) enum Served {
     Unavailable,
 }
 
+/// The places for requests at once, whichever version of the application they are for.
+#[derive(Debug, Clone)]
+pub(crate) struct Places {
+    outside: Arc<Semaphore>,
+    inside: Arc<Semaphore>,
+}
+
+impl Places {
+    pub(crate) fn new(requests_max: usize) -> Self {
+        let places = |number: usize| Arc::new(Semaphore::new(number.min(Semaphore::MAX_PERMITS)));
+        Self {
+            outside: places(requests_max),
+            inside: places(requests_max.saturating_mul(INSIDE_PER_REQUEST_MAX)),
+        }
+    }
+}
+
 /// Routes and components.
 pub(crate) struct Dispatch {
     routes: Vec<(RoutePattern, RouteAnswer)>,
     components: BTreeMap<String, Served>,
-    permits: Arc<Semaphore>,
-    inside_permits: Arc<Semaphore>,
+    places: Places,
     metrics: Arc<Metrics>,
     pub(crate) tracer: Option<Arc<Tracer>>,
 }
@@ -78,17 +94,15 @@ impl Dispatch {
     pub(crate) fn new(
         mut routes: Vec<(RoutePattern, RouteAnswer)>,
         components: BTreeMap<String, Served>,
-        requests_max: usize,
+        places: Places,
         metrics: Arc<Metrics>,
         tracer: Option<Arc<Tracer>>,
     ) -> Self {
         routes.sort_by(|(a, _), (b, _)| b.specificity(a));
-        let inside_max = requests_max.saturating_mul(INSIDE_PER_REQUEST_MAX);
         Self {
             routes,
             components,
-            permits: Arc::new(Semaphore::new(requests_max.min(Semaphore::MAX_PERMITS))),
-            inside_permits: Arc::new(Semaphore::new(inside_max.min(Semaphore::MAX_PERMITS))),
+            places,
             metrics,
             tracer,
         }
@@ -137,7 +151,7 @@ impl Dispatch {
             taken: matched,
         };
         line.component = component.to_owned();
-        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+        let Ok(permit) = Arc::clone(&self.places.outside).try_acquire_owned() else {
             self.metrics.refused("requests");
             return self.refuse(Refusal::Busy, line);
         };
@@ -210,7 +224,7 @@ impl Dispatch {
         if let Ok(uri) = absolute(&request, &origin.scheme) {
             *request.uri_mut() = uri;
         }
-        let Ok(permit) = Arc::clone(&self.inside_permits).try_acquire_owned() else {
+        let Ok(permit) = Arc::clone(&self.places.inside).try_acquire_owned() else {
             return self.refuse_inside(Refusal::Busy);
         };
         match self

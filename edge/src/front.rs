@@ -14,7 +14,6 @@ mod stalled;
 mod taken;
 pub(crate) mod tls;
 
-use crate::app::App;
 use crate::dispatch::answer::Answer;
 use crate::dispatch::{Origin, headers};
 use crate::error::Refusal;
@@ -22,6 +21,7 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::overload::Share;
 use crate::thread_time;
+use crate::versions::Versions;
 use body::LimitedBody;
 use bytes::Bytes;
 use connections::{Connections, Place};
@@ -61,7 +61,7 @@ const ALT_SVC_S: u32 = 86_400;
 
 /// What all listeners share.
 pub(crate) struct Front {
-    pub(crate) app: Arc<App>,
+    versions: Arc<Versions>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) metrics: Arc<Metrics>,
     connections: Arc<Connections>,
@@ -90,13 +90,13 @@ pub(crate) struct FrontOptions {
 
 impl Front {
     pub(crate) fn new(
-        app: Arc<App>,
+        versions: Arc<Versions>,
         limits: Arc<Limits>,
         options: FrontOptions,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            app,
+            versions,
             server: server(&limits),
             connections: Connections::new(&limits),
             balancers: options.balancers,
@@ -188,6 +188,7 @@ impl Front {
             Some(acceptor) => {
                 let handshake = acceptor.accept(stream);
                 match tokio::time::timeout(self.limits.handshake_time_max, handshake).await {
+                    Ok(Ok(stream)) if tls::is_proof(&stream) => {}
                     Ok(Ok(stream)) => self.speak(stream, client, Scheme::HTTPS).await,
                     Ok(Err(error)) => {
                         self.metrics.refused("tls");
@@ -298,7 +299,8 @@ impl Front {
         };
         // Dropped with this future when the client leaves before the answer begins.
         let leaving = gone.drop_guard();
-        let response = self.app.call_outside(request, origin, context).await;
+        let app = self.versions.current();
+        let response = app.call_outside(request, origin, context).await;
         leaving.disarm();
         response
     }

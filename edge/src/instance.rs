@@ -7,12 +7,15 @@
 
 mod limits;
 
+use crate::app::App;
+use crate::chain::Link;
 use crate::engine;
 use crate::limits::Limits;
 use crate::metrics::{ComponentFigures, TrapKind};
 use crate::thread_time;
 use crate::trace::Span;
 use crate::turns::{self, Line, Turn};
+use crate::versions::Term;
 use edge_bindings::port::{CallContext, Outbound};
 use edge_bindings::{Grants, Progress, State, StateParts};
 use limits::InstanceLimits;
@@ -23,6 +26,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use wasmtime::component::GuestTaskId;
 use wasmtime::{Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::WasiCtx;
@@ -108,6 +112,9 @@ pub(crate) struct Recipe {
     pub(crate) component: String,
     pub(crate) pre: ProxyPre<State>,
     pub(crate) engine: wasmtime::Engine,
+    /// Leads to the version that it is part of.
+    pub(crate) link: Arc<Link>,
+    pub(crate) term: Arc<Term>,
     pub(crate) wasi: Box<dyn Fn() -> wasmtime::Result<WasiCtx> + Send + Sync>,
     pub(crate) grants: Arc<Grants>,
     pub(crate) outbound: Arc<dyn Outbound>,
@@ -176,6 +183,9 @@ impl HandlerState for Pool {
             view: State::http,
             expiration: Expiration {
                 sleep: tokio::time::sleep(self.0.limits.instance_idle),
+                replaced: self.0.term.replaced.clone().cancelled_owned(),
+                awaits: true,
+                term: Arc::clone(&self.0.term),
                 load: Arc::clone(&load),
                 limits: Arc::clone(&self.0.limits),
             },
@@ -187,17 +197,23 @@ impl HandlerState for Pool {
                 },
                 load,
                 recipe: Arc::clone(&self.0),
+                _version: self.0.link.hold(),
             },
         })
     }
 }
 
 pin_project! {
-    /// Ends an instance that has had nothing to do for a while, or that goes on for long
-    /// after its last client has gone.
+    /// Ends an instance that has had nothing to do for a while, that goes on for long after
+    /// its last client has gone, or whose version is over.
     pub(crate) struct Expiration {
         #[pin]
         sleep: tokio::time::Sleep,
+        #[pin]
+        replaced: WaitForCancellationFutureOwned,
+        // `replaced` has to be polled: once, and then it wakes the instance's task.
+        awaits: bool,
+        term: Arc<Term>,
         load: Arc<Load>,
         limits: Arc<Limits>,
     }
@@ -221,13 +237,21 @@ impl WorkerExpiration for Expiration {
             _ => self.load.deserted_since() + self.limits.afterwards_max,
         };
         let mut this = self.project();
+        if std::mem::take(this.awaits) {
+            let _ = this.replaced.poll(cx);
+        }
+        let deadline = match this.term.known_end() {
+            Some(_) if status == WorkerStatus::Idle => return Poll::Ready(()),
+            Some(end) => deadline.min(end),
+            None => deadline,
+        };
         let deadline = tokio::time::Instant::from_std(deadline);
         if this.sleep.deadline() != deadline {
             this.sleep.as_mut().reset(deadline);
         }
         ready!(this.sleep.poll(cx));
-        let is_over = status == WorkerStatus::Idle || this.load.open.load(Relaxed) == 0;
-        if is_over {
+        let is_deserted = status == WorkerStatus::Idle || this.load.open.load(Relaxed) == 0;
+        if is_deserted || this.term.is_over() {
             return Poll::Ready(());
         }
         // Somebody waits: looked at again later.
@@ -247,6 +271,8 @@ pub(crate) struct Worker {
     reuse_max: usize,
     load: Arc<Load>,
     recipe: Arc<Recipe>,
+    /// Kept whole while an instance of it is at work.
+    _version: Option<Arc<App>>,
 }
 
 impl WorkerState for Worker {
@@ -289,6 +315,8 @@ impl WorkerState for Worker {
             let component = self.recipe.component.as_str();
             if is_dropped(&error) {
                 tracing::debug!(component, "instance dropped: the process stops");
+            } else if self.recipe.term.is_over() {
+                tracing::warn!(component, "instance of an old version cut");
             } else if error.downcast_ref::<BudgetSpent>().is_some() {
                 figures.cpu_stops.fetch_add(1, Relaxed);
                 tracing::error!(component, %error, "instance stopped");

@@ -17,9 +17,12 @@ mod build_step;
 mod compose;
 mod denial;
 mod app;
+mod versions;
+mod reload;
 mod engine;
 
 mod front;
+mod acme;
 mod operator;
 mod dispatch;
 mod instance;

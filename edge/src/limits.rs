@@ -134,6 +134,12 @@ limits! {
     /// How long an instance may go on when all of its clients have gone: settling a bill
     /// takes some calls, each with its own limits.
     "afterwards-ms" afterwards_max: Duration = ms(60_000);
+    /// The first wait after an order of a certificate that failed; each further one is twice
+    /// as long, up to an hour. Authorities count failures by the hour.
+    "acme-retry-ms" acme_retry_wait: Duration = ms(60_000);
+    /// How long what an old version of the application has begun may go on after a reload:
+    /// as long as a component may take to begin.
+    "old-version-ms" old_version_max: Duration = ms(600_000);
     /// Handles (streams, requests, stores) that one instance may hold at once.
     "instance-resources" instance_resources_max: usize = 10_000;
     /// Memory for the header fields of one message.

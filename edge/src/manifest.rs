@@ -242,6 +242,12 @@ impl Manifest {
         })
     }
 
+    /// Does a component ask models through the host?
+    pub(crate) fn uses_models(&self) -> bool {
+        let mut served = self.served().into_iter();
+        served.any(|id| !self.components[id].ai_models.is_empty())
+    }
+
     /// The components that answer requests: those named by a trigger.
     pub(crate) fn served(&self) -> BTreeSet<&str> {
         self.routes

@@ -65,8 +65,13 @@ names! {
     KeyValue "edge_key_value_operations_total" "counter" "Key-value operations, by store.";
     Sqlite "edge_sqlite_statements_total" "counter" "SQLite statements, by database and outcome.";
     Spans "edge_trace_spans_total" "counter" "Spans of traces, by whether the collector took them (sent) or why they were dropped (queue-full, collector).";
+    AcmeOrders "edge_acme_orders_total" "counter" "Certificates ordered by ACME, by outcome.";
+    Reloads "edge_reloads_total" "counter" "Times that the application was to be loaded anew, by outcome.";
     InFlight "edge_requests_in_flight" "gauge" "Answers that have not ended.";
     Connections "edge_connections" "gauge" "Open connections.";
+    AcmeExpiry "edge_acme_certificate_expiry_timestamp_seconds" "gauge" "When the certificate that was got by ACME ends; 0 while there is none.";
+    Generation "edge_generation" "gauge" "The version of the application that is served, counted from 1 at each start.";
+    GenerationsAlive "edge_generations_alive" "gauge" "Versions that are served or finish what they have begun.";
     BackendUp "edge_backend_up" "gauge" "1 while the backend is up.";
     BackendRestarts "edge_backend_restarts_total" "counter" "Restarts of the backend.";
     BodyBytesSent "edge_body_bytes_sent_total" "counter" "Bytes of bodies sent.";
@@ -102,9 +107,15 @@ pub(crate) struct Metrics {
     refused: Family,
     certificates: Family,
     spans: Family,
+    reloads: Family,
+    acme_orders: Family,
     components: Mutex<BTreeMap<String, Arc<ComponentFigures>>>,
     pub(crate) in_flight: AtomicI64,
     pub(crate) connections: AtomicI64,
+    /// Seconds since 1970.
+    pub(crate) acme_expiry: AtomicI64,
+    pub(crate) generation: AtomicI64,
+    pub(crate) generations_alive: AtomicI64,
     pub(crate) backend_restarts: AtomicU64,
     pub(crate) backend_up: AtomicI64,
     pub(crate) body_bytes_sent: AtomicU64,
@@ -160,6 +171,14 @@ impl Metrics {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn reload(&self, outcome: &str) {
+        self.reloads.add(format!("outcome=\"{outcome}\""), 1);
+    }
+
+    pub(crate) fn acme_order(&self, outcome: &str) {
+        self.acme_orders.add(format!("outcome=\"{outcome}\""), 1);
+    }
+
     /// The whole in Prometheus' text format.
     pub(crate) fn text(&self) -> String {
         let mut out = String::new();
@@ -175,7 +194,7 @@ impl Metrics {
     }
 
     /// Every counter with labels.
-    fn families(&self) -> [(&Family, Name); 7] {
+    fn families(&self) -> [(&Family, Name); 9] {
         [
             (&self.requests, Name::Requests),
             (&self.refused, Name::Refused),
@@ -184,16 +203,21 @@ impl Metrics {
             (&self.key_value, Name::KeyValue),
             (&self.sqlite, Name::Sqlite),
             (&self.spans, Name::Spans),
+            (&self.acme_orders, Name::AcmeOrders),
+            (&self.reloads, Name::Reloads),
         ]
     }
 
     /// Every figure without labels.
-    fn figures(&self) -> [(i64, Name); 5] {
+    fn figures(&self) -> [(i64, Name); 8] {
         let level = |of: &AtomicI64| of.load(Relaxed);
         let count = |of: &AtomicU64| i64::try_from(of.load(Relaxed)).unwrap_or(i64::MAX);
         [
             (level(&self.in_flight), Name::InFlight),
             (level(&self.connections), Name::Connections),
+            (level(&self.acme_expiry), Name::AcmeExpiry),
+            (level(&self.generation), Name::Generation),
+            (level(&self.generations_alive), Name::GenerationsAlive),
             (level(&self.backend_up), Name::BackendUp),
             (count(&self.backend_restarts), Name::BackendRestarts),
             (count(&self.body_bytes_sent), Name::BodyBytesSent),

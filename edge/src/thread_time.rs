@@ -134,6 +134,9 @@ mod tests {
         assert!(stretches("a") >= 2.0, "{}", stretches("a"));
         assert!(stretches("b") >= 2.0, "{}", stretches("b"));
         let all = start.elapsed().as_secs_f64() / STRETCH.as_secs_f64();
-        assert!(stretches("a") + stretches("b") <= all - 2.0, "two were nobody's");
+        assert!(
+            stretches("a") + stretches("b") <= all - 2.0,
+            "two were nobody's"
+        );
     }
 }

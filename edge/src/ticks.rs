@@ -6,16 +6,17 @@
 use crate::app::App;
 use crate::dispatch::Origin;
 use crate::dispatch::headers::traceparent;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Tick};
 use bytes::Bytes;
 use edge_bindings::port::CallContext;
+use futures::future::join_all;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 /// The largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
@@ -113,30 +114,53 @@ pub(crate) async fn first_run(
     Ok(key)
 }
 
-/// Starts all ticks; they end when the set is dropped.
-pub(crate) fn start(app: &Arc<App>, manifest: &Manifest) -> JoinSet<()> {
-    let mut tasks = JoinSet::new();
-    for component in manifest.components.values() {
-        for tick in &component.ticks {
-            let (app, id, tick) = (Arc::clone(app), component.id.clone(), tick.clone());
-            tasks.spawn(async move {
-                loop {
-                    // Slept between two requests, so that there is one at a time.
-                    tokio::time::sleep(tick.every).await;
-                    match post(&app, &id, &tick.path).await {
-                        Ok((status, _)) if status.is_success() => {}
-                        Ok((status, _)) => {
-                            tracing::warn!(component = id, path = tick.path, %status, "tick");
-                        }
-                        Err(error) => {
-                            tracing::warn!(component = id, path = tick.path, error, "tick")
-                        }
-                    }
-                }
-            });
+/// The ticks of one version of the application; they end when this is dropped.
+pub(crate) struct Ticks {
+    stop: CancellationToken,
+    task: AbortOnDropHandle<()>,
+}
+
+/// Starts all ticks, once those of the version `before` have ended.
+pub(crate) fn start(app: &Arc<App>, manifest: &Manifest, before: Option<Ticks>) -> Ticks {
+    let stop = CancellationToken::new();
+    let components = manifest.components.values();
+    let ticks: Vec<_> = components
+        .flat_map(|component| {
+            let named = |tick: &Tick| (component.id.clone(), tick.clone());
+            component.ticks.iter().map(named)
+        })
+        .collect();
+    let (app, stopped) = (Arc::clone(app), stop.clone());
+    let task = tokio::spawn(async move {
+        if let Some(before) = before {
+            before.stop.cancel();
+            let _ = before.task.await;
+        }
+        let ticks = ticks
+            .iter()
+            .map(|(id, tick)| go_on(&app, id, tick, &stopped));
+        join_all(ticks).await;
+    });
+    Ticks {
+        stop,
+        task: AbortOnDropHandle::new(task),
+    }
+}
+
+/// Sends one tick again and again; the one that is on its way at the end is not cut.
+async fn go_on(app: &Arc<App>, id: &str, tick: &Tick, stop: &CancellationToken) {
+    // Slept between two requests, so that there is one at a time.
+    while stop
+        .run_until_cancelled(tokio::time::sleep(tick.every))
+        .await
+        .is_some()
+    {
+        match post(app, id, &tick.path).await {
+            Ok((status, _)) if status.is_success() => {}
+            Ok((status, _)) => tracing::warn!(component = id, path = tick.path, %status, "tick"),
+            Err(error) => tracing::warn!(component = id, path = tick.path, error, "tick"),
         }
     }
-    tasks
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@
 mod banner;
 mod descriptors;
 
-use crate::app::{App, Settings};
+use crate::acme::Acme;
+use crate::app::{App, BACKEND_VARIABLE, Release, Resources, Settings};
 use crate::backend_child::{Backend, BackendCommand};
-use crate::capability::llm::LlmEngine;
 use crate::cli::{Failure, TlsVersion, UpOptions, ValidateOptions};
 use crate::front::tls::{self, CertificateFiles, Tls};
 use crate::front::{Front, FrontOptions, http3};
@@ -16,13 +16,13 @@ use crate::log::say;
 use crate::manifest::Manifest;
 use crate::metrics::Metrics;
 use crate::operator::{self, Operator};
+use crate::reload::{End, Hangup, Read, Reloader};
 use crate::runtime_config::RuntimeConfig;
-use crate::turns::Turns;
-
 use crate::trace::Tracer;
+use crate::turns::Turns;
+use crate::versions::Versions;
 use crate::{app, build_step, cli, engine, overload, registry, thread_time, ticks, trace};
 use banner::{Banner, host};
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -31,14 +31,14 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The application variable that is set to the backend's address.
-const BACKEND_VARIABLE: &str = "backend_url";
 /// The model that is served when none is named, in the manifest's folder.
 const BUNDLED_MODEL: &str = "gpu-backend/models/skerry-demo";
 /// How long the last traces may take to be sent.
 const TRACES_TIME_MAX: Duration = Duration::from_secs(5);
 /// The folder of data, beside the manifest.
 const STATE_FOLDER: &str = ".skerry";
+/// How long open streams have to end where a new start waits for them.
+const RESTART_DRAIN: Duration = Duration::from_secs(2);
 
 /// `edge validate`.
 pub(crate) fn validate(options: &ValidateOptions) -> Result<(), Failure> {
@@ -108,47 +108,47 @@ pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
         build_step::build_components(&manifest)?
     };
     let metrics = Arc::new(Metrics::default());
-    let tracer = Tracer::start(traces, &metrics).map_err(Failure::Config)?;
-    let computes = runtime_config.llm.is_none() && uses_models(&manifest);
+    let limits = Arc::new(limits(options));
+    let acme = acme(options, &state, tls.as_ref(), &limits, &metrics)?;
+    let computes = runtime_config.llm.is_none() && manifest.uses_models();
     let backend = start_backend(options, &manifest, computes, model.as_deref(), &metrics)?;
-    let mut variables: BTreeMap<String, String> = options.variables.iter().cloned().collect();
-    let backend_url = backend
-        .as_ref()
-        .map(|b| b.url.clone())
-        .or_else(|| options.backend.clone());
-    let own_engine = backend_url.as_deref().map(LlmEngine::own);
-    if let (Some(url), true) = (
-        backend_url,
-        manifest.variables.contains_key(BACKEND_VARIABLE),
-    ) {
-        variables.entry(BACKEND_VARIABLE.to_owned()).or_insert(url);
-    }
     // The engine that is started here speaks HTTP/2 by prior knowledge.
     let engine = backend.as_ref().map(|b| cli::origin(&b.url));
     let engine = engine.transpose().map_err(Failure::Run)?;
-    let running = Running {
-        options: options.clone(),
-        manifest,
-        state: state.clone(),
-        tls,
-        backend,
-        metrics: Arc::clone(&metrics),
-    };
-    let limits = Arc::new(limits(options));
     let settings = Settings {
         turns: Arc::new(Turns::of_machine(limits.queue_delay_max)),
-        llm: runtime_config.llm.clone().or(own_engine),
-        state,
-        runtime_config,
-        variables,
+        state: state.clone(),
+        variables: options.variables.iter().cloned().collect(),
         environment: options.environment.clone(),
         quiet: options.quiet,
         limits,
+        backend_url: backend
+            .as_ref()
+            .map(|b| b.url.clone())
+            .or_else(|| options.backend.clone()),
         multiplexed: engine.into_iter().chain(options.h2c.clone()).collect(),
-        missing,
-        metrics,
-        tracer: tracer.clone(),
+        metrics: Arc::clone(&metrics),
+        tracer: Tracer::start(traces, &metrics).map_err(Failure::Config)?,
     };
+    let running = Running {
+        options: options.clone(),
+        release: Release {
+            manifest,
+            runtime_config,
+            missing,
+        },
+        state,
+        tls,
+        acme,
+        backend,
+        metrics,
+    };
+    run(running, settings)
+}
+
+/// Serves until the end, on threads of its own, and then sends the last traces.
+fn run(running: Running, settings: Settings) -> Result<(), Failure> {
+    let tracer = settings.tracer.clone();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .on_thread_park(thread_time::none)
@@ -260,10 +260,30 @@ fn tls(options: &UpOptions, state: &Path) -> Result<Option<Tls>, Failure> {
         .map_err(Failure::Config)
 }
 
-/// Does a component ask models through this host?
-fn uses_models(manifest: &Manifest) -> bool {
-    let mut served = manifest.served().into_iter();
-    served.any(|id| !manifest.components[id].ai_models.is_empty())
+fn acme(
+    options: &UpOptions,
+    state: &Path,
+    tls: Option<&Tls>,
+    limits: &Limits,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<Acme>, Failure> {
+    let (Some(tls), false) = (tls, options.acme.domains.is_empty()) else {
+        return Ok(None);
+    };
+    let (retry_wait, certificates) = (limits.acme_retry_wait, &tls.certificates);
+    Acme::prepare(&options.acme, state, retry_wait, certificates, metrics)
+        .map(Some)
+        .map_err(Failure::Config)
+}
+
+/// Reads the application as it is now, built already.
+fn read_again(options: &UpOptions, state: &Path) -> Result<Release, String> {
+    let manifest = options.source.manifest().map_err(|e| e.to_string())?;
+    Ok(Release {
+        runtime_config: RuntimeConfig::load(options.runtime_config_file.as_deref(), state)?,
+        missing: build_step::absent_components(&manifest),
+        manifest,
+    })
 }
 
 /// `computes`: the host itself asks the engine.
@@ -302,20 +322,30 @@ fn start_backend(
 
 struct Running {
     options: UpOptions,
-    manifest: Manifest,
+    release: Release,
     state: PathBuf,
     tls: Option<Tls>,
+    acme: Option<Acme>,
     backend: Option<Arc<Backend>>,
     metrics: Arc<Metrics>,
 }
 
 impl Running {
     async fn serve(self, settings: Settings) -> Result<(), Failure> {
+        let hangup = Hangup::listen().map_err(|e| Failure::Run(e.to_string()))?;
         let engine = engine::engine().map_err(|e| Failure::Run(format!("{e:#}")))?;
         engine::start_ticker(&engine).map_err(|e| Failure::Run(e.to_string()))?;
         say("Loading components");
-        let app = App::load(&engine, &self.manifest, &settings).map_err(|e| config(&e))?;
-        ticks::check(&app, &self.manifest, &settings.missing)
+        let Release {
+            manifest,
+            runtime_config,
+            missing,
+        } = &self.release;
+        let limits = Arc::clone(&settings.limits);
+        let resources = Resources::new(&engine, settings, &runtime_config.client_tls)
+            .map_err(|e| config(&e))?;
+        let app = App::load(&resources, &self.release).map_err(|e| config(&e))?;
+        ticks::check(&app, manifest, missing)
             .await
             .map_err(Failure::Config)?;
         let front_options = FrontOptions {
@@ -324,26 +354,40 @@ impl Running {
             overload: overload::watch(&settings.limits),
             timed_for: self.options.server_timing.clone(),
         };
-        let front = Front::new(
-            Arc::clone(&app),
-            Arc::clone(&settings.limits),
-            front_options,
-            Arc::clone(&self.metrics),
-        );
-        let mut banner = Banner::new(&self.manifest, &self.state);
+        let versions = Versions::new(Arc::clone(&app), Arc::clone(&self.metrics));
+        let metrics = Arc::clone(&self.metrics);
+        let front = Front::new(Arc::clone(&versions), limits, front_options, metrics);
+        let mut banner = Banner::new(manifest, &self.state);
         self.listen(&front, &mut banner).await?;
-        banner.api_key = ticks::first_run(&app, &self.manifest)
+        let _renewing = self.acme.map(Acme::start);
+        banner.api_key = ticks::first_run(&app, manifest)
             .await
             .map_err(Failure::Run)?;
-        let ticks = ticks::start(&app, &self.manifest);
+        let ticks = Some(ticks::start(&app, manifest, None));
+        drop(app);
         banner.say();
-        self.until_told(&front).await;
-        drop(ticks);
+        let (options, state) = (self.options.clone(), self.state);
+        let read: Read = Arc::new(move || read_again(&options, &state));
+        let mut reloader = Reloader {
+            hangup,
+            resources,
+            versions,
+            read,
+            release: self.release,
+            ticks,
+            ends_to_restart: self.options.ends_to_restart,
+        };
+        let drain = Duration::from_secs(self.options.drain_seconds);
+        let end = until_told(&front, &mut reloader, drain).await;
+        drop(reloader);
         if let Some(backend) = self.backend {
             let _ = tokio::task::spawn_blocking(move || backend.stop()).await;
         }
         say("Stopped.");
-        Ok(())
+        match end {
+            Some(End::Restart) => Err(Failure::Restart),
+            _ => Ok(()),
+        }
     }
 
     async fn listen(&self, front: &Arc<Front>, banner: &mut Banner) -> Result<(), Failure> {
@@ -360,9 +404,12 @@ impl Running {
             tls.certificates.watch(tls::LOOKED_AT_EVERY, &self.metrics);
             banner.https = Some(address);
             let first = &tls.certificates.files()[0];
-            match self.options.tls_cert.is_empty() {
-                true => banner.certificate = Some(first.certificate.clone()),
-                false => banner.name_in_certificate = tls::name_for(first, &host(address)),
+            match (self.options.tls_cert.is_empty(), self.acme.is_some()) {
+                (_, true) => {
+                    banner.name_in_certificate = self.options.acme.domains.first().cloned()
+                }
+                (true, false) => banner.certificate = Some(first.certificate.clone()),
+                (false, false) => banner.name_in_certificate = tls::name_for(first, &host(address)),
             }
         }
         if let Some(http) = self.options.http {
@@ -382,34 +429,40 @@ impl Running {
         }
         Ok(())
     }
+}
 
-    /// Serves until the first signal, then drains until all is done, the deadline or a
-    /// second signal.
-    async fn until_told(&self, front: &Arc<Front>) {
-        let (Ok(mut interrupt), Ok(mut terminate)) = (
-            signal(SignalKind::interrupt()),
-            signal(SignalKind::terminate()),
-        ) else {
-            tracing::error!("signals cannot be waited for");
-            return;
-        };
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        let seconds = self.options.drain_seconds;
-        say(&format!(
-            "\nStopping: open streams have {seconds} s to end; Ctrl-C again ends them now."
-        ));
-        let drained = tokio::select! {
-            drained = front.drain(Duration::from_secs(seconds)) => drained,
-            _ = interrupt.recv() => false,
-            _ = terminate.recv() => false,
-        };
-        if !drained {
-            tracing::warn!("some streams were cut");
-        }
+/// Serves until the first signal to end, then drains until all is done, the deadline or a
+/// second signal. Says why, where that was no signal.
+async fn until_told(front: &Arc<Front>, reloader: &mut Reloader, drain: Duration) -> Option<End> {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
+        tracing::error!("signals cannot be waited for");
+        return None;
+    };
+    let end = tokio::select! {
+        _ = interrupt.recv() => None,
+        _ = terminate.recv() => None,
+        end = reloader.run() => Some(end),
+    };
+    let drain = match end {
+        Some(End::Restart) => drain.min(RESTART_DRAIN),
+        _ => drain,
+    };
+    let seconds = drain.as_secs();
+    say(&format!(
+        "\nStopping: open streams have {seconds} s to end; Ctrl-C again ends them now."
+    ));
+    let drained = tokio::select! {
+        drained = front.drain(drain) => drained,
+        _ = interrupt.recv() => false,
+        _ = terminate.recv() => false,
+    };
+    if !drained {
+        tracing::warn!("some streams were cut");
     }
+    end
 }
 
 async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {

@@ -1,21 +1,22 @@
 //! `edge watch`: build and serve, and do it again when files change.
 //!
-//! It runs `edge up` as a child, so that a start after a change is like any other. A build
-//! goes on beside the old application, which stays if the build fails. It does NOT know how
-//! to serve.
+//! It runs `edge up` as a child and tells it to reload after a change; where a reload will not
+//! do, the child ends and is started anew. A build goes on beside the old application, which
+//! stays if the build fails. It does NOT know how to serve.
 
 mod files;
 
-use crate::backend_child::{end_with_parent, terminate};
+use crate::backend_child::{end_with_parent, send, terminate};
 use crate::build_step;
-use crate::cli::{Failure, WatchOptions};
+use crate::cli::{EXIT_RESTART, Failure, WatchOptions};
 use crate::log::say;
 use crate::manifest::Manifest;
 use files::{Change, Watched};
 use notify::{RecommendedWatcher, Watcher as _};
 use std::io::{IsTerminal as _, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -28,6 +29,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(2);
 const STOP_MAX: Duration = Duration::from_secs(10);
 /// How often a child is looked at that should end.
 const LOOK: Duration = Duration::from_millis(20);
+/// How often a child is looked at that serves.
+const LOOK_SERVING: Duration = Duration::from_millis(200);
 
 /// `edge watch`.
 pub(crate) fn watch(options: &WatchOptions) -> Result<(), Failure> {
@@ -91,6 +94,7 @@ impl Loop<'_> {
                     Some(first) => Some(self.settle(first, &mut eyes).await),
                     None => return Err(Failure::Run("files can no longer be watched".to_owned())),
                 },
+                () = tokio::time::sleep(LOOK_SERVING) => change = self.asked_for_restart(),
                 _ = interrupt.recv() => break,
                 _ = end.recv() => break,
             }
@@ -180,18 +184,43 @@ impl Loop<'_> {
                 return;
             }
         }
-        self.stop();
+        if self.reload() {
+            return;
+        }
         match self.start() {
             Ok(child) => self.child = Some(child),
             Err(error) => say(&format!("error: edge up does not start: {error}")),
         }
     }
 
+    /// Tells the child, if there is one, to reload.
+    fn reload(&mut self) -> bool {
+        let Some(child) = &mut self.child else {
+            return false;
+        };
+        match (child.try_wait(), i32::try_from(child.id())) {
+            (Ok(None), Ok(pid)) => send(pid, libc::SIGHUP),
+            _ => self.child = None,
+        }
+        self.child.is_some()
+    }
+
+    /// Has the child ended to be started anew? One that ended otherwise waits for a change.
+    fn asked_for_restart(&mut self) -> Option<Change> {
+        let status = self.child.as_mut()?.try_wait().ok()??;
+        self.child = None;
+        // A child that is told before it listens for the signal is ended by it.
+        let asked = |status: ExitStatus| {
+            status.code() == Some(i32::from(EXIT_RESTART)) || status.signal() == Some(libc::SIGHUP)
+        };
+        asked(status).then_some(Change::Artifact)
+    }
+
     fn start(&self) -> std::io::Result<Child> {
         use std::os::unix::process::CommandExt as _;
         let mut command = Command::new(std::env::current_exe()?);
         command
-            .args(["up", "--no-build", "--from"])
+            .args(["up", "--no-build", "--ends-to-restart", "--from"])
             .arg(&self.manifest);
         if let Some(profile) = &self.options.source.profile {
             command.arg("--profile").arg(profile);

@@ -15,7 +15,7 @@ use redis_store::RedisStore;
 use sled_store::SledStore;
 use sqlite_store::SqliteStore;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The longest key.
 pub(crate) const KEY_BYTES_MAX: usize = 1 << 10;
@@ -24,18 +24,48 @@ pub(crate) const VALUE_BYTES_MAX: usize = 16 << 20;
 
 type Stores = BTreeMap<String, Arc<dyn KeyValue>>;
 
-/// All stores that the application uses, open.
-pub(crate) struct Providers(Arc<Stores>);
+type Opened = (KeyValueProvider, Arc<dyn KeyValue>);
+
+/// All stores that versions of the application have used, open.
+pub(crate) struct Providers {
+    stores: Mutex<BTreeMap<String, Opened>>,
+    metrics: Arc<Metrics>,
+}
 
 impl Providers {
-    /// Opens the store behind every label of `labels`.
-    pub(crate) fn open(
+    pub(crate) fn new(metrics: &Arc<Metrics>) -> Self {
+        Self {
+            stores: Mutex::default(),
+            metrics: Arc::clone(metrics),
+        }
+    }
+
+    /// One of `labels` whose store is open, with another provider than `config` has.
+    pub(crate) fn changed(
+        &self,
         config: &RuntimeConfig,
         labels: &BTreeSet<String>,
-        metrics: &Arc<Metrics>,
-    ) -> Result<Self, String> {
-        let mut stores: Stores = BTreeMap::new();
+    ) -> Option<String> {
+        let stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_changed = |label: &&String| {
+            let open = stores.get(*label).map(|(provider, _)| provider);
+            open.is_some() && open != config.key_value_stores.get(*label)
+        };
+        let label = labels.iter().find(is_changed)?;
+        Some(format!("[key_value_store.{label}]"))
+    }
+
+    /// Opens the store behind every label of `labels`, if it is not open.
+    pub(crate) fn open(
+        &self,
+        config: &RuntimeConfig,
+        labels: &BTreeSet<String>,
+    ) -> Result<(), String> {
+        let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
         for label in labels {
+            if stores.contains_key(label) {
+                continue;
+            }
             let provider = config.key_value_stores.get(label).ok_or_else(|| {
                 format!(
                     "key-value store {label:?} has no provider: add [key_value_store.{label}] \
@@ -53,37 +83,31 @@ impl Providers {
             let counted = Counted {
                 label: label.clone(),
                 store,
-                metrics: Arc::clone(metrics),
+                metrics: Arc::clone(&self.metrics),
             };
-            stores.insert(label.clone(), Arc::new(counted));
+            stores.insert(label.clone(), (provider.clone(), Arc::new(counted)));
         }
-        Ok(Self(Arc::new(stores)))
+        Ok(())
     }
 
     /// The stores that a component with these labels may open.
     pub(crate) fn granted(&self, labels: &BTreeSet<String>) -> Arc<dyn KeyValueStores> {
-        Arc::new(Granted {
-            labels: labels.clone(),
-            stores: Arc::clone(&self.0),
-        })
+        let stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        let granted = labels.iter().filter_map(|label| {
+            let (_, store) = stores.get(label)?;
+            Some((label.clone(), Arc::clone(store)))
+        });
+        Arc::new(Granted(granted.collect()))
     }
 }
 
-struct Granted {
-    labels: BTreeSet<String>,
-    stores: Arc<Stores>,
-}
+struct Granted(Stores);
 
 #[async_trait]
 impl KeyValueStores for Granted {
     async fn open(&self, label: &str) -> Result<Arc<dyn KeyValue>, KeyValueError> {
-        if !self.labels.contains(label) {
-            return Err(KeyValueError::AccessDenied);
-        }
-        self.stores
-            .get(label)
-            .cloned()
-            .ok_or(KeyValueError::NoSuchStore)
+        let store = self.0.get(label).cloned();
+        store.ok_or(KeyValueError::AccessDenied)
     }
 }
 

@@ -169,7 +169,7 @@ impl Clients {
 }
 
 /// The certificates that this machine trusts.
-pub(super) fn system_roots() -> rustls::RootCertStore {
+pub(crate) fn system_roots() -> rustls::RootCertStore {
     let mut roots = rustls::RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     for error in found.errors {
@@ -180,7 +180,7 @@ pub(super) fn system_roots() -> rustls::RootCertStore {
 }
 
 /// TLS as all outbound connections speak it, trusting `roots`.
-pub(super) fn tls_config_with(
+pub(crate) fn tls_config_with(
     roots: rustls::RootCertStore,
 ) -> Result<rustls::ClientConfig, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -48,52 +48,75 @@ pub(crate) fn open_file(path: &Path) -> Result<Connection, String> {
 
 type Pools = BTreeMap<String, Arc<Pool>>;
 
-/// All databases that the application uses.
-pub(crate) struct Databases(Arc<Pools>);
+/// All databases that versions of the application have used.
+pub(crate) struct Databases {
+    pools: Mutex<Pools>,
+    metrics: Arc<Metrics>,
+}
 
 impl Databases {
-    /// Opens the database behind every label of `labels`.
-    pub(crate) fn open(
+    pub(crate) fn new(metrics: &Arc<Metrics>) -> Self {
+        Self {
+            pools: Mutex::default(),
+            metrics: Arc::clone(metrics),
+        }
+    }
+
+    /// One of `labels` whose database is open, at another path than `config` has.
+    pub(crate) fn changed(
+        &self,
         config: &RuntimeConfig,
         labels: &BTreeSet<String>,
-        metrics: &Arc<Metrics>,
-    ) -> Result<Self, String> {
-        let mut pools: Pools = BTreeMap::new();
+    ) -> Option<String> {
+        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_changed = |label: &&String| {
+            let open = pools.get(*label).map(|pool| &pool.path);
+            open.is_some() && open != config.sqlite_databases.get(*label)
+        };
+        let label = labels.iter().find(is_changed)?;
+        Some(format!("[sqlite_database.{label}]"))
+    }
+
+    /// Opens the database behind every label of `labels`, if it is not open.
+    pub(crate) fn open(
+        &self,
+        config: &RuntimeConfig,
+        labels: &BTreeSet<String>,
+    ) -> Result<(), String> {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         for label in labels {
+            if pools.contains_key(label) {
+                continue;
+            }
             let path = config.sqlite_databases.get(label).ok_or_else(|| {
                 format!(
                     "SQLite database {label:?} has no provider: add [sqlite_database.{label}] \
                      to the runtime config"
                 )
             })?;
-            let pool = Pool::open(label, path, metrics)
+            let pool = Pool::open(label, path, &self.metrics)
                 .map_err(|error| format!("SQLite database {label:?}: {error}"))?;
             pools.insert(label.clone(), Arc::new(pool));
         }
-        Ok(Self(Arc::new(pools)))
+        Ok(())
     }
 
     /// The databases that a component with these labels may open.
     pub(crate) fn granted(&self, labels: &BTreeSet<String>) -> Arc<dyn SqliteDatabases> {
-        Arc::new(Granted {
-            labels: labels.clone(),
-            pools: Arc::clone(&self.0),
-        })
+        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let granted = labels
+            .iter()
+            .filter_map(|label| Some((label.clone(), Arc::clone(pools.get(label)?))));
+        Arc::new(Granted(granted.collect()))
     }
 }
 
-struct Granted {
-    labels: BTreeSet<String>,
-    pools: Arc<Pools>,
-}
+struct Granted(Pools);
 
 #[async_trait]
 impl SqliteDatabases for Granted {
     async fn open(&self, label: &str) -> Result<Arc<dyn SqliteConnection>, SqliteError> {
-        if !self.labels.contains(label) {
-            return Err(SqliteError::AccessDenied);
-        }
-        let pool = self.pools.get(label).ok_or(SqliteError::NoSuchDatabase)?;
+        let pool = self.0.get(label).ok_or(SqliteError::AccessDenied)?;
         Ok(Arc::new(Handle {
             pool: Arc::clone(pool),
             held: Arc::default(),

@@ -6,6 +6,7 @@
 mod certificates;
 mod self_signed;
 
+use certificates::PROOF_ALPN;
 pub(crate) use certificates::{CertificateFiles, Certificates, LOOKED_AT_EVERY};
 pub(crate) use self_signed::self_signed;
 
@@ -52,7 +53,10 @@ impl Tls {
             true => &[&version::TLS13, &version::TLS12],
             false => &[&version::TLS13],
         };
-        let config = self.config(versions, &[b"h2", b"http/1.1"])?;
+        let mut config = self.config(versions, &[b"h2", b"http/1.1"])?;
+        if self.certificates.proves() {
+            config.alpn_protocols.push(PROOF_ALPN.to_vec());
+        }
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
 
@@ -102,6 +106,11 @@ pub(crate) fn authorities(path: &Path) -> Result<RootCertStore, String> {
         true => Err(of(&"has no certificate")),
         false => Ok(roots),
     }
+}
+
+/// Was all that was wanted of a connection its handshake? So asks an authority for a proof.
+pub(super) fn is_proof<S>(stream: &tokio_rustls::server::TlsStream<S>) -> bool {
+    stream.get_ref().1.alpn_protocol() == Some(PROOF_ALPN)
 }
 
 /// A name in the certificate by which a client may call `host`: `host` itself if it is

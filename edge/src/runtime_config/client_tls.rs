@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// As it is written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Written {
+pub(crate) struct Written {
     component_ids: Vec<String>,
     hosts: Vec<String>,
     ca_roots_file: Option<PathBuf>,
@@ -27,10 +27,17 @@ pub(super) struct Written {
 /// TLS of some components towards some hosts.
 #[derive(Debug, Clone)]
 pub(crate) struct ClientTls {
-    pub(crate) components: Vec<String>,
+    written: Written,
     /// `host` or `host:port`, in lower case.
     hosts: Vec<String>,
     pub(crate) config: ClientConfig,
+}
+
+/// The same words; the files that they name are read at the start alone.
+impl PartialEq for ClientTls {
+    fn eq(&self, other: &Self) -> bool {
+        self.written == other.written
+    }
 }
 
 impl ClientTls {
@@ -66,8 +73,8 @@ impl ClientTls {
         };
         let lower = |host: &String| host.to_ascii_lowercase();
         Ok(Self {
-            components: written.component_ids,
             hosts: written.hosts.iter().map(lower).collect(),
+            written,
             config,
         })
     }
@@ -81,7 +88,7 @@ impl ClientTls {
                     .and_then(|rest| rest.strip_prefix(':'))
                     .is_some_and(|written| written == port.to_string())
         };
-        self.components.iter().any(|id| id == component) && self.hosts.iter().any(named)
+        self.written.component_ids.iter().any(|id| id == component) && self.hosts.iter().any(named)
     }
 }
 

@@ -132,8 +132,11 @@ fn share_cache(state: &Path) {
 /// The program with arguments that serve on ports of its own.
 pub(crate) fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_edge"));
+    command.args(["up", "--http", "127.0.0.1:0"]);
+    if !arguments.contains(&"--listen") {
+        command.args(["--listen", "127.0.0.1:0"]);
+    }
     command
-        .args(["up", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"])
         .args(["--operator", "127.0.0.1:0"])
         .args(arguments)
         .current_dir(folder)

@@ -5,6 +5,8 @@
 
 mod harness;
 
+#[expect(clippy::unwrap_used, reason = "a harness that fails is a failed test")]
+mod acme;
 mod capabilities;
 #[expect(clippy::unwrap_used, reason = "a harness that fails is a failed test")]
 mod docker_registry;
@@ -29,6 +31,7 @@ mod pressure;
 mod redis;
 #[expect(clippy::unwrap_used, reason = "a harness that fails is a failed test")]
 mod registry;
+mod reload;
 mod slow_clients;
 mod spin_apps;
 mod streams;

@@ -45,6 +45,29 @@ impl Watch {
         })
         .await;
     }
+
+    /// Interrupts it, and sees that all of it ends.
+    async fn ends(&mut self) {
+        let pid = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-INT", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let end = Instant::now() + WAIT_MAX;
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < end, "edge watch does not end");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        assert!(self.child.wait().unwrap().success());
+        let address = self.url.trim_start_matches("http://");
+        assert!(
+            std::net::TcpStream::connect(address).is_err(),
+            "the application still runs"
+        );
+    }
 }
 
 impl Drop for Watch {
@@ -71,16 +94,17 @@ fn lines(file: &Path) -> usize {
 }
 
 #[tokio::test]
-async fn a_change_builds_and_starts_anew() {
+async fn a_change_builds_and_is_served_without_a_new_start() {
     let folder = tempfile::tempdir().unwrap();
     let (source, built) = (
         folder.path().join("source.txt"),
         folder.path().join("built.txt"),
     );
-    let starts = || {
+    let said = |words: &str| {
         let said = std::fs::read_to_string(folder.path().join("said.txt")).unwrap();
-        said.matches("Ctrl-C stops it").count()
+        said.matches(words).count()
     };
+    let (starts, reloads) = (|| said("Ctrl-C stops it"), || said("Reloaded"));
     std::fs::write(&source, "one\n").unwrap();
     write(
         &manifest("one", "cat source.txt >> built.txt"),
@@ -92,12 +116,12 @@ async fn a_change_builds_and_starts_anew() {
 
     // A source: it is built, and served anew.
     std::fs::write(&source, "two\n").unwrap();
-    until("a second build and start", || async { starts() == 2 }).await;
+    until("a second build and a reload", || async { reloads() == 1 }).await;
     assert_eq!(lines(&built), 2);
 
     // An artifact: nothing is built.
     std::fs::write(&built, "by hand\n").unwrap();
-    until("a third start", || async { starts() == 3 }).await;
+    until("a second reload", || async { reloads() == 2 }).await;
     assert_eq!(lines(&built), 1);
 
     // The manifest.
@@ -107,6 +131,15 @@ async fn a_change_builds_and_starts_anew() {
     );
     watch.until_page("two").await;
 
+    assert_eq!(starts(), 1);
+    // What is done at a start alone asks for one.
+    let first_run = "[component.probe.tool.edge]\nfirst_run = \"/first-run\"\n";
+    let with_store = manifest("first run", "cat source.txt >> built.txt")
+        .replace("files =", "key_value_stores = [\"default\"]\nfiles =");
+    write(&format!("{with_store}{first_run}"), folder.path());
+    watch.until_page("first run").await;
+    until("a second start", || async { starts() == 2 }).await;
+
     // A build that fails: what was served before still is.
     write(&manifest("three", "exit 3"), folder.path());
     until("the failed build", || async {
@@ -114,27 +147,9 @@ async fn a_change_builds_and_starts_anew() {
         said.contains("still is")
     })
     .await;
-    watch.until_page("two").await;
+    watch.until_page("first run").await;
 
-    let pid = watch.child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-INT", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
-    let end = Instant::now() + WAIT_MAX;
-    while watch.child.try_wait().unwrap().is_none() {
-        assert!(Instant::now() < end, "edge watch does not end");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-    assert!(watch.child.wait().unwrap().success());
-    let address = watch.url.trim_start_matches("http://");
-    assert!(
-        std::net::TcpStream::connect(address).is_err(),
-        "the application still runs"
-    );
+    watch.ends().await;
 }
 
 fn doctor(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {

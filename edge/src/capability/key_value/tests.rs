@@ -105,7 +105,8 @@ async fn labels_and_sizes_are_checked() {
     let config = RuntimeConfig::load(None, folder.path()).unwrap();
     let labels = BTreeSet::from(["default".to_owned(), "cache".to_owned()]);
     let metrics = Arc::new(Metrics::default());
-    let providers = Providers::open(&config, &labels, &metrics).unwrap();
+    let providers = Providers::new(&metrics);
+    providers.open(&config, &labels).unwrap();
     let granted = providers.granted(&BTreeSet::from(["default".to_owned()]));
     assert!(matches!(
         granted.open("cache").await,
@@ -122,9 +123,27 @@ async fn labels_and_sizes_are_checked() {
     assert!(store.set("k", vec![0; VALUE_BYTES_MAX + 1]).await.is_err());
     assert!(store.set("k", vec![0; 10]).await.is_ok());
     let unknown = BTreeSet::from(["elsewhere".to_owned()]);
-    let error = Providers::open(&config, &unknown, &metrics).err().unwrap();
+    let error = providers.open(&config, &unknown).unwrap_err();
     assert!(
         error.contains("\"elsewhere\"") && error.contains("runtime config"),
         "{error}"
     );
+}
+
+#[test]
+fn an_open_store_is_kept_and_a_change_of_its_provider_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = RuntimeConfig::load(None, folder.path()).unwrap();
+    let labels = BTreeSet::from(["cache".to_owned()]);
+    let providers = Providers::new(&Arc::default());
+    assert_eq!(providers.changed(&config, &labels), None, "none is open");
+    // A second opening of sled's folder would fail.
+    for _ in 0..2 {
+        providers.open(&config, &labels).unwrap();
+        assert_eq!(providers.changed(&config, &labels), None);
+    }
+    let text = "[key_value_store.cache]\ntype = \"spin\"\n";
+    config.overlay(text, folder.path(), folder.path()).unwrap();
+    let changed = providers.changed(&config, &labels).unwrap();
+    assert!(changed.contains("cache"), "{changed}");
 }

@@ -6,9 +6,9 @@ async fn open(folder: &Path) -> Arc<dyn SqliteDatabases> {
     let config = RuntimeConfig::load(None, folder).unwrap();
     let labels = BTreeSet::from(["ledger".to_owned()]);
     let metrics = Arc::new(Metrics::default());
-    Databases::open(&config, &labels, &metrics)
-        .unwrap()
-        .granted(&labels)
+    let databases = Databases::new(&metrics);
+    databases.open(&config, &labels).unwrap();
+    databases.granted(&labels)
 }
 
 async fn run(connection: &Arc<dyn SqliteConnection>, sql: &str) -> Result<SqliteRows, SqliteError> {

@@ -9,12 +9,17 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 /// How often the files are looked at.
 pub(crate) const LOOKED_AT_EVERY: Duration = Duration::from_secs(5);
+
+/// The protocol in which an authority asks for a proof (RFC 8737 §6.2).
+pub(super) const PROOF_ALPN: &[u8] = b"acme-tls/1";
 
 /// Where a certificate and its key are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +65,11 @@ impl Certificate {
 pub(crate) struct Certificates {
     files: Vec<CertificateFiles>,
     current: RwLock<Arc<[Certificate]>>,
+    /// The one that was got by ACME; it comes before the others.
+    got: RwLock<Option<Certificate>>,
+    /// By name, what an authority that asks for a proof is shown.
+    proofs: Mutex<BTreeMap<String, Arc<CertifiedKey>>>,
+    proves: AtomicBool,
 }
 
 impl Certificates {
@@ -67,7 +77,53 @@ impl Certificates {
     /// that no certificate has.
     pub(crate) fn load(files: Vec<CertificateFiles>) -> Result<Arc<Self>, String> {
         let current = RwLock::new(read_all(&files)?);
-        Ok(Arc::new(Self { files, current }))
+        Ok(Arc::new(Self {
+            files,
+            current,
+            got: RwLock::default(),
+            proofs: Mutex::default(),
+            proves: AtomicBool::new(false),
+        }))
+    }
+
+    /// From now on the protocol is spoken in which an authority asks for a proof.
+    pub(crate) fn prove_by_alpn(&self) {
+        self.proves.store(true, Relaxed);
+    }
+
+    pub(super) fn proves(&self) -> bool {
+        self.proves.load(Relaxed)
+    }
+
+    /// Shows the certificate in `files`, if it names all `domains`; returns its DER.
+    pub(crate) fn show(
+        &self,
+        files: &CertificateFiles,
+        domains: &[String],
+    ) -> Result<Vec<u8>, String> {
+        let certificate = Certificate::load(files)?;
+        for domain in domains {
+            let host = ServerName::try_from(domain.as_str()).map_err(|e| e.to_string())?;
+            if !certificate.names(&host) {
+                return Err(format!("it does not name {domain:?}"));
+            }
+        }
+        let der = certificate.0.cert.first().map(|first| first.to_vec());
+        *self.got.write().unwrap_or_else(PoisonError::into_inner) = Some(certificate);
+        Ok(der.unwrap_or_default())
+    }
+
+    /// Shows an authority that asks for `name` what proves that its order came from here
+    /// (RFC 8737 §3), as long as what is returned is kept.
+    pub(crate) fn show_proof(self: &Arc<Self>, name: &str, digest: &[u8]) -> Result<Proof, String> {
+        let proof = proof(name, digest).map_err(|error| error.to_string())?;
+        let name = name.to_ascii_lowercase();
+        let mut proofs = self.proofs.lock().unwrap_or_else(PoisonError::into_inner);
+        proofs.insert(name.clone(), Arc::new(proof));
+        Ok(Proof {
+            name,
+            certificates: Arc::clone(self),
+        })
     }
 
     pub(crate) fn files(&self) -> &[CertificateFiles] {
@@ -84,8 +140,11 @@ impl Certificates {
     fn choose(&self, asked: Option<&str>) -> Option<Arc<CertifiedKey>> {
         let current = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
         let host = asked.and_then(|name| ServerName::try_from(name).ok());
-        let named = host.and_then(|host| current.iter().find(|each| each.names(&host)));
-        named.or(current.first()).map(|each| Arc::clone(&each.0))
+        let got = self.got.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all = got.iter().chain(current.iter());
+        let first = all.clone().next();
+        let named = host.and_then(|host| all.find(|each| each.names(&host)));
+        named.or(first).map(|each| Arc::clone(&each.0))
     }
 
     /// What tells that a file changed, also one behind a link that was turned.
@@ -141,8 +200,44 @@ fn read_all(files: &[CertificateFiles]) -> Result<Arc<[Certificate]>, String> {
     files.iter().map(Certificate::load).collect()
 }
 
+/// The certificate that proves an order, signed by itself.
+fn proof(name: &str, digest: &[u8]) -> Result<CertifiedKey, Box<dyn std::error::Error>> {
+    if digest.len() != 32 {
+        return Err("a digest of SHA-256 has 32 bytes".into());
+    }
+    let mut params = rcgen::CertificateParams::new(vec![name.to_owned()])?;
+    let extension = rcgen::CustomExtension::new_acme_identifier(digest);
+    params.custom_extensions = vec![extension];
+    let key = rcgen::KeyPair::generate()?;
+    let chain = vec![params.self_signed(&key)?.der().clone()];
+    let key = PrivateKeyDer::try_from(key.serialize_der())?;
+    // Nobody but the authority reads it: webpki refuses its critical extension.
+    let key = ring::sign::any_supported_type(&key)?;
+    Ok(CertifiedKey::new(chain, key))
+}
+
+/// A proof that is shown as long as this is kept.
+pub(crate) struct Proof {
+    name: String,
+    certificates: Arc<Certificates>,
+}
+
+impl Drop for Proof {
+    fn drop(&mut self) {
+        let proofs = self.certificates.proofs.lock();
+        let mut proofs = proofs.unwrap_or_else(PoisonError::into_inner);
+        proofs.remove(&self.name);
+    }
+}
+
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let mut offered = hello.alpn().into_iter().flatten();
+        if self.proves() && offered.any(|protocol| protocol == PROOF_ALPN) {
+            let proofs = self.proofs.lock().unwrap_or_else(PoisonError::into_inner);
+            let name = hello.server_name()?.to_ascii_lowercase();
+            return proofs.get(&name).cloned();
+        }
         self.choose(hello.server_name())
     }
 }
