@@ -351,7 +351,7 @@ impl Running {
         let front_options = FrontOptions {
             balancers: self.options.proxy_protocol.clone(),
             cors_origins: self.options.cors_origins.clone(),
-            overload: overload::watch(&settings.limits),
+            overload: overload::watch(&limits),
             timed_for: self.options.server_timing.clone(),
         };
         let versions = Versions::new(Arc::clone(&app), Arc::clone(&self.metrics));
