@@ -142,8 +142,14 @@ pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
         multiplexed: engine.into_iter().chain(options.h2c.clone()).collect(),
         missing,
         metrics,
-        tracer: tracer.clone(),
+        tracer,
     };
+    run(running, settings)
+}
+
+/// Serves until told to stop, and sends the last traces.
+fn run(running: Running, settings: Settings) -> Result<(), Failure> {
+    let tracer = settings.tracer.clone();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .on_thread_park(turns::none)
@@ -152,6 +158,7 @@ pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
         .map_err(|error| Failure::Run(error.to_string()))?;
     let result = runtime.block_on(running.serve(settings));
     runtime.shutdown_timeout(Duration::from_secs(1));
+    // All spans have ended with their tasks.
     if let Some(tracer) = tracer {
         tracer.stop(TRACES_TIME_MAX);
     }
