@@ -157,6 +157,7 @@ fn run(running: Running, settings: Settings) -> Result<(), Failure> {
         .map_err(|error| Failure::Run(error.to_string()))?;
     let result = runtime.block_on(running.serve(settings));
     runtime.shutdown_timeout(Duration::from_secs(1));
+    // All spans have ended with their tasks.
     if let Some(tracer) = tracer {
         tracer.stop(TRACES_TIME_MAX);
     }

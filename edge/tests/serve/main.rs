@@ -31,6 +31,7 @@ mod pressure;
 mod redis;
 #[expect(clippy::unwrap_used, reason = "a harness that fails is a failed test")]
 mod registry;
+#[expect(clippy::unwrap_used, reason = "a harness that fails is a failed test")]
 mod reload;
 mod slow_clients;
 mod spin_apps;

@@ -4,7 +4,12 @@
 //! `SKERRY_PRESSURE_S=60` lets each last so long, and `SKERRY_PRESSURE_CYCLES=100000` has so
 //! many instances looked at (the defaults are for every day); with `--nocapture` tables say
 //! what was measured.
-#![expect(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a helper that fails is a failed test; its figures are printed"
+)]
 
 use crate::harness::{Body, Edge, HEAD, WAIT_MAX, client, one, probe, until};
 use crate::hostile::{alone, percentile};
