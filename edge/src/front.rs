@@ -3,6 +3,7 @@
 //! It knows sockets, TLS, HTTP framing and limits; it does NOT know routes or components.
 
 mod body;
+pub(crate) mod compression;
 mod connections;
 pub(crate) mod cors;
 pub(crate) mod framing;
@@ -23,6 +24,7 @@ use crate::overload::Overload;
 use crate::versions::Versions;
 use body::LimitedBody;
 use bytes::Bytes;
+use compression::{Compressed, Compression};
 use connections::{Connections, Place};
 use cors::{AllowedOrigin, Cors};
 use edge_bindings::port::CallContext;
@@ -67,6 +69,7 @@ pub(crate) struct Front {
     /// Load balancers, whose connections begin with whom they are for.
     balancers: Vec<IpNet>,
     cors: Cors,
+    compression: Compression,
     overload: Arc<Overload>,
     server: auto::Builder<Streams>,
     /// Cancelled to stop accepting.
@@ -81,6 +84,7 @@ pub(crate) struct Front {
 pub(crate) struct FrontOptions {
     pub(crate) balancers: Vec<IpNet>,
     pub(crate) cors_origins: Vec<AllowedOrigin>,
+    pub(crate) compressed: Compressed,
 }
 
 impl Front {
@@ -96,6 +100,7 @@ impl Front {
             connections: Connections::new(&limits),
             balancers: options.balancers,
             cors: Cors::new(options.cors_origins),
+            compression: Compression::new(options.compressed, limits.compressed_answers_max),
             overload: Overload::watch(&limits),
             limits,
             metrics,
@@ -249,6 +254,7 @@ impl Front {
             return answer.map(|()| Answer::new(empty(), None, None, None, &self.metrics));
         }
         let reader = self.cors.allows(&request);
+        let asked = self.compression.asked(&request);
         let mut answer = if self.overload.admits() {
             self.serve_request(request, client, scheme).await
         } else {
@@ -256,6 +262,7 @@ impl Front {
             self.refuse(Refusal::Busy)
         };
         self.cors.mark(reader, answer.headers_mut());
+        self.compression.apply(asked, &mut answer);
         answer
     }
 

@@ -332,6 +332,7 @@ impl Running {
         let front_options = FrontOptions {
             balancers: self.options.proxy_protocol.clone(),
             cors_origins: self.options.cors_origins.clone(),
+            compressed: self.options.compression,
         };
         let versions = Versions::new(Arc::clone(&app), Arc::clone(&self.metrics));
         let metrics = Arc::clone(&self.metrics);
