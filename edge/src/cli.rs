@@ -5,6 +5,7 @@
 
 use crate::acme::AcmeOptions;
 use crate::app::code::apart;
+use crate::front::compression::Compressed;
 use crate::front::cors::AllowedOrigin;
 use crate::limits::Setting;
 use crate::log::LogFormat;
@@ -142,6 +143,10 @@ pub(crate) struct UpOptions {
     pub(crate) tls_client_ca: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) acme: AcmeOptions,
+    /// What is compressed for clients that take it. What an attacker chooses and what is secret
+    /// should not be in one compressed answer: the manual says why.
+    #[arg(long, value_enum, default_value_t = Compressed::Off, value_name = "WHAT")]
+    pub(crate) compression: Compressed,
     /// An origin (https://HOST) whose pages may read answers in a browser, or * for all; may
     /// be given more than once. Without it components decide.
     #[arg(long = "cors-origin", value_name = "ORIGIN")]

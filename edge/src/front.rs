@@ -3,6 +3,7 @@
 //! It knows sockets, TLS, HTTP framing and limits; it does NOT know routes or components.
 
 mod body;
+pub(crate) mod compression;
 mod connections;
 pub(crate) mod cors;
 pub(crate) mod framing;
@@ -24,6 +25,7 @@ use crate::thread_time;
 use crate::versions::Versions;
 use body::LimitedBody;
 use bytes::Bytes;
+use compression::{Compressed, Compression};
 use connections::{Connections, Place};
 use cors::{AllowedOrigin, Cors};
 use edge_bindings::port::CallContext;
@@ -71,6 +73,7 @@ pub(crate) struct Front {
     overload: Arc<Share>,
     /// Whose answers say how long each part of their way took.
     timed_for: Vec<IpNet>,
+    compression: Compression,
     server: auto::Builder<Streams>,
     /// Cancelled to stop accepting.
     pub(crate) stop: CancellationToken,
@@ -86,6 +89,7 @@ pub(crate) struct FrontOptions {
     pub(crate) cors_origins: Vec<AllowedOrigin>,
     pub(crate) overload: Arc<Share>,
     pub(crate) timed_for: Vec<IpNet>,
+    pub(crate) compressed: Compressed,
 }
 
 impl Front {
@@ -103,6 +107,7 @@ impl Front {
             cors: Cors::new(options.cors_origins),
             overload: options.overload,
             timed_for: options.timed_for,
+            compression: Compression::new(options.compressed, limits.compressed_answers_max),
             limits,
             metrics,
             stop: CancellationToken::new(),
@@ -255,6 +260,7 @@ impl Front {
             return answer.map(|()| Answer::new(empty(), None, None, None, &self.metrics));
         }
         let reader = self.cors.allows(&request);
+        let asked = self.compression.asked(&request);
         let mut answer = if self.overload.admits() {
             self.serve_request(request, client, scheme).await
         } else {
@@ -262,6 +268,7 @@ impl Front {
             self.refuse(Refusal::Busy)
         };
         self.cors.mark(reader, answer.headers_mut());
+        self.compression.apply(asked, &mut answer);
         answer
     }
 

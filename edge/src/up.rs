@@ -354,6 +354,7 @@ impl Running {
             cors_origins: self.options.cors_origins.clone(),
             overload: overload::watch(&limits),
             timed_for: self.options.server_timing.clone(),
+            compressed: self.options.compression,
         };
         let versions = Versions::new(Arc::clone(&app), Arc::clone(&self.metrics));
         let metrics = Arc::clone(&self.metrics);

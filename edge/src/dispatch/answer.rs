@@ -4,12 +4,15 @@
 //! Dropping it tells everybody behind it that the client is gone. It does NOT look into the
 //! bytes.
 
+pub(crate) mod encoding;
+
 use super::Origin;
 use crate::instance::Ticket;
 use crate::metrics::Metrics;
 use crate::trace::Span;
 use bytes::Bytes;
 use edge_bindings::port::CallContext;
+use encoding::Encoding;
 use http::Request;
 use http::uri::Authority;
 use http_body::{Body, Frame, SizeHint};
@@ -124,6 +127,7 @@ enum End {
 /// An answer's body.
 pub(crate) struct Answer {
     inner: WasiBody,
+    encoding: Option<Box<Encoding>>,
     ticket: Option<Arc<Ticket>>,
     permit: Option<OwnedSemaphorePermit>,
     line: Option<LogLine>,
@@ -148,6 +152,7 @@ impl Answer {
         };
         Self {
             inner,
+            encoding: None,
             ticket,
             permit,
             line,
@@ -159,6 +164,11 @@ impl Answer {
 }
 
 impl Answer {
+    /// Encodes the body from now on; its head has to say so.
+    pub(crate) fn encode(&mut self, encoding: Encoding) {
+        self.encoding = Some(Box::new(encoding));
+    }
+
     fn instance_failed(&self) -> bool {
         self.ticket
             .as_ref()
@@ -166,12 +176,10 @@ impl Answer {
     }
 }
 
-impl Body for Answer {
-    type Data = Bytes;
-    type Error = HttpError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
+impl Answer {
+    /// The next frame as the component wrote it.
+    fn poll_plain(
+        &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
         let polled = Pin::new(&mut self.inner).poll_frame(cx);
@@ -197,13 +205,36 @@ impl Body for Answer {
         }
         polled
     }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        let Some(mut encoding) = self.encoding.take() else {
+            return self.poll_plain(cx);
+        };
+        let polled = encoding.poll(|| self.poll_plain(cx));
+        self.encoding = Some(encoding);
+        polled
+    }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        match &self.encoding {
+            Some(encoding) => encoding.is_over(),
+            None => self.inner.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        match &self.encoding {
+            Some(_) => SizeHint::default(),
+            None => self.inner.size_hint(),
+        }
     }
 }
 
@@ -212,14 +243,15 @@ impl Drop for Answer {
         drop(self.ticket.take());
         drop(self.permit.take());
         self.metrics.in_flight.fetch_sub(1, Relaxed);
-        self.metrics.body_bytes_sent.fetch_add(self.bytes, Relaxed);
+        let sent = self.encoding.as_ref().map_or(self.bytes, |e| e.sent());
+        self.metrics.body_bytes_sent.fetch_add(sent, Relaxed);
         // A body whose length is known is not polled again after its last byte.
         if self.end == End::Left && self.inner.size_hint().exact() == Some(0) {
             self.end = End::Whole;
         }
         if let Some(line) = self.line.take() {
             self.metrics.request(&line.component, line.status);
-            line.end(self.bytes, self.end);
+            line.end(sent, self.end);
         }
     }
 }

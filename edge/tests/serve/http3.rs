@@ -112,6 +112,31 @@ async fn a_chunk_comes_back_before_the_next_is_sent() {
 }
 
 #[tokio::test]
+async fn a_compressed_event_arrives_when_it_is_sent() {
+    use tokio::io::AsyncReadExt as _;
+    let edge = Edge::start_with(&one(""), &["--compression", "all"]);
+    let mut client = Client::connect(&edge).await;
+    let url = format!("{}/events?3,1000", edge.https);
+    let request = http::Request::get(url).header("accept-encoding", "zstd");
+    let mut stream = client.open(request).await;
+    stream.finish().await.unwrap();
+    let head = stream.recv_response().await.unwrap();
+    assert_eq!(head.headers()["content-encoding"], "zstd");
+    let start = std::time::Instant::now();
+    let mut body = Vec::new();
+    let mut first = None;
+    while let Some(data) = stream.recv_data().await.unwrap() {
+        first.get_or_insert_with(|| start.elapsed());
+        body.extend_from_slice(data.chunk());
+    }
+    assert!(first.unwrap() < Duration::from_millis(900), "{first:?}");
+    let mut decoder = async_compression::tokio::bufread::ZstdDecoder::new(body.as_slice());
+    let mut text = String::new();
+    decoder.read_to_string(&mut text).await.unwrap();
+    assert_eq!(text, "data: 0\n\ndata: 1\n\ndata: 2\n\n");
+}
+
+#[tokio::test]
 async fn it_is_offered_over_tcp_unless_it_is_off() {
     let offered = |edge: &Edge| {
         let config = trusting(edge, &[&rustls::version::TLS13], &["http/1.1"]);

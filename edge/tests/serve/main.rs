@@ -8,6 +8,12 @@ mod harness;
 #[expect(clippy::unwrap_used, reason = "a harness that fails is a failed test")]
 mod acme;
 mod capabilities;
+#[expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a harness that fails is a failed test"
+)]
+mod compression;
 #[expect(clippy::unwrap_used, reason = "a harness that fails is a failed test")]
 mod docker_registry;
 mod faults;
