@@ -57,7 +57,9 @@ pub(crate) fn add_spin<B>(request: &mut Request<B>, matched: &Matched, client: S
         }
     }
     for (name, value) in &matched.taken.parameters {
-        let name = format!("spin-path-match-{}", name.to_ascii_lowercase());
+        // As Spin writes a header's name: lower case, and `-` where the parameter has `_`.
+        let name = name.to_ascii_lowercase().replace('_', "-");
+        let name = format!("spin-path-match-{name}");
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
             headers.insert(name, value);
         }

@@ -1,4 +1,4 @@
-//! Calls others as it is told to: by method and URL, with its own body, or itself.
+//! Calls others as it is told to: by method and URL, or with its own body.
 
 use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
@@ -17,7 +17,6 @@ async fn handle(request: Request) -> Answer {
         "fetch" => fetch(&query).await,
         "send" => send(&query, request).await,
         "relay" => relay(&query).await,
-        "itself" => fetch("GET+/hello").await,
         _ => text(format!("here is {path}")),
     }
 }

@@ -100,8 +100,8 @@ async fn rows(database: &str) -> Result<String, Failure> {
 
 async fn broken(database: &str) -> Result<String, Failure> {
     let database = Connection::open(database).await?;
-    let error = database.execute("SELECT nothing", []).await.map(|_| ());
-    Ok(format!("{error:?}"))
+    let found = async { database.execute("SELECT absent", []).await?.collect().await }.await;
+    Ok(format!("{:?}", found.map(|rows| rows.len())))
 }
 
 fn list(path: &str) -> Result<String, Failure> {
