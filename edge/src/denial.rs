@@ -136,12 +136,15 @@ pub(crate) fn is_denied(import: &str) -> bool {
 }
 
 /// Is `import` of Spin's platform, and not served here? The SDKs of Python and others import
-/// the whole platform whatever an application uses, so nobody is turned away for that.
+/// the whole platform whatever an application uses, so nobody is turned away for that. It
+/// also has the last draft of WASI 0.3, beside WASI 0.3 itself.
 pub(crate) fn is_unserved(import: &str) -> bool {
-    matches!(
-        parts(import),
-        Some(("fermyon:spin", Some("mysql" | "mqtt"), _) | ("spin:mysql" | "spin:mqtt", _, _))
-    )
+    let is_draft = import.starts_with("wasi:") && import.contains("@0.3.0-rc-");
+    is_draft
+        || matches!(
+            parts(import),
+            Some(("fermyon:spin", Some("mysql" | "mqtt"), _) | ("spin:mysql" | "spin:mqtt", _, _))
+        )
 }
 
 /// Links with refusals every import of `component` that was renamed or is not served.
@@ -170,7 +173,11 @@ fn owns(import: &str, resource: &str) -> bool {
                 "connection"
             )
             | (Some("postgres"), "connection-builder")
-    )
+    ) || (is_unserved(import)
+        && matches!(
+            interface,
+            Some("types" | "terminal-input" | "terminal-output")
+        ))
 }
 
 /// Marks a resource of a refused interface: none is ever made.
@@ -285,6 +292,8 @@ mod tests {
             ("spin:mysql/mysql@3.0.0", true),
             ("fermyon:spin/mqtt@2.0.0", true),
             ("fermyon:spin/redis@2.0.0", false),
+            ("wasi:http/types@0.3.0-rc-2026-03-15", true),
+            ("wasi:http/types@0.3.0", false),
             ("wasi:otel/tracing@0.2.0-rc.2", false),
         ] {
             assert_eq!(is_unserved(import), expect, "{import}");

@@ -267,7 +267,12 @@ impl ComponentOutbound {
     ) -> Result<Destination, (HttpError, &'static str)> {
         let denied = |reason| (HttpError::HttpRequestDenied, reason);
         let deep = context.is_some_and(|context| context.depth >= CHAIN_DEPTH_MAX);
-        let Some(authority) = uri.authority() else {
+        // Where there is none, one of WASI 0.2 is empty but for a port.
+        let authority = uri.authority().filter(|known| {
+            let text = known.as_str();
+            !text.is_empty() && !text.starts_with(':')
+        });
+        let Some(authority) = authority else {
             if !allows_itself(&self.hosts) {
                 return Err(denied("not in allowed_outbound_hosts"));
             }

@@ -19,6 +19,9 @@ const ATTACKERS: usize = 4;
 const CPU_MS: &str = "cpu-ms=100";
 /// How long calls may go on for nobody.
 const AFTERWARDS_MS: &str = "afterwards-ms=300";
+/// What the pool keeps mapped of the memories that are free: a hundred of them, 256 KiB each.
+/// How many were used at once is chance.
+const WARM_BYTES: usize = 100 * (256 << 10);
 /// Tests share the machine's cores with others: that is no attack to shed requests for.
 const QUEUE_DELAY_MS: &str = "queue-delay-ms=5000";
 
@@ -58,7 +61,8 @@ const ATTACKS: [Attack; 13] = [
     ends("/huge-key", &[200, 500]),
     ends("/huge-field", &[200, 500]),
     ends("/trap-mid-stream", &[200]),
-    endless("/never-closed", &[200]),
+    // One that shares its instance with a trap ends with it.
+    endless("/never-closed", &[200, 500]),
     ends("/responses", &[500]),
 ];
 
@@ -217,7 +221,7 @@ async fn no_attack_reaches_the_host_or_a_neighbour() {
     assert!(edge.is_alive() && edge.pid() == pid);
     // A leak of a page a run would be far less than this; one of a memory is far more.
     assert!(
-        after < before + before / 4,
+        after < before + before / 4 + WARM_BYTES,
         "{before} bytes were {after} at the end"
     );
 }

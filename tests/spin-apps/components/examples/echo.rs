@@ -135,6 +135,8 @@ fn lines_and_trap() -> Answer {
     let (mut sender, body) = http::body::stream::<Bytes>();
     wasip3::spawn(async move {
         let _ = sender.send(Bytes::from("one line\n")).await;
+        // By then the line is on its way.
+        wasip3::clocks::monotonic_clock::wait_for(100_000_000).await;
         panic!("told to");
     });
     http::Response::new(box_body(body))
