@@ -309,6 +309,8 @@ impl WorkerState for Worker {
     }
 
     fn drop(&self, store: Store<State>, result: Result<(), wasmtime::Error>) {
+        // Whoever still reads an answer keeps the load, but no turn.
+        self.load.turn.give_back();
         let figures = &self.load.figures;
         if let Err(error) = result {
             self.load.failed.store(true, Relaxed);
