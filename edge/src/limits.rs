@@ -134,7 +134,8 @@ limits! {
     /// How long an instance may go on when all of its clients have gone: settling a bill
     /// takes some calls, each with its own limits.
     "afterwards-ms" afterwards_max: Duration = ms(60_000);
-    /// Answers that are compressed at once, some 500 KB each; more go out as they are.
+    /// Answers that are compressed at once, each with a window of at most 128 KiB; more go out
+    /// as they are.
     "compressed-answers" compressed_answers_max: usize = 1_024;
     /// The first wait after an order of a certificate that failed; each further one is twice
     /// as long, up to an hour. Authorities count failures by the hour.

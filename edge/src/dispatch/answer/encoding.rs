@@ -26,13 +26,12 @@ const READ_BYTES_MAX: usize = 128 << 10;
 const INPUT_BYTES: usize = 16 << 10;
 /// What an encoder writes in one step.
 const STEP_BYTES: usize = 4 << 10;
-/// Levels at which a core encodes some 100 MB of JSON in a second (zstd, gzip) or half of
-/// that (brotli): more of them cost more time than they save on the way.
+/// Low levels: an answer is encoded once, while somebody waits for it.
 const ZSTD_LEVEL: i32 = 2;
 const BROTLI_LEVEL: i32 = 4;
 const GZIP_LEVEL: i32 = 5;
-/// 128 KiB, and tables to match: some 400 KB for a stream, where the level's own window
-/// would take several MB. RFC 9659 allows 8 MB.
+/// 128 KiB, and tables to match, where the level's own window would take several MB for a
+/// stream. RFC 9659 allows 8 MB.
 const ZSTD_WINDOW_LOG: u32 = 17;
 const ZSTD_TABLE_LOG: u32 = 15;
 const BROTLI_WINDOW_LOG: i32 = 17;
