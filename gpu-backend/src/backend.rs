@@ -18,7 +18,7 @@ use std::str::FromStr;
 use burn::backend::backend_extension;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, TensorMetadata};
-use burn::tensor::{DType, Device, Int, IntDType, Shape, Tensor, TensorData};
+use burn::tensor::{DType, Device, FloatDType, Int, IntDType, Shape, Tensor, TensorData};
 
 use crate::kernels::{Activation, AttentionShape, StepLayout};
 pub use device::{DeviceError, DeviceKind, memory_available_bytes, open};
@@ -174,6 +174,15 @@ pub trait LlmOps: Backend {
         step: &StepLayout,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         reference::attention::<Self>(qkv, angles, keys, values, shape, step)
+    }
+
+    /// Zeros for a cache, without gaps, which a device might leave between rows. Most of a
+    /// cache may never be used, so that its memory is taken as it is written to, if the
+    /// backend can.
+    fn cache_zeros(like: FloatTensor<Self>, dims: [usize; 4]) -> FloatTensor<Self> {
+        let count = Shape::new([dims.iter().product::<usize>()]);
+        let zeros = Self::float_zeros(count, &like.device(), FloatDType::F32);
+        Self::float_reshape(zeros, Shape::new(dims))
     }
 
     /// Empty keys and values of a cache of int8 beside its scales, in this backend's own
@@ -547,10 +556,10 @@ impl LayerCache {
     }
 }
 
-/// A tensor without gaps, which a device might leave between rows.
-fn zeros(shape: [usize; 4], device: &Device) -> Tensor<4> {
-    let count = shape.iter().product::<usize>();
-    Tensor::<1>::zeros([count], (device, DType::F32)).reshape(shape)
+/// See [`LlmOps::cache_zeros`].
+fn zeros(dims: [usize; 4], device: &Device) -> Tensor<4> {
+    let like = Tensor::<1>::zeros([1], (device, DType::F32)).into_dispatch();
+    Tensor::from_dispatch(Dispatch::cache_zeros(like, dims))
 }
 
 #[cfg(test)]

@@ -145,6 +145,20 @@ impl LlmOps for Flex {
         x
     }
 
+    // The kernel gives pages of zeros, each when it is first written to.
+    fn cache_zeros(_: FlexTensor, dims: [usize; 4]) -> FlexTensor {
+        let zeros = vec![0f32; dims.iter().product()];
+        tensor(zeros, Shape::new(dims), DType::F32)
+    }
+
+    fn cache_int8(_: FlexTensor, shape: AttentionShape, blocks: usize) -> (FlexTensor, FlexTensor) {
+        let zeros = |dims: [usize; 4]| {
+            let zeros = vec![0i8; dims.iter().product()];
+            tensor(zeros, Shape::new(dims), DType::I8)
+        };
+        (zeros(shape.keys(blocks)), zeros(shape.values(blocks)))
+    }
+
     fn attention(
         qkv: FlexTensor,
         angles: FlexTensor,

@@ -65,7 +65,7 @@ pub(crate) fn available() -> Vec<Level> {
     levels
 }
 
-/// Bytes of a weight in one register: four per lane.
+/// Bytes of a weight in one lane, and the activations that they are multiplied with.
 pub(crate) const QUAD: usize = 4;
 
 /// Sixteen f32 lanes, and the integer lanes of the same width.
@@ -80,6 +80,8 @@ pub(crate) trait Lanes: Copy {
     type Ints: Copy;
     /// Sixteen times four unsigned bytes.
     type Bytes: Copy;
+    /// How many bytes [`Self::store_quads`] makes of four signed ones.
+    const QUAD_BYTES: usize;
 
     unsafe fn zero() -> Self;
     unsafe fn splat(x: f32) -> Self;
@@ -101,9 +103,11 @@ pub(crate) trait Lanes: Copy {
     unsafe fn load_bytes(p: *const u8) -> Self::Bytes;
     /// 64 bytes as two times 64 nibbles: the low ones, the high ones.
     unsafe fn load_nibbles(p: *const u8) -> [Self::Bytes; 2];
-    /// Adds to each lane the products of its four bytes of `w` with the four signed
-    /// bytes at `x`, exactly.
-    unsafe fn dot(sums: Self::Ints, w: Self::Bytes, x: *const i8) -> Self::Ints;
+    /// Writes sixteen signed bytes as four quads, as [`Self::dot`] wants them.
+    unsafe fn store_quads(x: *const i8, out: *mut u8);
+    /// Adds to each lane the products of its four bytes of `w` with the quad at `x`,
+    /// exactly.
+    unsafe fn dot(sums: Self::Ints, w: Self::Bytes, x: *const u8) -> Self::Ints;
 }
 
 /// One stored number, widened to f32 lanes.
@@ -160,6 +164,17 @@ pub(crate) fn launch<K: Kernel>(level: Level, kernel: K) {
     }
 }
 
+/// How many bytes a quad of activations has on `level`.
+pub(crate) fn quad_bytes(level: Level) -> usize {
+    match level {
+        Level::Portable => Portable::QUAD_BYTES,
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => x86::Avx2::QUAD_BYTES,
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => x86::Avx512::QUAD_BYTES,
+    }
+}
+
 /// Plain Rust, for CPUs without AVX2: correct everywhere, fast where `mul_add` is one instruction.
 #[derive(Clone, Copy)]
 pub(crate) struct Portable([f32; LANES]);
@@ -168,6 +183,7 @@ impl Lanes for Portable {
     const WIDE: bool = false;
     type Ints = [i32; LANES];
     type Bytes = [[u8; QUAD]; LANES];
+    const QUAD_BYTES: usize = QUAD;
 
     #[inline(always)]
     unsafe fn zero() -> Self {
@@ -234,7 +250,12 @@ impl Lanes for Portable {
         ]
     }
     #[inline(always)]
-    unsafe fn dot(sums: Self::Ints, w: Self::Bytes, x: *const i8) -> Self::Ints {
+    unsafe fn store_quads(x: *const i8, out: *mut u8) {
+        // SAFETY: the trait's contract.
+        unsafe { std::ptr::copy_nonoverlapping(x.cast(), out, LANES) }
+    }
+    #[inline(always)]
+    unsafe fn dot(sums: Self::Ints, w: Self::Bytes, x: *const u8) -> Self::Ints {
         // SAFETY: the trait's contract.
         let x = unsafe { x.cast::<[i8; QUAD]>().read_unaligned() };
         std::array::from_fn(|lane| {

@@ -9,7 +9,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Kernel, Lanes};
+use super::{Kernel, Lanes, QUAD};
 
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn launch_avx2<K: Kernel>(kernel: K) {
@@ -32,6 +32,8 @@ impl Lanes for Avx2 {
     const WIDE: bool = false;
     type Ints = (__m256i, __m256i);
     type Bytes = (__m256i, __m256i);
+    /// Widened to 16 bits.
+    const QUAD_BYTES: usize = 2 * QUAD;
 
     #[inline(always)]
     unsafe fn zero() -> Self {
@@ -120,18 +122,28 @@ impl Lanes for Avx2 {
             ]
         }
     }
-    /// Even and odd bytes apart, widened to 16 bits: `vpmaddubsw` would saturate.
+    /// The first and third, then the second and fourth.
     #[inline(always)]
-    unsafe fn dot(sums: Self::Ints, w: Self::Bytes, x: *const i8) -> Self::Ints {
+    unsafe fn store_quads(x: *const i8, out: *mut u8) {
         unsafe {
-            let x = _mm256_set1_epi32(x.cast::<i32>().read_unaligned());
-            let even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(x));
-            let odd = _mm256_srai_epi16::<8>(x);
+            let wide = _mm256_cvtepi8_epi16(_mm_loadu_si128(x.cast()));
+            let low = _mm256_shufflelo_epi16::<0b11_01_10_00>(wide);
+            let quads = _mm256_shufflehi_epi16::<0b11_01_10_00>(low);
+            _mm256_storeu_si256(out.cast(), quads);
+        }
+    }
+    /// Even and odd bytes apart, as 16 bits: `vpmaddubsw` would saturate.
+    #[inline(always)]
+    unsafe fn dot(sums: Self::Ints, w: Self::Bytes, x: *const u8) -> Self::Ints {
+        unsafe {
+            let x = x.cast::<i32>();
+            let even = _mm256_set1_epi32(x.read_unaligned());
+            let odd = _mm256_set1_epi32(x.add(1).read_unaligned());
             let mask = _mm256_set1_epi16(255);
             let half = |sum, w| {
                 let evens = _mm256_madd_epi16(_mm256_and_si256(w, mask), even);
                 let odds = _mm256_madd_epi16(_mm256_srli_epi16::<8>(w), odd);
-                _mm256_add_epi32(sum, _mm256_add_epi32(evens, odds))
+                _mm256_add_epi32(_mm256_add_epi32(sum, evens), odds)
             };
             (half(sums.0, w.0), half(sums.1, w.1))
         }
@@ -147,6 +159,7 @@ impl Lanes for Avx512 {
     const WIDE: bool = true;
     type Ints = __m512i;
     type Bytes = __m512i;
+    const QUAD_BYTES: usize = QUAD;
 
     #[inline(always)]
     unsafe fn zero() -> Self {
@@ -213,7 +226,11 @@ impl Lanes for Avx512 {
         }
     }
     #[inline(always)]
-    unsafe fn dot(sums: Self::Ints, w: Self::Bytes, x: *const i8) -> Self::Ints {
+    unsafe fn store_quads(x: *const i8, out: *mut u8) {
+        unsafe { _mm_storeu_si128(out.cast(), _mm_loadu_si128(x.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn dot(sums: Self::Ints, w: Self::Bytes, x: *const u8) -> Self::Ints {
         unsafe {
             let x = _mm512_set1_epi32(x.cast::<i32>().read_unaligned());
             _mm512_dpbusd_epi32(sums, w, x)

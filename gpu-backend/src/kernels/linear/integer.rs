@@ -13,7 +13,7 @@ use std::marker::PhantomData;
 use half::bf16;
 
 use super::{Output, Product};
-use crate::kernels::lanes::{Kernel, LANES, Lanes, Level, QUAD, launch};
+use crate::kernels::lanes::{Kernel, LANES, Lanes, Level, QUAD, launch, quad_bytes};
 use crate::kernels::shared::SharedMut;
 use crate::kernels::workers;
 
@@ -21,6 +21,9 @@ use crate::kernels::workers;
 pub(super) const INT8_GROUP: usize = 64;
 /// Values of `k` that share one scale in an int4 weight.
 pub(super) const INT4_GROUP: usize = 32;
+
+/// The larger of both.
+const GROUP_MAX: usize = 64;
 
 /// A kind of integer weight.
 pub(super) trait Format: Sync {
@@ -32,13 +35,13 @@ pub(super) trait Format: Sync {
     const PER_BYTE: usize;
 
     /// Adds the products of the 64 bytes at `w` of each panel (`stride` apart) with the
-    /// activations at `x` of each row (`k` apart).
+    /// activations at `x` of each row (`row` bytes apart).
     unsafe fn dot<L: Lanes, const MR: usize, const NP: usize>(
         sums: &mut [[L::Ints; NP]; MR],
         w: *const u8,
         stride: usize,
-        x: *const i8,
-        k: usize,
+        x: *const u8,
+        row: usize,
     );
 }
 
@@ -54,8 +57,8 @@ impl Format for Int8 {
         sums: &mut [[L::Ints; NP]; MR],
         w: *const u8,
         stride: usize,
-        x: *const i8,
-        k: usize,
+        x: *const u8,
+        row: usize,
     ) {
         // SAFETY: passed on from the caller.
         unsafe {
@@ -65,7 +68,7 @@ impl Format for Int8 {
             }
             for (r, sums) in sums.iter_mut().enumerate() {
                 for (sum, column) in sums.iter_mut().zip(columns) {
-                    *sum = L::dot(*sum, column, x.add(r * k));
+                    *sum = L::dot(*sum, column, x.add(r * row));
                 }
             }
         }
@@ -84,8 +87,8 @@ impl Format for Int4 {
         sums: &mut [[L::Ints; NP]; MR],
         w: *const u8,
         stride: usize,
-        x: *const i8,
-        k: usize,
+        x: *const u8,
+        row: usize,
     ) {
         // SAFETY: passed on from the caller.
         unsafe {
@@ -95,8 +98,8 @@ impl Format for Int4 {
             }
             for (r, sums) in sums.iter_mut().enumerate() {
                 for (sum, [low, high]) in sums.iter_mut().zip(columns) {
-                    *sum = L::dot(*sum, low, x.add(r * k));
-                    *sum = L::dot(*sum, high, x.add(r * k + QUAD));
+                    *sum = L::dot(*sum, low, x.add(r * row));
+                    *sum = L::dot(*sum, high, x.add(r * row + L::QUAD_BYTES));
                 }
             }
         }
@@ -105,8 +108,9 @@ impl Format for Int4 {
 
 /// Rows rounded to int8.
 pub(super) struct Activations {
-    /// `[T, k]`, `k` padded with zeros to whole groups.
-    values: Vec<i8>,
+    /// `[T, k]`, `k` padded with zeros to whole groups, in quads as the level's lanes want
+    /// them.
+    values: Vec<u8>,
     /// `[T, k / group]`.
     scales: Vec<f32>,
     /// Where each group's sum starts, `[T, k / group]`.
@@ -122,7 +126,8 @@ impl Activations {
     pub(super) fn quantise<F: Format>(level: Level, x: &[f32], k: usize) -> Self {
         let (rows, groups) = (x.len() / k, k.div_ceil(F::GROUP));
         let padded = groups * F::GROUP;
-        let mut values = vec![0i8; rows * padded];
+        let row_bytes = padded / QUAD * quad_bytes(level);
+        let mut values = vec![0u8; rows * row_bytes];
         let mut scales = vec![0f32; rows * groups];
         let mut starts = vec![0i32; rows * groups];
         let (v, s, o) = (
@@ -135,7 +140,7 @@ impl Activations {
                 // SAFETY: each row belongs to one task.
                 let (values, scales, starts) = unsafe {
                     (
-                        v.slice(row * padded, padded),
+                        v.slice(row * row_bytes, row_bytes),
                         s.slice(row * groups, groups),
                         o.slice(row * groups, groups),
                     )
@@ -164,7 +169,7 @@ impl Activations {
 /// One row to round.
 struct Round<'a, F> {
     x: &'a [f32],
-    values: &'a mut [i8],
+    values: &'a mut [u8],
     scales: &'a mut [f32],
     starts: &'a mut [i32],
     format: PhantomData<F>,
@@ -176,7 +181,10 @@ impl<F: Format> Kernel for Round<'_, F> {
         let groups = self
             .x
             .chunks(F::GROUP)
-            .zip(self.values.chunks_exact_mut(F::GROUP))
+            .zip(
+                self.values
+                    .chunks_exact_mut(F::GROUP / QUAD * L::QUAD_BYTES),
+            )
             .zip(self.scales.iter_mut().zip(self.starts));
         for ((x, values), (scale, start)) in groups {
             *scale = largest(x) / 127.0;
@@ -186,7 +194,13 @@ impl<F: Format> Kernel for Round<'_, F> {
             } else {
                 0.0
             };
-            *start = -F::ZERO_POINT * round(x, inverse, values);
+            let mut rounded = [0i8; GROUP_MAX];
+            *start = -F::ZERO_POINT * round(x, inverse, &mut rounded);
+            let quads = values.chunks_exact_mut(LANES / QUAD * L::QUAD_BYTES);
+            for (rounded, quads) in rounded.chunks_exact(LANES).zip(quads) {
+                // SAFETY: both have room for sixteen.
+                unsafe { L::store_quads(rounded.as_ptr(), quads.as_mut_ptr()) };
+            }
         }
     }
 }
@@ -261,7 +275,7 @@ impl<F: Format> Grouped<'_, F> {
     /// a low tile has too few chains to hide the latency of a dot product. Returns `NP`.
     #[inline(always)]
     unsafe fn rows_of<L: Lanes, const NP: usize>(&self, rows: usize, panel: usize) -> usize {
-        let tallest = if L::WIDE { 6 } else { 3 };
+        let tallest = if L::WIDE { 6 } else { 4 };
         let mut row = 0;
         // SAFETY: passed on from the caller; `row + tile height <= rows` in each call.
         unsafe {
@@ -289,13 +303,14 @@ impl<F: Format> Grouped<'_, F> {
     ) -> usize {
         let (k, groups) = (self.x.k, self.x.k / F::GROUP);
         // One step takes 64 bytes of each panel.
-        let (step, steps) = (QUAD * F::PER_BYTE, F::GROUP / (QUAD * F::PER_BYTE));
+        let (step, steps) = (L::QUAD_BYTES * F::PER_BYTE, F::GROUP / (QUAD * F::PER_BYTE));
+        let row_bytes = k / QUAD * L::QUAD_BYTES;
         let stride = k / F::PER_BYTE * LANES;
         // SAFETY: the caller's tile lies inside the operands.
         unsafe {
             let mut acc = [[L::zero(); NP]; MR];
             let mut w = self.w.as_ptr().add(panel * stride);
-            let mut x = self.x.values.as_ptr().add(row * k);
+            let mut x = self.x.values.as_ptr().add(row * row_bytes);
             for group in 0..groups {
                 let mut parts = [[[L::splat_int(0); NP]; MR]; C];
                 for (r, sums) in parts[0].iter_mut().enumerate() {
@@ -304,7 +319,7 @@ impl<F: Format> Grouped<'_, F> {
                 }
                 for _ in 0..steps / C {
                     for sums in &mut parts {
-                        F::dot::<L, MR, NP>(sums, w, stride, x, k);
+                        F::dot::<L, MR, NP>(sums, w, stride, x, row_bytes);
                         w = w.add(QUAD * LANES);
                         x = x.add(step);
                     }
