@@ -129,6 +129,10 @@ fn share_cache(state: &Path) {
     let _ = symlink(&cache, state.join("cache"));
 }
 
+/// Tests share the machine's cores with others: that is nothing to shed requests for. The
+/// test of shedding asks for the default again.
+const QUEUE_DELAY: &str = "queue-delay-ms=5000";
+
 /// The program with arguments that serve on ports of its own.
 pub(crate) fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_edge"));
@@ -138,6 +142,7 @@ pub(crate) fn command(folder: &Path, arguments: &[&str]) -> Command {
     }
     command
         .args(["--operator", "127.0.0.1:0"])
+        .args(["--limit", QUEUE_DELAY])
         .args(arguments)
         .current_dir(folder)
         .stdin(Stdio::null());

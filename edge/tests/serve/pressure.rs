@@ -29,8 +29,8 @@ const CYCLES: usize = 400;
 /// One request of CPU: some ten milliseconds of it, in one chunk, so that this client can ask
 /// for ten times what is served.
 const WORK: &str = "/saturate?1,30000000,0";
-/// Tests share the machine's cores with others: that is nothing to shed requests for.
-const QUEUE_DELAY: &str = "queue-delay-ms=5000";
+/// Where requests are shed by default.
+const QUEUE_DELAY: &str = "queue-delay-ms=100";
 /// What is shed leaves connections that linger; their number is not what is asked here.
 const CONNECTIONS: &str = "connections-per-address=10000";
 /// Requests at once that saturate two cores.
@@ -176,7 +176,10 @@ async fn open_loop(url: &str, per_second: f64, lasts: Duration) -> Outcome {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_too_much_is_shed_and_the_rest_is_served() {
-    let edge = Edge::start_with(&one(""), &["--limit", CONNECTIONS, "--quiet"]);
+    let edge = Edge::start_with(
+        &one(""),
+        &["--limit", CONNECTIONS, "--limit", QUEUE_DELAY, "--quiet"],
+    );
     let (url, pid, lasts) = (format!("{}{WORK}", edge.http), edge.pid(), lasting());
     closed_loop(&url, Duration::from_secs(1)).await;
     let mut alone = closed_loop(&url, lasts).await;
@@ -213,7 +216,7 @@ async fn streams_are_whole_beside_an_endless_loop() {
         100
     };
     let lines = lasts.as_millis() / 50;
-    let limits = ["--limit", "cpu-ms=100", "--limit", QUEUE_DELAY, "--quiet"];
+    let limits = ["--limit", "cpu-ms=100", "--quiet"];
     let edge = Arc::new(Edge::start_with(&beside_hostile(), &limits));
     let done = Arc::<AtomicBool>::default();
     let looping = {
@@ -290,7 +293,7 @@ async fn slow(address: String, number: usize, done: Arc<AtomicBool>, held: Arc<A
 async fn a_thousand_slow_clients_are_no_ones_harm() {
     let lasts = lasting();
     let slow_ones = 1_000;
-    let edge = Edge::start_with(&one(""), &["--limit", QUEUE_DELAY, "--quiet"]);
+    let edge = Edge::start_with(&one(""), &["--quiet"]);
     let mut before = alone(&edge, lasts).await;
     let resident = edge.resident_bytes();
     let (done, held) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());

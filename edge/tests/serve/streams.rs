@@ -173,24 +173,34 @@ async fn a_disconnect_passes_through_a_component_that_was_called() {
     }
 }
 
-/// A server of HTTP/2 by prior knowledge alone that drips, and counts its connections.
-async fn multiplexed_backend(lines: usize) -> (String, Arc<AtomicUsize>, Arc<AtomicUsize>) {
+/// Lines of a stream.
+const DRIPS: usize = 20;
+
+/// A server of HTTP/2 by prior knowledge alone that counts its connections, and drips to all
+/// once as many streams are open as `together`.
+async fn multiplexed_backend(together: usize) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let connections = Arc::new(AtomicUsize::new(0));
-    let streams = Arc::new(AtomicUsize::new(0));
-    let (accepted, begun) = (Arc::clone(&connections), Arc::clone(&streams));
+    let accepted = Arc::clone(&connections);
+    let all_open = Arc::new(tokio::sync::Barrier::new(together));
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
             accepted.fetch_add(1, Relaxed);
-            let begun = Arc::clone(&begun);
+            let all_open = Arc::clone(&all_open);
             let service = hyper::service::service_fn(move |_| {
-                begun.fetch_add(1, Relaxed);
-                let body = futures::stream::unfold(0, move |line| async move {
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    let frame = Frame::data(Bytes::from_static(b"drip\n"));
-                    (line < lines).then_some((Ok::<_, Infallible>(frame), line + 1))
+                let all_open = Arc::clone(&all_open);
+                let body = futures::stream::unfold(0, move |line| {
+                    let all_open = Arc::clone(&all_open);
+                    async move {
+                        if line == 0 {
+                            all_open.wait().await;
+                        }
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                        let frame = Frame::data(Bytes::from_static(b"drip\n"));
+                        (line < DRIPS).then_some((Ok::<_, Infallible>(frame), line + 1))
+                    }
                 });
                 let response = http::Response::new(StreamBody::new(Box::pin(body)));
                 async move { Ok::<_, Infallible>(response) }
@@ -204,12 +214,12 @@ async fn multiplexed_backend(lines: usize) -> (String, Arc<AtomicUsize>, Arc<Ato
             );
         }
     });
-    (address, connections, streams)
+    (address, connections)
 }
 
 #[tokio::test]
 async fn two_hundred_streams_share_two_connections() {
-    let (address, connections, streams) = multiplexed_backend(20).await;
+    let (address, connections) = multiplexed_backend(200).await;
     let keys = one("allowed_outbound_hosts = [\"http://127.0.0.1:*\"]");
     let edge = Edge::start_with(&keys, &["--h2c", &format!("http://{address}")]);
     let mut tasks = tokio::task::JoinSet::new();
@@ -217,14 +227,9 @@ async fn two_hundred_streams_share_two_connections() {
         let url = format!("{}/fetch?http://{address}/", edge.http);
         tasks.spawn(async move { crate::harness::get(&url).await });
     }
-    until("all are open at once", || async {
-        edge.figure("edge_requests_in_flight").await > 199.0
-    })
-    .await;
     while let Some(answer) = tasks.join_next().await {
-        assert_eq!(answer.unwrap(), (200, "drip\n".repeat(20)));
+        assert_eq!(answer.unwrap(), (200, "drip\n".repeat(DRIPS)));
     }
-    assert_eq!(streams.load(Relaxed), 200);
     assert_eq!(connections.load(Relaxed), 2, "128 streams fit one of them");
 }
 
