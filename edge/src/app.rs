@@ -18,14 +18,14 @@ use crate::capability::variables::Values;
 use crate::chain::Link;
 use crate::dispatch::answer::Answer;
 use crate::dispatch::{Dispatch, Origin, Served};
-use crate::instance::{Pool, Recipe};
+use crate::instance::{Pools, Recipe};
+use crate::lanes::Lanes;
 use crate::limits::Limits;
 use crate::manifest::allowed_hosts::{AllowedHost, Target};
 use crate::manifest::{Component, Manifest};
 use crate::metrics::Metrics;
 use crate::runtime_config::RuntimeConfig;
 use crate::trace::Tracer;
-use crate::turns::Turns;
 use crate::versions::{Counted, Term};
 use crate::{compose, denial};
 use edge_bindings::port::{BoxFuture, CallContext};
@@ -39,7 +39,7 @@ use std::sync::Arc;
 use wasmtime::Engine;
 use wasmtime::component::{InstancePre, Linker};
 use wasmtime_wasi::WasiCtxBuilder;
-use wasmtime_wasi_http::handler::{ProxyHandler, ProxyPre};
+use wasmtime_wasi_http::handler::ProxyPre;
 use wasmtime_wasi_http::{WasiBody, p2, p3};
 
 /// The application variable that is set to the engine's address.
@@ -55,7 +55,7 @@ pub(crate) struct Settings {
     /// What components print is not logged.
     pub(crate) quiet: bool,
     pub(crate) limits: Arc<Limits>,
-    pub(crate) turns: Arc<Turns>,
+    pub(crate) lanes: Arc<Lanes>,
     /// Where the engine is.
     pub(crate) backend_url: Option<String>,
     /// Origins that speak HTTP/2 without TLS.
@@ -153,7 +153,14 @@ impl App {
         let metrics = &settings.metrics;
         let tracer = settings.tracer.clone();
         let app = Arc::new(Self {
-            dispatch: Dispatch::new(routes, components, places, Arc::clone(metrics), tracer),
+            dispatch: Dispatch::new(
+                routes,
+                components,
+                places,
+                Arc::clone(&settings.lanes),
+                Arc::clone(metrics),
+                tracer,
+            ),
             term: loader.term,
             _staging: loader.staging,
             _counted: Counted::new(metrics),
@@ -218,7 +225,7 @@ impl Loader<'_> {
                 component: component.id.clone(),
                 reason,
             })?;
-        Ok(Served::Ready(ProxyHandler::new(Pool(Arc::new(recipe)))))
+        Ok(Served::Ready(Pools::new(recipe, &self.settings.lanes)))
     }
 
     fn recipe(&self, component: &Component) -> Result<Recipe, String> {
@@ -285,7 +292,7 @@ impl Loader<'_> {
             grants: Arc::new(grants),
             outbound: Arc::new(outbound),
             limits: Arc::clone(&self.settings.limits),
-            line: self.settings.turns.line(),
+            habits: Arc::default(),
             figures: self.settings.metrics.component(&component.id),
         })
     }

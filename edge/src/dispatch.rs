@@ -9,7 +9,8 @@ pub(crate) mod headers;
 pub(crate) mod route;
 
 use crate::error::Refusal;
-use crate::instance::{Pool, Ticket};
+use crate::instance::{Pools, Ticket};
+use crate::lanes::Lanes;
 use crate::manifest::{RouteAnswer, StaticResponse};
 use crate::metrics::Metrics;
 use crate::trace::Tracer;
@@ -27,7 +28,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime_wasi_http::WasiBody;
-use wasmtime_wasi_http::handler::{ExpirationError, InstantiationError, ProxyHandler};
+use wasmtime_wasi_http::handler::{ExpirationError, InstantiationError};
 
 /// Requests of components to components at once, for each of a client: it may make one or
 /// two.
@@ -60,7 +61,7 @@ impl Origin {
 
 /// One component, ready to answer; or the reason why it is not.
 pub(crate) enum Served {
-    Ready(ProxyHandler<Pool>),
+    Ready(Pools),
     Unavailable,
 }
 
@@ -86,6 +87,7 @@ pub(crate) struct Dispatch {
     routes: Vec<(RoutePattern, RouteAnswer)>,
     components: BTreeMap<String, Served>,
     places: Places,
+    lanes: Arc<Lanes>,
     metrics: Arc<Metrics>,
     pub(crate) tracer: Option<Arc<Tracer>>,
 }
@@ -95,6 +97,7 @@ impl Dispatch {
         mut routes: Vec<(RoutePattern, RouteAnswer)>,
         components: BTreeMap<String, Served>,
         places: Places,
+        lanes: Arc<Lanes>,
         metrics: Arc<Metrics>,
         tracer: Option<Arc<Tracer>>,
     ) -> Self {
@@ -103,6 +106,7 @@ impl Dispatch {
             routes,
             components,
             places,
+            lanes,
             metrics,
             tracer,
         }
@@ -246,8 +250,8 @@ impl Dispatch {
         mut context: CallContext,
         permit: OwnedSemaphorePermit,
     ) -> Result<(Response<WasiBody>, Arc<Ticket>, OwnedSemaphorePermit), Refusal> {
-        let handler = match self.components.get(component) {
-            Some(Served::Ready(handler)) => handler,
+        let pools = match self.components.get(component) {
+            Some(Served::Ready(pools)) => pools,
             Some(Served::Unavailable) => {
                 return Err(Refusal::Unavailable {
                     component: component.to_owned(),
@@ -255,10 +259,11 @@ impl Dispatch {
             }
             None => return Err(Refusal::NoRoute),
         };
-        if handler.state().0.line.is_full() {
+        let Some((lane, handler)) = pools.open().filter(|(lane, _)| self.lanes.admits(*lane))
+        else {
             self.metrics.refused("turns");
             return Err(Refusal::Busy);
-        }
+        };
         headers::add_spin(&mut request, matched, origin.client);
         let span = self
             .tracer
@@ -266,9 +271,10 @@ impl Dispatch {
             .and_then(|tracer| tracer.component(component, &mut context, request.headers_mut()));
         let ticket = Ticket::new(context, span);
         let start = Instant::now();
-        let answered = handler.handle(Arc::clone(&ticket), request).await;
+        let answered = handler.handle(Arc::clone(&ticket), request);
+        let answered = self.lanes.within(lane, answered).await;
         let took = start.elapsed();
-        handler.state().0.figures.answered(took);
+        pools.recipe.figures.answered(took);
         if let Some(stages) = &ticket.context.stages {
             stages.add(component, took);
         }

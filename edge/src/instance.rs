@@ -10,6 +10,8 @@ mod limits;
 use crate::app::App;
 use crate::chain::Link;
 use crate::engine;
+use crate::habits::Habits;
+use crate::lanes::{Lane, Lanes};
 use crate::limits::Limits;
 use crate::metrics::{ComponentFigures, TrapKind};
 use crate::thread_time;
@@ -32,7 +34,8 @@ use wasmtime::{Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::handler::{
-    HandlerState, Instance, ProxyPre, ShouldAccept, WorkerExpiration, WorkerState, WorkerStatus,
+    HandlerState, Instance, ProxyHandler, ProxyPre, ShouldAccept, WorkerExpiration, WorkerState,
+    WorkerStatus,
 };
 
 /// Raised in a component whose CPU budget is spent.
@@ -90,6 +93,7 @@ struct Load {
     since: Mutex<Instant>,
     progress: Arc<Progress>,
     turn: Arc<Turn>,
+    habits: Arc<Habits>,
     /// Set before the instance's streams end because it trapped.
     failed: AtomicBool,
     /// A request was taken since the handler last went to rest: then it is polled once more.
@@ -119,7 +123,7 @@ pub(crate) struct Recipe {
     pub(crate) grants: Arc<Grants>,
     pub(crate) outbound: Arc<dyn Outbound>,
     pub(crate) limits: Arc<Limits>,
-    pub(crate) line: Arc<Line>,
+    pub(crate) habits: Arc<Habits>,
     pub(crate) figures: Arc<ComponentFigures>,
 }
 
@@ -139,22 +143,66 @@ impl Recipe {
         store.limiter_async(|state| state.limits());
         store.set_epoch_deadline(1);
         let (cpu_max, turn) = (self.limits.cpu_max, Arc::clone(turn));
+        let habits = Arc::clone(&self.habits);
         store.epoch_deadline_callback(move |store| {
             let spent = engine::TICK * store.data().progress().tick();
+            let is_busy = spent > turns::QUICK;
+            habits.ticked(is_busy);
             if spent > cpu_max {
                 return Err(BudgetSpent(spent.as_millis()).into());
             }
-            if spent > turns::QUICK {
-                return Ok(UpdateDeadline::YieldCustom(1, Box::pin(turn.take())));
-            }
-            Ok(UpdateDeadline::Yield(1))
+            let goes_on = if is_busy {
+                turn.ticked()
+            } else {
+                Box::pin(turn.pass())
+            };
+            Ok(UpdateDeadline::YieldCustom(1, goes_on))
         });
         Ok((store, progress))
     }
 }
 
-/// The state of wasmtime's request handler for one component.
-pub(crate) struct Pool(pub(crate) Arc<Recipe>);
+/// The instances of one component, in both lanes.
+pub(crate) struct Pools {
+    pub(crate) recipe: Arc<Recipe>,
+    quick: ProxyHandler<Pool>,
+    slow: ProxyHandler<Pool>,
+}
+
+impl Pools {
+    pub(crate) fn new(recipe: Recipe, lanes: &Lanes) -> Self {
+        let recipe = Arc::new(recipe);
+        let pool = |lane| {
+            ProxyHandler::new(Pool {
+                recipe: Arc::clone(&recipe),
+                line: lanes.line(lane),
+            })
+        };
+        Self {
+            quick: pool(Lane::Quick),
+            slow: pool(Lane::Slow),
+            recipe,
+        }
+    }
+
+    /// The instances that a request is for now, and their lane; `None` if too many of them
+    /// stand in line already.
+    pub(crate) fn open(&self) -> Option<(Lane, &ProxyHandler<Pool>)> {
+        let lane = self.recipe.habits.lane();
+        self.recipe.figures.goes(lane);
+        let handler = match lane {
+            Lane::Quick => &self.quick,
+            Lane::Slow => &self.slow,
+        };
+        (!handler.state().line.is_full()).then_some((lane, handler))
+    }
+}
+
+/// The state of wasmtime's request handler for one component in one lane.
+pub(crate) struct Pool {
+    recipe: Arc<Recipe>,
+    line: Arc<Line>,
+}
 
 impl HandlerState for Pool {
     type StoreData = State;
@@ -162,10 +210,11 @@ impl HandlerState for Pool {
     type WorkerState = Worker;
 
     async fn instantiate(&self) -> wasmtime::Result<Instance<State, Expiration, Worker>> {
-        let (figures, turn) = (&self.0.figures, Turn::new(&self.0.line));
+        let (recipe, turn) = (&self.recipe, Turn::new(&self.line));
+        let figures = &recipe.figures;
         thread_time::begin(figures);
-        let (mut store, progress) = self.0.store(&turn)?;
-        let proxy = self.0.pre.instantiate_async(&mut store).await?;
+        let (mut store, progress) = recipe.store(&turn)?;
+        let proxy = recipe.pre.instantiate_async(&mut store).await?;
         figures.instantiations.fetch_add(1, Relaxed);
         figures.instances.fetch_add(1, Relaxed);
         let load = Arc::new(Load {
@@ -173,6 +222,7 @@ impl HandlerState for Pool {
             since: Mutex::new(Instant::now()),
             progress,
             turn,
+            habits: Arc::clone(&recipe.habits),
             failed: AtomicBool::new(false),
             accepted: AtomicBool::new(false),
             figures: Arc::clone(figures),
@@ -182,22 +232,22 @@ impl HandlerState for Pool {
             proxy,
             view: State::http,
             expiration: Expiration {
-                sleep: tokio::time::sleep(self.0.limits.instance_idle),
-                replaced: self.0.term.replaced.clone().cancelled_owned(),
+                sleep: tokio::time::sleep(recipe.limits.instance_idle),
+                replaced: recipe.term.replaced.clone().cancelled_owned(),
                 awaits: true,
-                term: Arc::clone(&self.0.term),
+                term: Arc::clone(&recipe.term),
                 load: Arc::clone(&load),
-                limits: Arc::clone(&self.0.limits),
+                limits: Arc::clone(&recipe.limits),
             },
             state: Worker {
-                reuse_max: match self.0.pre {
-                    ProxyPre::P3(_) => self.0.limits.instance_requests_max,
+                reuse_max: match recipe.pre {
+                    ProxyPre::P3(_) => recipe.limits.instance_requests_max,
                     // An instance of WASI 0.2 serves one request.
                     ProxyPre::P2(_) => 1,
                 },
                 load,
-                recipe: Arc::clone(&self.0),
-                _version: self.0.link.hold(),
+                recipe: Arc::clone(recipe),
+                _version: recipe.link.hold(),
             },
         })
     }
@@ -226,9 +276,10 @@ impl WorkerExpiration for Expiration {
         status: WorkerStatus,
         start: Instant,
     ) -> Poll<()> {
-        // It is asked whenever the instance waits for something.
-        self.load.turn.give_back();
+        // It is asked whenever the instance stops.
+        self.load.turn.rests();
         // Asked at the end of each poll of the instance.
+        self.load.habits.rests();
         thread_time::end(&self.load.figures, self.load.accepted.swap(false, Relaxed));
         let deadline = match status {
             WorkerStatus::Idle => start + self.limits.instance_idle,
@@ -285,6 +336,7 @@ impl WorkerState for Worker {
             ShouldAccept::Never
         } else if self.load.open.load(Relaxed)
             >= self.recipe.limits.instance_concurrent_requests_max
+            || self.load.turn.is_interrupted()
         {
             ShouldAccept::No
         } else {
@@ -299,6 +351,7 @@ impl WorkerState for Worker {
         task: GuestTaskId,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>> {
         thread_time::begin(&self.load.figures);
+        self.load.habits.asked();
         self.load.accepted.store(true, Relaxed);
         store.data_mut().call_started(task, &ticket.context);
         self.load.open.fetch_add(1, Relaxed);
@@ -311,6 +364,7 @@ impl WorkerState for Worker {
     fn drop(&self, store: Store<State>, result: Result<(), wasmtime::Error>) {
         // Whoever still reads an answer keeps the load, but no turn.
         self.load.turn.give_back();
+        self.load.habits.rests();
         let figures = &self.load.figures;
         if let Err(error) = result {
             self.load.failed.store(true, Relaxed);

@@ -26,6 +26,8 @@ mod acme;
 mod operator;
 mod dispatch;
 mod instance;
+mod lanes;
+mod habits;
 mod turns;
 mod limits;
 mod overload;

@@ -77,6 +77,7 @@ names! {
     BodyBytesSent "edge_body_bytes_sent_total" "counter" "Bytes of bodies sent.";
     ComponentAnswerSeconds "edge_component_answer_seconds" "histogram" "From a request's arrival at a component to the head of its answer.";
     ComponentCpuSeconds "edge_component_cpu_seconds_total" "counter" "How long a component's instances had a thread, by the clock.";
+    ComponentSlow "edge_component_slow" "gauge" "1 while a component's new requests run in the slow lane.";
     Instances "edge_instances" "gauge" "Instances alive.";
     Instantiations "edge_instantiations_total" "counter" "Instances made.";
     Traps "edge_traps_total" "counter" "Instances lost to a trap, by kind.";

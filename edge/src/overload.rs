@@ -5,7 +5,7 @@
 //! long its own tasks stand in line for a core. A line that never empties within a tenth of
 //! a second is a standing queue, which only makes everybody wait (CoDel: Nichols and
 //! Jacobson, 2012); the share that is refused grows until the line does empty, and shrinks
-//! from then on. (Busy components stand in lines of their own: `turns.rs`.) It does NOT know
+//! from then on. (Busy components have a queue of their own: `lanes.rs`.) It does NOT know
 //! who asks.
 
 use crate::limits::Limits;

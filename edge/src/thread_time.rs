@@ -6,6 +6,7 @@
 //! next. The clock is the monotonic one, which costs some 25 ns: where cores are short, a
 //! stretch includes what the kernel gave to others. It does NOT know what a stretch is for.
 
+use crate::lanes;
 use crate::metrics::ComponentFigures;
 use pin_project_lite::pin_project;
 use std::cell::RefCell;
@@ -89,7 +90,7 @@ where
     F::Output: Send + 'static,
 {
     fn execute(&self, future: F) {
-        tokio::spawn(host(future));
+        lanes::home().spawn(host(future));
     }
 }
 

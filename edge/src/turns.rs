@@ -1,15 +1,19 @@
-//! Turns at a core, for components that are busy for long.
+//! Turns at a core, for components that are busy for long: those of one lane.
 //!
-//! There are as many turns as there are cores, less a quarter, and whoever is busy holds one
-//! until the next tick of the epoch, or until it waits for something else. So endless loops,
-//! however many, leave a core to whoever is quick; and one alone waits for nothing. A
-//! component of which too many instances wait is full for the moment: more of them would only
-//! make everybody wait (Little's law tells how many are too many). It does NOT know what a
-//! component does.
+//! Whoever is busy holds a turn for some ticks of the epoch, or until it waits for something
+//! else. The slow lane has as many turns as there are cores, each long enough for most
+//! requests: what comes first is done first, and not all at once and late. The quick one has
+//! less by a quarter, of a tick each: what is busy there are components whose habits are not
+//! known yet, and endless loops, however many, leave a core to whoever is quick. A component of which too
+//! many instances wait is full for the moment: more of them would only make everybody wait
+//! (Little's law tells how many are too many). It does NOT know what a component does.
 
 use crate::engine::TICK;
+use crate::habits;
+use crate::lanes::Lane;
 use std::future::Future;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -18,29 +22,39 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// quick, does not come to know of them.
 pub(crate) const QUICK: Duration = TICK;
 
-/// All turns.
+/// How many ticks a turn of the slow lane lasts: 20 ms.
+const SLOW_TICKS: u32 = 10;
+
+/// All turns of one lane.
 #[derive(Debug)]
 pub(crate) struct Turns {
     free: Arc<Semaphore>,
     waiting_max: usize,
+    /// How many ticks each lasts.
+    ticks: u32,
 }
 
 impl Turns {
     /// Turns of a machine with so many cores, for each of which nobody should wait longer
     /// than `delay_max`.
-    pub(crate) fn new(cores: usize, delay_max: Duration) -> Self {
-        let turns = (cores - cores.div_ceil(4)).max(1);
-        let ticks = usize::try_from(delay_max.as_nanos() / TICK.as_nanos()).unwrap_or(usize::MAX);
+    pub(crate) fn new(lane: Lane, cores: usize, delay_max: Duration) -> Self {
+        let (turns, ticks) = match lane {
+            Lane::Quick => ((cores - cores.div_ceil(4)).max(1), 1),
+            Lane::Slow => (cores, SLOW_TICKS),
+        };
+        let turn = (TICK * ticks).as_nanos();
+        let in_a_row = usize::try_from(delay_max.as_nanos() / turn).unwrap_or(usize::MAX);
         Self {
             free: Arc::new(Semaphore::new(turns)),
-            waiting_max: ticks.saturating_mul(turns).max(1),
+            waiting_max: in_a_row.saturating_mul(turns).max(1),
+            ticks,
         }
     }
 
-    /// Turns of this machine.
-    pub(crate) fn of_machine(delay_max: Duration) -> Self {
+    /// Those of this machine.
+    pub(crate) fn of_machine(lane: Lane, delay_max: Duration) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self::new(cores, delay_max)
+        Self::new(lane, cores, delay_max)
     }
 
     /// A line for one component.
@@ -49,6 +63,7 @@ impl Turns {
             free: Arc::clone(&self.free),
             waiting: AtomicUsize::new(0),
             waiting_max: self.waiting_max,
+            ticks: self.ticks,
         })
     }
 }
@@ -59,6 +74,7 @@ pub(crate) struct Line {
     free: Arc<Semaphore>,
     waiting: AtomicUsize,
     waiting_max: usize,
+    ticks: u32,
 }
 
 impl Line {
@@ -89,6 +105,10 @@ impl Drop for Standing<'_> {
 pub(crate) struct Turn {
     line: Arc<Line>,
     held: Mutex<Option<OwnedSemaphorePermit>>,
+    /// Ticks of the turn so far.
+    ticks: AtomicU32,
+    /// It stopped in the middle of its work and has not gone on yet.
+    interrupted: AtomicBool,
 }
 
 impl Turn {
@@ -96,6 +116,8 @@ impl Turn {
         Arc::new(Self {
             line: Arc::clone(line),
             held: Mutex::default(),
+            ticks: AtomicU32::new(0),
+            interrupted: AtomicBool::new(false),
         })
     }
 
@@ -103,15 +125,60 @@ impl Turn {
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = permit;
     }
 
-    /// Gives the turn back, if there is one: the instance waits for something else.
+    /// The instance stops. If it is not in the middle of its work, it waits for something
+    /// else, and its turn is another's.
+    pub(crate) fn rests(&self) {
+        if !self.is_interrupted() {
+            self.give_back();
+        }
+    }
+
+    /// Gives the turn back, if there is one.
     pub(crate) fn give_back(&self) {
         self.hold(None);
+    }
+
+    /// Is the instance in the middle of its work? Another request would only make those that
+    /// it has wait for longer.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Relaxed)
+    }
+
+    /// After another tick: lets others go first, and goes on with what is left of the turn or
+    /// with the next.
+    pub(crate) fn ticked(self: &Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>> {
+        let ticks = self.ticks.fetch_add(1, Relaxed) + 1;
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let goes_on = held.is_some() && ticks < self.line.ticks;
+        drop(held);
+        if goes_on {
+            Box::pin(self.pass())
+        } else {
+            Box::pin(self.take())
+        }
+    }
+
+    /// Lets everybody else on this thread go first.
+    pub(crate) fn pass(self: &Arc<Self>) -> impl Future<Output = ()> + Send + Sync + use<> {
+        self.interrupted.store(true, Relaxed);
+        let turn = Arc::clone(self);
+        async move {
+            tokio::task::yield_now().await;
+            turn.goes_on();
+        }
+    }
+
+    fn goes_on(&self) {
+        self.interrupted.store(false, Relaxed);
+        habits::begin();
     }
 
     /// Gives the turn back, lets everybody else on this thread go first, and then waits in
     /// line for another.
     pub(crate) fn take(self: &Arc<Self>) -> impl Future<Output = ()> + Send + Sync + use<> {
         self.give_back();
+        self.ticks.store(0, Relaxed);
+        self.interrupted.store(true, Relaxed);
         let turn = Arc::clone(self);
         async move {
             tokio::task::yield_now().await;
@@ -120,6 +187,7 @@ impl Turn {
             let permit = Arc::clone(&turn.line.free).acquire_owned().await.ok();
             drop(standing);
             turn.hold(permit);
+            turn.goes_on();
         }
     }
 }
@@ -133,13 +201,15 @@ mod tests {
 
     #[test]
     fn a_core_is_left_to_the_quick_and_one_to_the_busy() {
-        let turns = |cores| Turns::new(cores, DELAY).free.available_permits();
-        assert_eq!([1, 2, 3, 4, 8, 64].map(turns), [1, 1, 2, 3, 6, 48]);
+        let turns = |lane, cores| Turns::new(lane, cores, DELAY).free.available_permits();
+        let quick = |cores| turns(Lane::Quick, cores);
+        assert_eq!([1, 2, 3, 4, 8, 64].map(quick), [1, 1, 2, 3, 6, 48]);
+        assert_eq!(turns(Lane::Slow, 8), 8, "there the kernel sees to it");
     }
 
     #[tokio::test]
     async fn who_waits_longest_is_next() {
-        let turns = Turns::new(1, DELAY);
+        let turns = Turns::new(Lane::Quick, 1, DELAY);
         let line = turns.line();
         let holds = Turn::new(&line);
         holds.take().await;
@@ -169,7 +239,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_leaves_the_line_does_not_count() {
-        let turns = Turns::new(1, TICK);
+        let turns = Turns::new(Lane::Quick, 1, TICK);
         let (line, holds) = (turns.line(), Turn::new(&turns.line()));
         holds.take().await;
         let leaves = Turn::new(&line);

@@ -11,6 +11,7 @@ use crate::backend_child::{Backend, BackendCommand};
 use crate::cli::{Failure, TlsVersion, UpOptions, ValidateOptions};
 use crate::front::tls::{self, CertificateFiles, Tls};
 use crate::front::{Front, FrontOptions, http3};
+use crate::lanes::Threads;
 use crate::limits::Limits;
 use crate::log::say;
 use crate::manifest::Manifest;
@@ -19,9 +20,8 @@ use crate::operator::{self, Operator};
 use crate::reload::{End, Hangup, Read, Reloader};
 use crate::runtime_config::RuntimeConfig;
 use crate::trace::Tracer;
-use crate::turns::Turns;
 use crate::versions::Versions;
-use crate::{app, build_step, cli, engine, overload, registry, thread_time, ticks, trace};
+use crate::{app, build_step, cli, engine, overload, registry, ticks, trace};
 use banner::{Banner, host};
 use std::fs::File;
 use std::net::SocketAddr;
@@ -115,8 +115,9 @@ pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
     // The engine that is started here speaks HTTP/2 by prior knowledge.
     let engine = backend.as_ref().map(|b| cli::origin(&b.url));
     let engine = engine.transpose().map_err(Failure::Run)?;
+    let threads = Threads::start().map_err(|error| Failure::Run(error.to_string()))?;
     let settings = Settings {
-        turns: Arc::new(Turns::of_machine(limits.queue_delay_max)),
+        lanes: Arc::new(threads.lanes(&limits)),
         state: state.clone(),
         variables: options.variables.iter().cloned().collect(),
         environment: options.environment.clone(),
@@ -143,20 +144,14 @@ pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
         backend,
         metrics,
     };
-    run(running, settings)
+    run(threads, running, settings)
 }
 
-/// Serves until the end, on threads of its own, and then sends the last traces.
-fn run(running: Running, settings: Settings) -> Result<(), Failure> {
+/// Serves until the end, and then sends the last traces.
+fn run(threads: Threads, running: Running, settings: Settings) -> Result<(), Failure> {
     let tracer = settings.tracer.clone();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .on_thread_park(thread_time::none)
-        .on_thread_unpark(thread_time::none)
-        .build()
-        .map_err(|error| Failure::Run(error.to_string()))?;
-    let result = runtime.block_on(running.serve(settings));
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    let result = threads.quick.block_on(running.serve(settings));
+    threads.stop(Duration::from_secs(1));
     // All spans have ended with their tasks.
     if let Some(tracer) = tracer {
         tracer.stop(TRACES_TIME_MAX);

@@ -6,6 +6,7 @@
 mod api;
 
 use super::outbound::{Clients, NetworkCall};
+use crate::lanes;
 use crate::manifest::allowed_hosts::{Reach, Target};
 use api::Api;
 use async_trait::async_trait;
@@ -143,8 +144,7 @@ impl ComponentLlm {
             target,
             reach: Reach::Literal,
         };
-        let (head, body) = call
-            .send(request, None, None)
+        let (head, body) = lanes::at_home(call.send(request, None, None))
             .await
             .map_err(|error| failed(&error))?
             .into_parts();

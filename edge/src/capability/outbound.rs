@@ -10,6 +10,7 @@ pub(super) mod resolver;
 pub(crate) mod spans;
 
 use crate::chain::Link;
+use crate::lanes;
 use crate::manifest::allowed_hosts::{
     AllowedHost, Reach, Target, allowed, allows_itself, allows_service, is_public, service_of,
 };
@@ -233,10 +234,14 @@ impl Outbound for ComponentOutbound {
                     target,
                     reach,
                 };
-                Box::pin(call.send(request, options, context))
+                Box::pin(lanes::at_home(call.send(request, options, context)))
             }
-            Ok(Destination::Service(id)) => self.link.call(Some(&id), request, context),
-            Ok(Destination::Itself) => self.link.call(None, request, context),
+            Ok(Destination::Service(id)) => {
+                Box::pin(lanes::at_home(self.link.call(Some(&id), request, context)))
+            }
+            Ok(Destination::Itself) => {
+                Box::pin(lanes::at_home(self.link.call(None, request, context)))
+            }
             Err((error, reason)) => {
                 let host = request.uri().host().unwrap_or("self");
                 self.clients.metrics.outbound("denied", "denied");

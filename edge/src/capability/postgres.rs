@@ -10,6 +10,7 @@ mod session;
 mod statement;
 mod value;
 
+use crate::lanes;
 use crate::manifest::allowed_hosts::{AllowedHost, Reach};
 use crate::metrics::Metrics;
 use address::Address;
@@ -166,7 +167,7 @@ impl PostgresServers for ComponentPostgres {
             .try_acquire_owned()
             .map_err(|_| PostgresError::ConnectionFailed("too many connections".to_owned()))?;
         let pool = self.pools.pool(text, &address, reach, ca_root)?;
-        let made = pool.get().await;
+        let made = lanes::at_home(pool.get()).await;
         let outcome = if made.is_ok() { "ok" } else { "error" };
         self.metrics.outbound(address.first_host(), outcome);
         match made {

@@ -5,6 +5,7 @@
 //! command means, and never logs an address, which may hold a password.
 
 use super::outbound::resolver;
+use crate::lanes;
 use crate::manifest::allowed_hosts::{AllowedHost, Reach, Target, allowed};
 use crate::metrics::Metrics;
 use async_trait::async_trait;
@@ -61,9 +62,8 @@ impl RedisServers for ComponentRedis {
             .set_connection_timeout(Some(CONNECT_TIME_MAX))
             .set_response_timeout(Some(ANSWER_TIME_MAX))
             .set_dns_resolver(CheckedNames(reach));
-        let made = client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await;
+        let made = client.get_multiplexed_async_connection_with_config(&config);
+        let made = lanes::at_home(made).await;
         let outcome = if made.is_ok() { "ok" } else { "error" };
         self.metrics.outbound(&target.host, outcome);
         Ok(Arc::new(Open {

@@ -6,6 +6,7 @@
 
 mod statement;
 
+use crate::lanes;
 use crate::metrics::Metrics;
 use crate::runtime_config::RuntimeConfig;
 use async_trait::async_trait;
@@ -235,7 +236,7 @@ impl SqliteConnection for Handle {
     ) -> Result<SqliteRows, SqliteError> {
         let mut taken = self.taken().await?;
         let held = Arc::clone(&self.held);
-        let done = tokio::task::spawn_blocking(move || {
+        let done = lanes::home().spawn_blocking(move || {
             let connection = match taken.connection.take() {
                 Some(connection) => connection,
                 None => taken.pool.take()?,

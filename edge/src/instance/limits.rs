@@ -114,13 +114,14 @@ impl ResourceLimiterAsync for InstanceLimits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lanes::Lane;
     use crate::metrics::Metrics;
     use crate::turns::Turns;
 
     const MIB: usize = 1 << 20;
 
     fn limits() -> InstanceLimits {
-        of(&Turns::new(1, engine::TICK))
+        of(&Turns::new(Lane::Quick, 1, engine::TICK))
     }
 
     fn of(turns: &Turns) -> InstanceLimits {
@@ -155,7 +156,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_grows_by_much_takes_a_turn() {
-        let turns = Turns::new(1, engine::TICK);
+        let turns = Turns::new(Lane::Quick, 1, engine::TICK);
         let holds = Turn::new(&turns.line());
         holds.take().await;
         let mut limits = of(&turns);

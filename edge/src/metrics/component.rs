@@ -3,6 +3,7 @@
 //! What they are called is said in `metrics.rs`. It does NOT know how time is measured.
 
 use super::{Name, write_head};
+use crate::lanes::Lane;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -126,6 +127,7 @@ pub(crate) struct ComponentFigures {
     pub(crate) instances: AtomicI64,
     pub(crate) instantiations: AtomicU64,
     pub(crate) cpu_stops: AtomicU64,
+    slow: AtomicI64,
     busy_ns: AtomicU64,
     memory: AtomicI64,
     memory_peak: AtomicI64,
@@ -144,6 +146,11 @@ impl ComponentFigures {
     pub(crate) fn busy(&self, time: Duration) {
         let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.busy_ns.fetch_add(ns, Relaxed);
+    }
+
+    /// Where the component's requests go from now on.
+    pub(crate) fn goes(&self, lane: Lane) {
+        self.slow.store(i64::from(lane == Lane::Slow), Relaxed);
     }
 
     /// The head of an answer came after so long.
@@ -180,6 +187,7 @@ impl ComponentFigures {
                 }
                 return;
             }
+            Name::ComponentSlow => level(&self.slow),
             Name::Instances => level(&self.instances),
             Name::Instantiations => count(&self.instantiations),
             Name::CpuStops => count(&self.cpu_stops),
@@ -194,9 +202,10 @@ impl ComponentFigures {
 }
 
 /// What is counted for each component, in the order of the page.
-const NAMES: [Name; 9] = [
+const NAMES: [Name; 10] = [
     Name::ComponentAnswerSeconds,
     Name::ComponentCpuSeconds,
+    Name::ComponentSlow,
     Name::Instances,
     Name::Instantiations,
     Name::Traps,

@@ -196,10 +196,10 @@ async fn no_attack_reaches_the_host_or_a_neighbour() {
         "{:18}{:>8}{:>14}{:>14}{:>12}",
         "attack", "runs", "p50, ms", "p99, ms", "RSS, MiB"
     );
-    let mut took = alone(&edge, Duration::from_secs(2)).await;
-    let (p50, p99) = (percentile(&mut took, 50), percentile(&mut took, 99));
-    println!("{:18}{:>8}{p50:>14.2}{p99:>14.2}", "none", "");
+    // In parts, for a machine that is shared has its hours.
+    let mut undisturbed = Vec::new();
     for attack in &ATTACKS {
+        undisturbed.extend(alone(&edge, Duration::from_millis(300)).await);
         let mut took = beside_a_neighbour(&edge, attack, runs).await;
         settled(&edge).await;
         let (p50, p99) = (percentile(&mut took, 50), percentile(&mut took, 99));
@@ -209,6 +209,11 @@ async fn no_attack_reaches_the_host_or_a_neighbour() {
             attack.path
         );
     }
+    let (p50, p99) = (
+        percentile(&mut undisturbed, 50),
+        percentile(&mut undisturbed, 99),
+    );
+    println!("{:18}{:>8}{p50:>14.2}{p99:>14.2}", "none", "");
     let after = edge.resident_bytes();
     println!(
         "RSS: {} MiB before, {} MiB after",

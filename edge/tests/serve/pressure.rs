@@ -332,7 +332,10 @@ async fn a_thousand_slow_clients_are_no_ones_harm() {
 async fn nothing_of_an_instance_is_seen_by_the_next() {
     // In one instance the canary is found: whoever looks can see.
     let edge = Edge::start_with(&beside_hostile(), &["--quiet"]);
-    assert_eq!(edge.get("/plant").await.1, "planted");
+    // The first changes its lane, for it is busy: the second is where the look goes too.
+    for _ in 0..2 {
+        assert_eq!(edge.get("/plant").await.1, "planted");
+    }
     let (_, seen) = edge.get("/look").await;
     assert!(seen.parse::<usize>().unwrap() > 100_000, "{seen}");
     drop(edge);

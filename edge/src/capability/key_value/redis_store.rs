@@ -3,6 +3,7 @@
 //! One connection carries all commands; a broken one is made anew by the next call. It does
 //! NOT know labels, and it never logs its URL, which may hold a password.
 
+use crate::lanes;
 use async_trait::async_trait;
 use edge_bindings::port::{ANSWER_BYTES_MAX, KeyValue, KeyValueError};
 use redis::aio::MultiplexedConnection;
@@ -56,9 +57,8 @@ impl RedisStore {
             .set_response_timeout(Some(ANSWER_TIME_MAX));
         let made = self
             .client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await
-            .map_err(|error| failed(&error))?;
+            .get_multiplexed_async_connection_with_config(&config);
+        let made = lanes::at_home(made).await.map_err(|error| failed(&error))?;
         *kept = Some(made.clone());
         Ok(made)
     }

@@ -4,6 +4,7 @@
 
 use super::add;
 use crate::capability::sqlite::open_file;
+use crate::lanes;
 use async_trait::async_trait;
 use edge_bindings::port::{ANSWER_BYTES_MAX, KeyValue, KeyValueError};
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
@@ -42,15 +43,16 @@ impl SqliteStore {
         work: impl FnOnce(&mut Connection, &str) -> Result<T, KeyValueError> + Send + 'static,
     ) -> Result<T, KeyValueError> {
         let this = self.clone();
-        tokio::task::spawn_blocking(move || {
-            let mut connection = this
-                .connection
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            work(&mut connection, &this.store)
-        })
-        .await
-        .map_err(|_| KeyValueError::Other("the store failed".to_owned()))?
+        lanes::home()
+            .spawn_blocking(move || {
+                let mut connection = this
+                    .connection
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                work(&mut connection, &this.store)
+            })
+            .await
+            .map_err(|_| KeyValueError::Other("the store failed".to_owned()))?
     }
 }
 
