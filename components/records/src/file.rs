@@ -6,10 +6,12 @@
 use crate::{Database, DatabaseError, Row, Value};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a statement waits for another connection's write.
 const BUSY_WAIT: Duration = Duration::from_secs(10);
+/// How long it pauses where SQLite does not wait by itself.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// One connection. Two of them to the same file race as two instances of a component do.
 #[derive(Debug)]
@@ -27,9 +29,7 @@ impl FileDatabase {
     pub fn open(path: &Path) -> Result<Self, DatabaseError> {
         let connection = rusqlite::Connection::open(path).map_err(failed)?;
         connection.busy_timeout(BUSY_WAIT).map_err(failed)?;
-        connection
-            .pragma_update(None, "journal_mode", "WAL")
-            .map_err(failed)?;
+        keep_a_log(&connection).map_err(failed)?;
         Ok(Self(connection))
     }
 
@@ -44,6 +44,24 @@ impl FileDatabase {
         }
         Ok(answer)
     }
+}
+
+/// Turns on the journal. Connections that do so at once to a file that is new do not wait for
+/// each other by themselves: SQLite tells all but one that it is busy.
+fn keep_a_log(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
+    let end = Instant::now() + BUSY_WAIT;
+    loop {
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error) if is_busy(&error) && Instant::now() < end => {
+                std::thread::sleep(BUSY_PAUSE);
+            }
+            done => return done,
+        }
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
 }
 
 impl Database for FileDatabase {
