@@ -56,6 +56,14 @@ impl DatabaseError {
         }
     }
 
+    /// What a statement of a schema adds is there.
+    pub(crate) fn is_applied_already(&self) -> bool {
+        let said = |words: &str| {
+            words.contains("duplicate column name") || words.contains("already exists")
+        };
+        matches!(self, Self::Statement(words) if said(words))
+    }
+
     /// The schema was never made.
     pub fn is_missing_table(&self) -> bool {
         matches!(self, Self::Statement(words) if words.contains("no such table"))
