@@ -4,9 +4,10 @@
 //! else. The slow lane has as many turns as there are cores, each long enough for most
 //! requests: what comes first is done first, and not all at once and late. The quick one has
 //! less by a quarter, of a tick each: what is busy there are components whose habits are not
-//! known yet, and endless loops, however many, leave a core to whoever is quick. A component of which too
-//! many instances wait is full for the moment: more of them would only make everybody wait
-//! (Little's law tells how many are too many). It does NOT know what a component does.
+//! known yet, and endless loops, however many, leave a core to whoever is quick. A component
+//! of which too many instances wait is full for the moment: more of them would only make
+//! everybody wait (Little's law tells how many are too many). It does NOT know what a
+//! component does.
 
 use crate::engine::TICK;
 use crate::habits;
