@@ -1,7 +1,7 @@
 //! Certificates by ACME, from Pebble, the test authority of Let's Encrypt.
 
 use crate::harness::{Edge, one, until, write};
-use crate::redis::free_port;
+use crate::ports::free_port;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};

@@ -1,7 +1,7 @@
 //! A registry for one test: Debian's `docker-registry`, on a port of its own, in a folder of
 //! its own, gone with it. What it keeps can be changed behind its back.
 
-use crate::redis::free_port;
+use crate::ports::free_port;
 use bytes::Bytes;
 use http::{Method, Request, header};
 use http_body_util::{BodyExt as _, Full};

@@ -26,6 +26,8 @@ mod http3;
 mod lifecycle;
 #[expect(clippy::unwrap_used, reason = "a harness that fails is a failed test")]
 mod models;
+#[expect(clippy::unwrap_used, reason = "a harness that fails is a failed test")]
+mod ports;
 #[expect(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,7 +1,7 @@
 //! A PostgreSQL server for one test: on a port of its own, in a folder of its own, gone with
 //! it. It takes a password, and TLS with a certificate of its own.
 
-use crate::redis::free_port;
+use crate::ports::free_port;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};

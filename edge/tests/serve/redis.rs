@@ -1,8 +1,8 @@
 //! A Redis server for one test: on a port of its own, in a folder of its own, gone with it.
 
-use std::net::{TcpListener, TcpStream};
+use super::ports::free_port;
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// How long the server may take to listen.
@@ -51,15 +51,4 @@ impl Drop for Redis {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// A port that nobody has, below those that the system gives to clients.
-pub(crate) fn free_port() -> u16 {
-    // Two that are started one after the other do not get the same.
-    static TAKEN: AtomicU16 = AtomicU16::new(0);
-    let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap();
-    (first..32_000)
-        .skip(TAKEN.fetch_add(1, Relaxed).into())
-        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
-        .unwrap()
 }

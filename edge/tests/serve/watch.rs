@@ -1,7 +1,7 @@
 //! `edge watch` and `edge doctor`, from outside.
 
 use crate::harness::{HEAD, WAIT_MAX, get, probe, until, write};
-use crate::redis::free_port;
+use crate::ports::free_port;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Instant;

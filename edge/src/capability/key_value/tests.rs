@@ -1,5 +1,7 @@
 //! All providers against one set of expectations, and sled's way out of corruption.
 
+#[path = "../../../tests/serve/ports.rs"]
+mod ports;
 #[path = "../../../tests/serve/redis.rs"]
 mod redis_server;
 
