@@ -4,6 +4,7 @@
 
 mod banner;
 mod descriptors;
+mod ports;
 
 use crate::acme::Acme;
 use crate::app::{App, BACKEND_VARIABLE, Release, Resources, Settings};
@@ -24,11 +25,9 @@ use crate::versions::Versions;
 use crate::{app, build_step, cli, engine, overload, registry, ticks, trace};
 use banner::{Banner, host};
 use std::fs::File;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The model that is served when none is named, in the manifest's folder.
@@ -98,7 +97,7 @@ pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
     let model = check_model(options, &manifest)?;
     let traces = trace::Settings::from_environment().map_err(Failure::Config)?;
     let _lock = lock_state(&state)?;
-    check_ports(options)?;
+    ports::check(options)?;
     descriptors::raise();
     let tls = tls(options, &state)?;
 
@@ -209,25 +208,6 @@ fn lock_state(state: &Path) -> Result<File, Failure> {
             state.display()
         ))),
     }
-}
-
-/// Says that a port is taken now, and not after the engine has loaded its model.
-fn check_ports(options: &UpOptions) -> Result<(), Failure> {
-    let https = (!options.no_https).then_some(options.listen);
-    let operator = (!options.no_operator).then_some(options.operator);
-    let addresses = [https, options.http, operator].into_iter().flatten();
-    // Held together, so that one that is named twice is taken as well.
-    let bound: Result<Vec<_>, _> = addresses
-        .map(|address| std::net::TcpListener::bind(address).map_err(|e| taken(address, &e)))
-        .collect();
-    if let (Some(address), false) = (https, options.no_http3) {
-        std::net::UdpSocket::bind(address).map_err(|e| taken(address, &e))?;
-    }
-    bound.map(drop)
-}
-
-fn taken(address: SocketAddr, error: &std::io::Error) -> Failure {
-    Failure::Run(format!("cannot listen on {address}: {error}"))
 }
 
 fn tls(options: &UpOptions, state: &Path) -> Result<Option<Tls>, Failure> {
@@ -389,15 +369,17 @@ impl Running {
 
     async fn listen(&self, front: &Arc<Front>, banner: &mut Banner) -> Result<(), Failure> {
         if let Some(tls) = &self.tls {
-            let (listener, address) = bind(self.options.listen).await?;
             let acceptor = tls.acceptor().map_err(Failure::Config)?;
-            front.serve(listener, Some(acceptor));
-            if !self.options.no_http3 {
-                let socket = std::net::UdpSocket::bind(address).map_err(|e| taken(address, &e))?;
+            let (listener, address) = if self.options.no_http3 {
+                ports::tcp(self.options.listen).await?
+            } else {
+                let (bound, socket) = ports::tcp_and_udp(self.options.listen).await?;
                 let endpoint = http3::endpoint(socket, tls, &front.limits).map_err(Failure::Run)?;
                 front.serve_quic(endpoint);
-                front.offer_http3(address.port());
-            }
+                front.offer_http3(bound.1.port());
+                bound
+            };
+            front.serve(listener, Some(acceptor));
             tls.certificates.watch(tls::LOOKED_AT_EVERY, &self.metrics);
             banner.https = Some(address);
             let first = &tls.certificates.files()[0];
@@ -410,12 +392,12 @@ impl Running {
             }
         }
         if let Some(http) = self.options.http {
-            let (listener, address) = bind(http).await?;
+            let (listener, address) = ports::tcp(http).await?;
             front.serve(listener, None);
             banner.http = Some(address);
         }
         if !self.options.no_operator {
-            let (listener, address) = bind(self.options.operator).await?;
+            let (listener, address) = ports::tcp(self.options.operator).await?;
             let operator = Operator {
                 metrics: Arc::clone(&self.metrics),
                 backend: self.backend.clone(),
@@ -461,16 +443,3 @@ async fn until_told(front: &Arc<Front>, reloader: &mut Reloader, drain: Duration
     }
     end
 }
-
-async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|error| taken(address, &error))?;
-    let bound = listener
-        .local_addr()
-        .map_err(|error| Failure::Run(error.to_string()))?;
-    Ok((listener, bound))
-}
-
-#[cfg(test)]
-mod tests;
