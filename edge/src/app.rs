@@ -179,6 +179,11 @@ impl App {
         self.dispatch.answer_client(request, origin, context).await
     }
 
+    /// Is there a component of this name?
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.dispatch.has(id)
+    }
+
     /// Who makes the spans of traces, if there are any.
     pub(crate) fn tracer(&self) -> Option<&Arc<Tracer>> {
         self.dispatch.tracer.as_ref()

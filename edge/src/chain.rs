@@ -49,6 +49,14 @@ impl Link {
         let stages = caller.as_ref().and_then(|caller| caller.stages.clone());
         Box::pin(async move {
             let app = app.ok_or(HttpError::DestinationUnavailable)?;
+            // A wrong name is the caller's error, as a host that does not resolve is. A 404
+            // would say that somebody was asked.
+            if id.as_deref().is_some_and(|id| !app.has(id)) {
+                if let Some(span) = &span {
+                    span.failed("destination-not-found");
+                }
+                return Err(HttpError::DestinationNotFound);
+            }
             let own = CancellationToken::new();
             let context = CallContext {
                 depth: caller.as_ref().map_or(0, |caller| caller.depth) + 1,

@@ -179,6 +179,10 @@ impl Dispatch {
         }
     }
 
+    pub(crate) fn has(&self, component: &str) -> bool {
+        self.components.contains_key(component)
+    }
+
     /// Answers a component's request, or the host's own, to component `id` or, without one,
     /// to the path's route.
     pub(crate) async fn answer_inside(

@@ -67,7 +67,7 @@ async fn components_call_each_other_without_a_socket() {
         probe(
             "front",
             "/...",
-            "allowed_outbound_hosts = [\"http://back.spin.internal\", \"http://front.spin.internal\"]"
+            "allowed_outbound_hosts = [\"http://back.spin.internal\", \"http://front.spin.internal\", \"http://gone.spin.internal\"]"
         ),
         probe("back", "", "key_value_stores = [\"default\"]")
     );
@@ -84,13 +84,15 @@ async fn components_call_each_other_without_a_socket() {
         .await
         .1;
     assert_eq!(body, "b");
-    // A component that does not exist, and one without a grant.
-    assert!(
-        edge.get("/status?http://none.spin.internal/")
-            .await
-            .1
-            .contains("HttpRequestDenied")
-    );
+    for (without, error) in [
+        ("none", "HttpRequestDenied"),
+        ("gone", "DestinationNotFound"),
+    ] {
+        let (_, body) = edge
+            .get(&format!("/status?http://{without}.spin.internal/"))
+            .await;
+        assert!(body.contains(error), "{body}");
+    }
     // A private component is not reachable from outside, whatever the client calls itself.
     let request = http::Request::get(format!("{}/served", edge.http))
         .header("host", "back.spin.internal")
