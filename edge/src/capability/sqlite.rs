@@ -1,9 +1,10 @@
 //! SQLite databases: the files by label, and connections that components share.
 //!
 //! A component's handle takes a connection from the pool for one statement, or from BEGIN to
-//! COMMIT; it goes back by `Drop`, rolled back if need be. Statements run on blocking
-//! threads. It does NOT know what is in a table.
+//! COMMIT; it goes back by `Drop`, rolled back if need be. Writes outside of transactions are
+//! committed in groups. Statements run on blocking threads. It does NOT know what is in a table.
 
+mod group;
 mod statement;
 
 use crate::lanes;
@@ -13,12 +14,13 @@ use async_trait::async_trait;
 use edge_bindings::port::{
     SqliteConnection, SqliteDatabases, SqliteError, SqliteRows, SqliteValue,
 };
+use group::{Done, Queue, Write};
 use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// Connections to one database at once; a writer waits for another anyway.
 const CONNECTIONS_MAX: usize = 32;
@@ -130,6 +132,8 @@ struct Pool {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
+    /// Writes that wait for their commit, each with one of the permits.
+    writes: Queue,
     metrics: Arc<Metrics>,
 }
 
@@ -142,6 +146,7 @@ impl Pool {
             path: path.to_owned(),
             idle: Mutex::new(vec![first]),
             permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            writes: Queue::default(),
             metrics: Arc::clone(metrics),
         })
     }
@@ -172,6 +177,21 @@ impl Pool {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(connection);
+    }
+
+    /// Commits what waits.
+    fn commit(&self) {
+        self.writes.serve(|run| {
+            let connection = self.take()?;
+            run(&connection);
+            self.put_back(connection);
+            Ok(())
+        });
+    }
+
+    fn count(&self, result: &Result<Done, SqliteError>) {
+        let outcome = if result.is_ok() { "ok" } else { "error" };
+        self.metrics.sqlite(&self.label, outcome);
     }
 }
 
@@ -204,27 +224,76 @@ struct Handle {
 }
 
 impl Handle {
-    async fn taken(&self) -> Result<Taken, SqliteError> {
-        let open = self
-            .held
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .transaction
-            .take();
-        if let Some(taken) = open {
-            return Ok(taken);
-        }
-        let permit = Arc::clone(&self.pool.permits).acquire_owned();
-        let permit = tokio::time::timeout(WAIT, permit)
-            .await
-            .map_err(|_| SqliteError::Io("all connections are in use".to_owned()))?
-            .map_err(|_| SqliteError::InvalidConnection)?;
-        Ok(Taken {
-            connection: None,
-            pool: Arc::clone(&self.pool),
-            _permit: permit,
-        })
+    /// The transaction that is open, if any.
+    fn transaction(&self) -> Option<Taken> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.transaction.take()
     }
+
+    async fn place(&self) -> Result<OwnedSemaphorePermit, SqliteError> {
+        let place = Arc::clone(&self.pool.permits).acquire_owned();
+        let place = tokio::time::timeout(WAIT, place).await;
+        let place = place.map_err(|_| SqliteError::Io("all connections are in use".to_owned()))?;
+        place.map_err(|_| SqliteError::InvalidConnection)
+    }
+
+    /// Writes together with others.
+    async fn join(
+        &self,
+        statement: String,
+        parameters: Vec<SqliteValue>,
+    ) -> Result<Done, SqliteError> {
+        let (answer, answered) = oneshot::channel();
+        let write = Write {
+            statement,
+            parameters,
+            _place: self.place().await?,
+            answer,
+        };
+        if self.pool.writes.put(write) {
+            let pool = Arc::clone(&self.pool);
+            lanes::home().spawn_blocking(move || pool.commit());
+        }
+        answered.await.map_err(|_| abandoned())?
+    }
+
+    /// Runs a statement in the open transaction, or on a connection of its own.
+    async fn run(
+        &self,
+        transaction: Option<Taken>,
+        statement: String,
+        parameters: Vec<SqliteValue>,
+    ) -> Result<Done, SqliteError> {
+        let mut taken = match transaction {
+            Some(taken) => taken,
+            None => Taken {
+                connection: None,
+                pool: Arc::clone(&self.pool),
+                _permit: self.place().await?,
+            },
+        };
+        let held = Arc::clone(&self.held);
+        let done = lanes::home().spawn_blocking(move || {
+            let connection = match taken.connection.take() {
+                Some(connection) => connection,
+                None => taken.pool.take()?,
+            };
+            let result = statement::run(&connection, &statement, &parameters);
+            let done = result.map(|rows| Done::of(&connection, rows));
+            let in_transaction = !connection.is_autocommit();
+            taken.connection = Some(connection);
+            if in_transaction {
+                let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+                held.transaction = Some(taken);
+            }
+            done
+        });
+        done.await.map_err(|_| abandoned())?
+    }
+}
+
+fn abandoned() -> SqliteError {
+    SqliteError::Io("the statement was abandoned".to_owned())
 }
 
 #[async_trait]
@@ -234,28 +303,16 @@ impl SqliteConnection for Handle {
         statement: String,
         parameters: Vec<SqliteValue>,
     ) -> Result<SqliteRows, SqliteError> {
-        let mut taken = self.taken().await?;
-        let held = Arc::clone(&self.held);
-        let done = lanes::home().spawn_blocking(move || {
-            let connection = match taken.connection.take() {
-                Some(connection) => connection,
-                None => taken.pool.take()?,
-            };
-            let result = statement::run(&connection, &statement, parameters);
-            let outcome = if result.is_ok() { "ok" } else { "error" };
-            taken.pool.metrics.sqlite(&taken.pool.label, outcome);
-            let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
-            held.last_insert_rowid = connection.last_insert_rowid();
-            held.changes = connection.changes();
-            let in_transaction = !connection.is_autocommit();
-            taken.connection = Some(connection);
-            if in_transaction {
-                held.transaction = Some(taken);
-            }
-            result
-        });
-        done.await
-            .map_err(|_| SqliteError::Io("the statement was abandoned".to_owned()))?
+        let result = match self.transaction() {
+            None if group::is_write(&statement) => self.join(statement, parameters).await,
+            transaction => self.run(transaction, statement, parameters).await,
+        };
+        self.pool.count(&result);
+        let done = result?;
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.last_insert_rowid = done.last_insert_rowid;
+        held.changes = done.changes;
+        Ok(done.rows)
     }
 
     async fn last_insert_rowid(&self) -> Result<i64, SqliteError> {

@@ -44,7 +44,7 @@ pub(super) fn guard(connection: &Connection) {
 pub(super) fn run(
     connection: &Connection,
     sql: &str,
-    parameters: Vec<SqliteValue>,
+    parameters: &[SqliteValue],
 ) -> Result<SqliteRows, SqliteError> {
     let end = Instant::now() + STATEMENT_TIME_MAX;
     connection.progress_handler(STEPS_PER_CHECK, Some(move || Instant::now() > end));
@@ -56,7 +56,7 @@ pub(super) fn run(
             parameters.len()
         )));
     }
-    for (index, parameter) in parameters.into_iter().enumerate() {
+    for (index, parameter) in parameters.iter().enumerate() {
         statement
             .raw_bind_parameter(index + 1, Parameter(parameter))
             .map_err(explain)?;
@@ -95,11 +95,11 @@ pub(super) fn run(
     Ok(answer)
 }
 
-struct Parameter(SqliteValue);
+struct Parameter<'a>(&'a SqliteValue);
 
-impl ToSql for Parameter {
+impl ToSql for Parameter<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(match &self.0 {
+        Ok(match self.0 {
             SqliteValue::Integer(v) => ToSqlOutput::Owned(Value::Integer(*v)),
             SqliteValue::Real(v) => ToSqlOutput::Owned(Value::Real(*v)),
             SqliteValue::Text(v) => ToSqlOutput::Borrowed(ValueRef::Text(v.as_bytes())),
@@ -122,7 +122,7 @@ fn read(value: ValueRef<'_>) -> Result<SqliteValue, SqliteError> {
     })
 }
 
-fn explain(error: rusqlite::Error) -> SqliteError {
+pub(super) fn explain(error: rusqlite::Error) -> SqliteError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => SqliteError::DatabaseFull,
         Some(ErrorCode::OperationInterrupted) => SqliteError::Io(format!(
