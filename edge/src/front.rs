@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::overload::Share;
 use crate::thread_time;
 use crate::versions::Versions;
-use body::LimitedBody;
+use body::{Broken, LimitedBody};
 use bytes::Bytes;
 use compression::{Compressed, Compression};
 use connections::{Connections, Place};
@@ -254,6 +254,7 @@ impl Front {
     ) -> Response<Answer>
     where
         B: Body<Data = Bytes> + Unpin + Send + 'static,
+        B::Error: Into<Broken>,
     {
         if let Some(answer) = self.cors.preflight(&request) {
             self.metrics.request("host", answer.status().as_u16());
@@ -280,6 +281,7 @@ impl Front {
     ) -> Response<Answer>
     where
         B: Body<Data = Bytes> + Unpin + Send + 'static,
+        B::Error: Into<Broken>,
     {
         let origin = Origin {
             client,

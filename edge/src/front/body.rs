@@ -15,6 +15,23 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 use wasmtime_wasi_http::Error as HttpError;
 
+/// Why a body broke off, whatever it came over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Broken {
+    /// Its client left, or sent something else than it had declared.
+    #[error("the body is not what was declared")]
+    Malformed,
+    /// More came than any body may have.
+    #[error("the body is larger than its maximum")]
+    TooLarge,
+}
+
+impl From<hyper::Error> for Broken {
+    fn from(_: hyper::Error) -> Self {
+        Self::Malformed
+    }
+}
+
 pin_project! {
     pub(super) struct LimitedBody<B> {
         #[pin]
@@ -41,7 +58,11 @@ impl<B> LimitedBody<B> {
     }
 }
 
-impl<B: Body<Data = Bytes>> Body for LimitedBody<B> {
+impl<B> Body for LimitedBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Broken>,
+{
     type Data = Bytes;
     type Error = HttpError;
 
@@ -58,24 +79,25 @@ impl<B: Body<Data = Bytes>> Body for LimitedBody<B> {
             }
         };
         this.pause.as_mut().reset(Instant::now() + *this.pause_max);
-        let Some(frame) = frame else {
-            return Poll::Ready(None);
-        };
-        let frame = frame.map_err(|_| HttpError::ConnectionTerminated);
-        if let Ok(data) = frame
-            .as_ref()
-            .map(|f| f.data_ref().map_or(0, |d| d.len() as u64))
-        {
-            match this.bytes_left.checked_sub(data) {
-                Some(left) => *this.bytes_left = left,
-                None => {
-                    this.too_large.store(true, Relaxed);
-                    let error = HttpError::HttpRequestBodySize(Some(*this.bytes_max));
-                    return Poll::Ready(Some(Err(error)));
-                }
+        let frame = match frame.map(|frame| frame.map_err(Into::into)) {
+            None => return Poll::Ready(None),
+            Some(Err(Broken::Malformed)) => {
+                return Poll::Ready(Some(Err(HttpError::ConnectionTerminated)));
             }
-        }
-        Poll::Ready(Some(frame))
+            Some(Err(Broken::TooLarge)) => None,
+            Some(Ok(frame)) => {
+                let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                let left = this.bytes_left.checked_sub(bytes);
+                left.map(|left| (frame, left))
+            }
+        };
+        let Some((frame, left)) = frame else {
+            this.too_large.store(true, Relaxed);
+            let error = HttpError::HttpRequestBodySize(Some(*this.bytes_max));
+            return Poll::Ready(Some(Err(error)));
+        };
+        *this.bytes_left = left;
+        Poll::Ready(Some(Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {

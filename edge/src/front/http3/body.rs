@@ -2,18 +2,14 @@
 //!
 //! It knows how a body ends and what was declared of it; limits are `LimitedBody`'s.
 
-use super::transport::Receiving;
+use super::super::body::Broken;
+use super::transport::{self, Receiving};
 use bytes::{Buf as _, Bytes};
 use h3::server::RequestStream;
 use http::{HeaderMap, header};
 use http_body::{Body, Frame, SizeHint};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-
-/// The client's stream ended before its body, or with another length than declared.
-#[derive(Debug, thiserror::Error)]
-#[error("the body is not what was declared")]
-pub(super) struct Malformed;
 
 pub(super) struct Http3Body {
     stream: RequestStream<Receiving, Bytes>,
@@ -39,35 +35,38 @@ impl Http3Body {
         }
     }
 
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Malformed>>> {
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
         match ready!(self.stream.poll_recv_data(cx)) {
             Ok(Some(mut data)) => {
                 let data = data.copy_to_bytes(data.remaining());
                 if let Some(left) = &mut self.declared {
                     match left.checked_sub(data.len() as u64) {
                         Some(rest) => *left = rest,
-                        None => return Poll::Ready(Some(Err(Malformed))),
+                        None => return Poll::Ready(Some(Err(Broken::Malformed))),
                     }
                 }
                 Poll::Ready(Some(Ok(data)))
             }
             Ok(None) if self.declared.is_some_and(|left| left > 0) => {
-                Poll::Ready(Some(Err(Malformed)))
+                Poll::Ready(Some(Err(Broken::Malformed)))
             }
             Ok(None) => Poll::Ready(None),
-            Err(_) => Poll::Ready(Some(Err(Malformed))),
+            Err(error) if transport::is_allowance_spent(&error) => {
+                Poll::Ready(Some(Err(Broken::TooLarge)))
+            }
+            Err(_) => Poll::Ready(Some(Err(Broken::Malformed))),
         }
     }
 }
 
 impl Body for Http3Body {
     type Data = Bytes;
-    type Error = Malformed;
+    type Error = Broken;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Malformed>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = &mut *self;
         if this.state == State::Data {
             match ready!(this.poll_data(cx)) {
@@ -86,7 +85,7 @@ impl Body for Http3Body {
         this.state = State::Ended;
         Poll::Ready(match trailers {
             Ok(trailers) => trailers.map(|fields| Ok(Frame::trailers(fields))),
-            Err(_) => Some(Err(Malformed)),
+            Err(_) => Some(Err(Broken::Malformed)),
         })
     }
 

@@ -8,7 +8,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures::stream::{BoxStream, StreamExt as _, unfold};
-use h3::error::Code;
+use h3::error::{Code, StreamError};
 use h3::quic::{
     self, BidiStream, ConnectionErrorIncoming, OpenStreams, RecvStream, SendStream,
     StreamErrorIncoming, StreamId, WriteBuf,
@@ -257,6 +257,15 @@ impl<B: Buf> SendStream<B> for Both<B> {
     }
 }
 
+/// How a stream ends that brought more than it may.
+const ALLOWANCE_SPENT: Code = Code::H3_EXCESSIVE_LOAD;
+
+/// Did the stream bring more than it may? Frames are read ahead of their data, so that this
+/// may be seen before the data is.
+pub(super) fn is_allowance_spent(error: &StreamError) -> bool {
+    matches!(error, StreamError::RemoteTerminate { code, .. } if *code == ALLOWANCE_SPENT)
+}
+
 /// What a client sends, within its allowance.
 pub(super) struct Receiving {
     stream: quinn::RecvStream,
@@ -282,7 +291,7 @@ impl RecvStream for Receiving {
         // This task alone takes from it; a larger allowance may come at any time.
         let left = self.allowance.load(Relaxed).checked_sub(read);
         let Some(left) = left else {
-            let code = Code::H3_EXCESSIVE_LOAD.value();
+            let code = ALLOWANCE_SPENT.value();
             self.stop_sending(code);
             return Poll::Ready(Err(StreamErrorIncoming::StreamTerminated {
                 error_code: code,
