@@ -47,6 +47,20 @@ enum Command {
     CompileApart { source: PathBuf, target: PathBuf },
 }
 
+impl Command {
+    fn log_format(&self) -> Option<LogFormat> {
+        Some(match self {
+            Self::Up(options) => options.source.log_format,
+            Self::Build(source) => source.log_format,
+            Self::Watch(options) => options.source.log_format,
+            Self::Doctor(options) => options.source.log_format,
+            Self::Validate(options) => options.source.log_format,
+            Self::Registry(command) => command.log_format(),
+            Self::CompileApart { .. } => return None,
+        })
+    }
+}
+
 /// Where the application is.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Source {
@@ -280,35 +294,20 @@ pub(crate) const EXIT_RESTART: u8 = 75;
 
 /// Runs the command.
 pub(crate) fn run(cli: Cli) -> ExitCode {
+    let log = cli.command.log_format().map(log::start);
     let result = match &cli.command {
-        Command::Up(options) => {
-            log::start(options.source.log_format);
-            up::up(options)
-        }
-        Command::Build(source) => {
-            log::start(source.log_format);
-            build_step::build_command(source)
-        }
-        Command::Watch(options) => {
-            log::start(options.source.log_format);
-            watch::watch(options)
-        }
-        Command::Doctor(options) => {
-            log::start(options.source.log_format);
-            doctor::doctor(options)
-        }
-        Command::Validate(options) => {
-            log::start(options.source.log_format);
-            up::validate(options)
-        }
-        Command::Registry(command) => {
-            log::start(command.log_format());
-            registry::registry(command)
-        }
+        Command::Up(options) => up::up(options),
+        Command::Build(source) => build_step::build_command(source),
+        Command::Watch(options) => watch::watch(options),
+        Command::Doctor(options) => doctor::doctor(options),
+        Command::Validate(options) => up::validate(options),
+        Command::Registry(command) => registry::registry(command),
         Command::CompileApart { source, target } => {
             apart::child(source, target).map_err(Failure::Run)
         }
     };
+    // What it holds comes before the last word.
+    drop(log);
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -74,6 +74,7 @@ names! {
     GenerationsAlive "edge_generations_alive" "gauge" "Versions that are served or finish what they have begun.";
     BackendUp "edge_backend_up" "gauge" "1 while the backend is up.";
     BackendRestarts "edge_backend_restarts_total" "counter" "Restarts of the backend.";
+    LogLinesDropped "edge_log_lines_dropped_total" "counter" "Lines of the log that were dropped because nobody read it.";
     BodyBytesSent "edge_body_bytes_sent_total" "counter" "Bytes of bodies sent.";
     ComponentAnswerSeconds "edge_component_answer_seconds" "histogram" "From a request's arrival at a component to the head of its answer.";
     ComponentCpuSeconds "edge_component_cpu_seconds_total" "counter" "How long a component's instances had a thread, by the clock.";
@@ -210,9 +211,10 @@ impl Metrics {
     }
 
     /// Every figure without labels.
-    fn figures(&self) -> [(i64, Name); 8] {
+    fn figures(&self) -> [(i64, Name); 9] {
         let level = |of: &AtomicI64| of.load(Relaxed);
         let count = |of: &AtomicU64| i64::try_from(of.load(Relaxed)).unwrap_or(i64::MAX);
+        let whole = |of: usize| i64::try_from(of).unwrap_or(i64::MAX);
         [
             (level(&self.in_flight), Name::InFlight),
             (level(&self.connections), Name::Connections),
@@ -222,6 +224,7 @@ impl Metrics {
             (level(&self.backend_up), Name::BackendUp),
             (count(&self.backend_restarts), Name::BackendRestarts),
             (count(&self.body_bytes_sent), Name::BodyBytesSent),
+            (whole(crate::log::dropped()), Name::LogLinesDropped),
         ]
     }
 }

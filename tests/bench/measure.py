@@ -13,6 +13,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import socket
 import statistics
@@ -31,6 +32,10 @@ CONNECTIONS = 16
 CLOCK_HZ = os.sysconf("SC_CLK_TCK")
 # Long and short streams, whose difference is the price of a chunk.
 CHUNKS_SHORT, CHUNKS_LONG = 16, 272
+# Streams that are held open, a chunk every so many milliseconds, and what edge is told so
+# that it takes them all from one address.
+HELD, HELD_DELAY_MS = (1_000, 5_000), 2_000
+HOLDS = ["--limit", "connections-per-address=10000", "--limit", "requests=10000"]
 # For wrk: looks at each answer's body, and tells at the end how many were not whole.
 LOOK = """
 local threads = {}
@@ -56,6 +61,10 @@ class Server:
     popen: subprocess.Popen
     url: str
     key: str = ""
+
+    def rss_kb(self) -> int:
+        status = Path(f"/proc/{self.popen.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1])
 
     def cpu_s(self) -> float:
         """User and system time of all its threads."""
@@ -115,13 +124,13 @@ class Bench:
         popen = self.start(name, core)
         return Server(popen, self.told(name, popen, r"listening on (http://\S+)\n")[1])
 
-    def edge(self, name: str, manifest: Path, backend: str) -> Server:
+    def edge(self, name: str, manifest: Path, backend: str, *options: str) -> Server:
         port, state = free_port(), self.folder / f"{name}-state"
         popen = self.start(
             f"edge:{name}", CORES[0], "up", "--no-build", "--from", str(manifest),
             "--http", f"127.0.0.1:{port}", "--listen", f"127.0.0.1:{free_port()}",
             "--operator", f"127.0.0.1:{free_port()}", "--state", str(state),
-            "--backend", backend, env=UNLIMITED,
+            "--backend", backend, *options, env=UNLIMITED,
         )  # fmt: skip
         url = f"http://127.0.0.1:{port}"
         # The banner's last line: what stands before it is there as well.
@@ -177,6 +186,36 @@ class Bench:
             sys.exit(f"{case.name}: not every request was answered well\n{said}\n{self.complaints()}")
         return said
 
+    def client(self, case: Case, *load: str) -> list[str]:
+        """The command of the client that keeps to its times, on the second core."""
+        command = ["taskset", "-c", str(CORES[1]), str(BIN / "open-loop")]
+        command += ["--url", case.server.url + case.path, "--key", case.server.key]
+        if case.body is not None:
+            path = self.folder / "request.json"
+            path.write_text(json.dumps(case.body))
+            command += ["--body", str(path)]
+        return [*command, *load]
+
+    def latency(self, case: Case, per_second: float, seconds: float) -> dict[str, float]:
+        """Milliseconds to the end of an answer, at so many requests a second."""
+        load = ("rate", "--per-second", f"{per_second:.1f}", "--seconds", str(seconds))
+        said = subprocess.run(
+            self.client(case, *load), capture_output=True, text=True, check=False
+        )
+        if said.returncode != 0:
+            sys.exit(f"{case.name}: {said.stderr}\n{self.complaints()}")
+        return json.loads(said.stdout)
+
+    def held_kb(self, case: Case, streams: int, before_kb: int) -> float:
+        """What one open stream adds to the server's memory, in KB."""
+        with subprocess.Popen(
+            self.client(case, "hold", "--streams", str(streams)),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        ) as client:  # fmt: skip
+            if not client.stdout.readline():
+                sys.exit(f"{case.name}: {streams} streams did not open\n{self.complaints()}")
+            return (case.server.rss_kb() - before_kb) / streams
+
     def complaints(self) -> str:
         """The last lines of the servers' logs that tell of something wrong."""
         lines = [line for log in self.folder.glob("*.log") for line in log.read_text().splitlines()]
@@ -193,8 +232,8 @@ def free_port() -> int:
             return port
 
 
-def chat(chunks: int, stream: bool) -> dict:
-    content = f"[script chunks={chunks}]"
+def chat(chunks: int, stream: bool, delay_ms: int = 0) -> dict:
+    content = f"[script chunks={chunks} delay={delay_ms}]"
     return {
         "model": "scripted",
         "messages": [{"role": "user", "content": content}],
@@ -203,11 +242,10 @@ def chat(chunks: int, stream: bool) -> dict:
     }
 
 
-def cases(bench: Bench) -> list[Case]:
-    backend = bench.printing("scripted-backend", CORES[1])
+def cases(bench: Bench, backend: Server) -> list[Case]:
     native = bench.printing("native-hyper", CORES[0])
     bare = bench.edge("bare", ROOT / "tests/bench/bare/spin.toml", backend.url)
-    star = bench.edge("star", ROOT / "spin.toml", backend.url)
+    star = bench.edge("star", ROOT / "spin.toml", backend.url, *HOLDS)
     if not star.key:
         sys.exit("edge printed no first key")
     path, done = "/v1/chat/completions", "data: [DONE]"
@@ -243,6 +281,30 @@ def chunk_us(measured: list[Case]) -> list[float]:
     ]
 
 
+def added_ms(bench: Bench, star: Case, backend: Server, rounds: int, seconds: float) -> list[dict]:
+    """What `edge` adds to the backend's own answers at half of the star's load."""
+    direct = Case("the backend alone", backend, star.path, star.body)
+    per_second = star.median("requests_per_s") / 2
+    added = []
+    for _ in range(rounds):
+        took = {
+            case.name: bench.latency(case, per_second, seconds)
+            for case in random.sample([direct, star], 2)
+        }
+        added.append({
+            name: took[star.name][name] - took[direct.name][name] for name in ("p50_ms", "p99_ms")
+        })  # fmt: skip
+    return added
+
+
+def held_kb(bench: Bench, star: Case) -> dict[int, float]:
+    """What an open stream costs in memory, by how many are open."""
+    body = chat(100_000, stream=True, delay_ms=HELD_DELAY_MS)
+    case = Case("star, held streams", star.server, star.path, body)
+    before_kb = star.server.rss_kb()
+    return {streams: bench.held_kb(case, streams, before_kb) for streams in HELD}
+
+
 def engine(threads: int) -> dict:
     said = subprocess.run(
         [
@@ -266,10 +328,13 @@ def main() -> None:
     if len(CORES) < 2:
         sys.exit("two cores are needed: one for the server, one for the load")
 
+    _, files_max = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files_max, files_max))
     folder = Path(tempfile.mkdtemp(prefix="skerry-bench-"))
     bench = Bench(folder)
     try:
-        measured = cases(bench)
+        backend = bench.printing("scripted-backend", CORES[1])
+        measured = cases(bench, backend)
         for case in measured:
             bench.look(case, options.seconds)  # Which also warms it.
         for round_ in range(options.rounds):
@@ -278,6 +343,9 @@ def main() -> None:
             print(f"round {round_ + 1} of {options.rounds}", file=sys.stderr)
         for case in measured:
             bench.look(case, options.seconds)
+        star = next(case for case in measured if case.name == "star, chat")
+        added = added_ms(bench, star, backend, options.rounds, options.seconds)
+        held = held_kb(bench, star)
     finally:
         bench.stop()
         shutil.rmtree(folder, ignore_errors=True)
@@ -288,11 +356,19 @@ def main() -> None:
     print("\n".join(table(measured)))
     print(f"\na streamed chunk costs {statistics.median(chunks):.1f} µs of CPU "
           f"({min(chunks):.1f}–{max(chunks):.1f})")  # fmt: skip
+    for name in ("p50_ms", "p99_ms"):
+        values = [round_[name] for round_ in added]
+        print(f"at half load edge adds {statistics.median(values):.2f} ms to the {name[:3]} "
+              f"({min(values):.2f}–{max(values):.2f})")  # fmt: skip
+    for streams, kb in held.items():
+        print(f"an open stream costs {kb:.0f} KB of memory, of {streams:,}")
     result = {
         "rounds": options.rounds,
         "seconds": options.seconds,
         "cases": {case.name: case.rounds for case in measured},
         "chunk_us": chunks,
+        "added_ms": added,
+        "held_kb": held,
     }
     if not options.without_engine:
         result["engine"] = engine(threads=2)
