@@ -238,6 +238,34 @@ mod tests {
         assert_eq!(turns.free.available_permits(), 1);
     }
 
+    /// After how many ticks a turn is another's, and whether it is at once where its holder
+    /// waits for something else.
+    async fn lasts(lane: Lane) -> (u32, bool) {
+        let turns = Turns::new(lane, 1, DELAY * 100);
+        let turn = Turn::new(&turns.line());
+        turn.ticked().await;
+        let next = Turn::new(&turns.line());
+        let mut taking = Box::pin(next.take());
+        assert!(taking.as_mut().now_or_never().is_none());
+        let mut ticks = 0;
+        while taking.as_mut().now_or_never().is_none() {
+            // Held back where another stands in line, so it is not waited for.
+            let _ = turn.ticked().now_or_never();
+            ticks += 1;
+        }
+        next.give_back();
+        turn.take().await;
+        turn.rests();
+        let rested = turns.free.available_permits() == 1;
+        (ticks, rested)
+    }
+
+    #[tokio::test]
+    async fn a_turn_lasts_a_tick_where_all_are_quick_and_ten_in_the_slow_lane() {
+        assert_eq!(lasts(Lane::Quick).await, (1, true));
+        assert_eq!(lasts(Lane::Slow).await, (SLOW_TICKS, true));
+    }
+
     #[tokio::test]
     async fn who_leaves_the_line_does_not_count() {
         let turns = Turns::new(Lane::Quick, 1, TICK);
