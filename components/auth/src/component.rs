@@ -11,7 +11,9 @@ use futures::future::{Either, select};
 use http_body_util::{BodyExt, Limited};
 use spin_sdk::http::{FullBody, StatusCode, send};
 use spin_sdk::key_value::Store;
+use std::cell::OnceCell;
 use std::pin::pin;
+use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The key-value store that the manifest grants.
@@ -49,22 +51,32 @@ fn now_ms() -> u64 {
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
+thread_local! {
+    /// Opened once in the life of an instance.
+    static OPENED: OnceCell<Rc<Store>> = const { OnceCell::new() };
+}
+
+async fn store() -> Result<Rc<Store>, String> {
+    if let Some(store) = OPENED.with(|opened| opened.get().cloned()) {
+        return Ok(store);
+    }
+    let store = Rc::new(Store::open(STORE).await.map_err(words)?);
+    Ok(OPENED.with(|opened| Rc::clone(opened.get_or_init(|| store))))
+}
+
 struct HostCache;
 
 impl Cache for HostCache {
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, String> {
-        let store = Store::open(STORE).await.map_err(words)?;
-        store.get(name).await.map_err(words)
+        store().await?.get(name).await.map_err(words)
     }
 
     async fn set(&self, name: &str, value: &[u8]) -> Result<(), String> {
-        let store = Store::open(STORE).await.map_err(words)?;
-        store.set(name, value).await.map_err(words)
+        store().await?.set(name, value).await.map_err(words)
     }
 
     async fn delete(&self, name: &str) -> Result<(), String> {
-        let store = Store::open(STORE).await.map_err(words)?;
-        store.delete(name).await.map_err(words)
+        store().await?.delete(name).await.map_err(words)
     }
 }
 

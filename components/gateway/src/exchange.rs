@@ -249,6 +249,7 @@ impl<P: Platform> Exchange<P> {
                 Some(Action::Refuse(words)) => {
                     self.push_answer(words.clone(), Vec::new());
                     out.text(words, Vec::new()).await?;
+                    out.flush().await?;
                     return Ok(FinishReason::ContentFilter);
                 }
                 Some(Action::Finish(reason)) => return Ok(reason),
@@ -280,7 +281,8 @@ impl<P: Platform> Exchange<P> {
             let relayed = relay.run(opened.upstream, out).await;
             let first_token_ns = relay.first_token_ns();
             let cut_text = relay.text().to_owned();
-            self.usage = sum(self.usage, relay.usage(opened.prompt_tokens));
+            let usage = relay.usage(&self.messages).await;
+            self.usage = sum(self.usage, usage);
             match relayed {
                 Ok(relayed) => {
                     self.report_answered(&opened.target, opened.sent_ns, first_token_ns)

@@ -3,6 +3,9 @@
 //! It does NOT decide anything: an instance serves many requests at once, and each
 //! carries its own state.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 use spin_sdk::http::body::IncomingBodyExt;
 use spin_sdk::http::{FullBody, IntoRequest, Request, Response};
 use spin_sdk::http_service;
@@ -129,6 +132,12 @@ impl Guard for safety::StreamGuard {
     fn finish(&self) -> safety::Released {
         safety::StreamGuard::finish(self)
     }
+}
+
+thread_local! {
+    /// Read once in the life of an instance, before which the host has fixed them.
+    static VARIABLES: RefCell<BTreeMap<&'static str, Option<String>>> =
+        const { RefCell::new(BTreeMap::new()) };
 }
 
 /// The component's imports.
@@ -262,11 +271,14 @@ impl Platform for Imports {
         })
     }
 
-    async fn variable(&self, name: &str) -> Option<String> {
-        spin_sdk::variables::get(name)
-            .await
-            .ok()
-            .filter(|value| !value.is_empty())
+    async fn variable(&self, name: &'static str) -> Option<String> {
+        if let Some(known) = VARIABLES.with_borrow(|known| known.get(name).cloned()) {
+            return known;
+        }
+        let value = spin_sdk::variables::get(name).await.ok();
+        let value = value.filter(|value| !value.is_empty());
+        VARIABLES.with_borrow_mut(|known| known.insert(name, value.clone()));
+        value
     }
 
     async fn sleep_ms(&self, milliseconds: u64) {

@@ -60,11 +60,15 @@ pub(crate) trait Output {
     async fn step(&mut self, event: StepEvent<'_>) -> Result<(), Gone>;
     /// Nothing to say: finds out whether the client is still there.
     async fn alive(&mut self) -> Result<(), Gone>;
+    /// Sends what was said: before anything is waited for, and at the end.
+    async fn flush(&mut self) -> Result<(), Gone>;
 }
 
-/// Server-sent events.
+/// Server-sent events. What comes at once leaves at once: a write costs more than an event.
 pub(crate) struct Streamed<S> {
     sink: S,
+    /// Events that were said and not sent yet.
+    said: Vec<u8>,
     identity: Identity,
     include_usage: bool,
     events: bool,
@@ -73,8 +77,9 @@ pub(crate) struct Streamed<S> {
 
 #[derive(Serialize)]
 struct Chunk<'a> {
-    #[serde(flatten)]
-    identity: &'a Identity,
+    id: &'a str,
+    created: u64,
+    model: &'a str,
     object: &'static str,
     choices: &'a [ChunkChoice<'a>],
     /// `null` in every chunk but the last, where usage was asked for (as OpenAI).
@@ -112,6 +117,7 @@ impl<S: Sink> Streamed<S> {
     pub(crate) fn new(sink: S, identity: Identity, include_usage: bool, events: bool) -> Self {
         Self {
             sink,
+            said: Vec::new(),
             identity,
             include_usage,
             events,
@@ -119,12 +125,12 @@ impl<S: Sink> Streamed<S> {
         }
     }
 
-    async fn choice(
+    fn choice(
         &mut self,
         mut delta: Delta<'_>,
         logprobs: &[Box<RawValue>],
         finish_reason: Option<&'static str>,
-    ) -> Result<(), Gone> {
+    ) {
         if !self.role_sent {
             self.role_sent = true;
             delta.role = Some("assistant");
@@ -140,47 +146,45 @@ impl<S: Sink> Streamed<S> {
             finish_reason,
         };
         let usage = self.include_usage.then_some(None);
-        self.chunk(&[choice], usage, None).await
+        self.chunk(&[choice], usage, None);
     }
 
-    async fn chunk(
+    fn chunk(
         &mut self,
         choices: &[ChunkChoice<'_>],
         usage: Option<Option<WireUsage>>,
         skerry: Option<&StepEvent<'_>>,
-    ) -> Result<(), Gone> {
-        let object = "chat.completion.chunk";
+    ) {
         let chunk = Chunk {
-            identity: &self.identity,
-            object,
+            id: &self.identity.id,
+            created: self.identity.created,
+            model: &self.identity.model,
+            object: "chat.completion.chunk",
             choices,
             usage,
             skerry,
         };
-        self.sink.write(sse::event(&chunk)).await
+        sse::write_event(&mut self.said, &chunk);
     }
 
-    /// The last chunks of a whole answer, without the `[DONE]` that [`Self::done`] sends.
+    /// The last chunks of a whole answer, and its `[DONE]`.
     pub(crate) async fn finish(
         &mut self,
         reason: FinishReason,
         usage: WireUsage,
     ) -> Result<(), Gone> {
-        self.choice(Delta::default(), &[], Some(reason_name(reason)))
-            .await?;
+        self.choice(Delta::default(), &[], Some(reason_name(reason)));
         if self.include_usage {
-            self.chunk(&[], Some(Some(usage)), None).await?;
+            self.chunk(&[], Some(Some(usage)), None);
         }
-        Ok(())
-    }
-
-    pub(crate) async fn done(&mut self) -> Result<(), Gone> {
-        self.sink.write(sse::DONE.to_vec()).await
+        self.said.extend_from_slice(sse::DONE);
+        self.flush().await
     }
 
     /// The stream ends with an error event in OpenAI's form, and without `[DONE]`.
     pub(crate) async fn error(&mut self, error: &ApiError) -> Result<(), Gone> {
-        self.sink.write(sse::event(&error.body())).await
+        sse::write_event(&mut self.said, &error.body());
+        self.flush().await
     }
 }
 
@@ -190,7 +194,8 @@ impl<S: Sink> Output for Streamed<S> {
             content: Some(&text),
             ..Delta::default()
         };
-        self.choice(delta, &logprobs, None).await
+        self.choice(delta, &logprobs, None);
+        Ok(())
     }
 
     async fn tool_call(&mut self, piece: ToolCallPiece) -> Result<(), Gone> {
@@ -206,19 +211,28 @@ impl<S: Sink> Output for Streamed<S> {
             },
             &[],
             None,
-        )
-        .await
+        );
+        Ok(())
     }
 
     async fn step(&mut self, event: StepEvent<'_>) -> Result<(), Gone> {
         if !self.events {
             return self.alive().await;
         }
-        self.chunk(&[], None, Some(&event)).await
+        self.chunk(&[], None, Some(&event));
+        self.flush().await
     }
 
     async fn alive(&mut self) -> Result<(), Gone> {
-        self.sink.write(sse::COMMENT.to_vec()).await
+        self.said.extend_from_slice(sse::COMMENT);
+        self.flush().await
+    }
+
+    async fn flush(&mut self) -> Result<(), Gone> {
+        match std::mem::take(&mut self.said) {
+            nothing if nothing.is_empty() => Ok(()),
+            said => self.sink.write(said).await,
+        }
     }
 }
 
@@ -293,6 +307,10 @@ impl Output for Collected {
     }
 
     async fn alive(&mut self) -> Result<(), Gone> {
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), Gone> {
         Ok(())
     }
 }

@@ -61,7 +61,7 @@ pub(crate) trait Platform {
     ) -> Result<Answer<Self::Upstream>, CallError>;
 
     /// A setting of this component; None where it has no value.
-    async fn variable(&self, name: &str) -> Option<String>;
+    async fn variable(&self, name: &'static str) -> Option<String>;
     async fn sleep_ms(&self, milliseconds: u64);
     fn monotonic_ns(&self) -> u64;
     fn unix_ms(&self) -> u64;

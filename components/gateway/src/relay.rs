@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::backend::{Chunk, ToolCallDelta};
 use crate::bindings::skerry::chat::safety::{Refusal, Released};
-use crate::bindings::skerry::chat::types::{FinishReason, ToolCall, Usage};
+use crate::bindings::skerry::chat::types::{FinishReason, Message, ToolCall, Usage};
 use crate::output::{Gone, Output, ToolCallPiece};
 use crate::platform::{CallError, Guard, Platform, Upstream};
 use crate::sse;
@@ -104,15 +104,18 @@ impl<'a, P: Platform> Relay<'a, P> {
         self.first_token_ns
     }
 
-    /// What the backend says was used; where it was cut before it said, the prompt
-    /// as estimated and a token for each chunk.
-    pub(crate) fn usage(&self, prompt_tokens_estimate: u32) -> Usage {
-        self.usage.unwrap_or(Usage {
-            prompt_tokens: prompt_tokens_estimate,
-            cached_tokens: 0,
-            completion_tokens: self.deltas,
-            reasoning_tokens: 0,
-        })
+    /// What the backend says was used; where it was cut before it said, a token for each
+    /// chunk and the prompt as estimated.
+    pub(crate) async fn usage(&self, prompt: &[Message]) -> Usage {
+        match self.usage {
+            Some(usage) => usage,
+            None => Usage {
+                prompt_tokens: self.platform.estimate_tokens(prompt).await,
+                cached_tokens: 0,
+                completion_tokens: self.deltas,
+                reasoning_tokens: 0,
+            },
+        }
     }
 
     /// Relays the whole answer.
@@ -135,8 +138,11 @@ impl<'a, P: Platform> Relay<'a, P> {
             while let Some(data) = parser.next_event() {
                 self.event(&data, out).await?;
             }
+            out.flush().await?;
         }
-        self.end(out).await
+        let relayed = self.end(out).await?;
+        out.flush().await?;
+        Ok(relayed)
     }
 
     /// The next bytes. Before the first token the client gets a comment now and

@@ -143,10 +143,7 @@ pub(crate) async fn stream<P: Platform>(mut exchange: Box<Exchange<P>>, sink: im
     let result = exchange.run(&mut out).await;
     let closed = exchange.close(&result).await;
     let ended: Result<(), Gone> = match (result, closed) {
-        (Ok(reason), Ok(())) => match out.finish(reason, exchange.usage()).await {
-            Ok(()) => out.done().await,
-            Err(gone) => Err(gone),
-        },
+        (Ok(reason), Ok(())) => out.finish(reason, exchange.usage()).await,
         (Err(Interrupt::Failed(error)), _) | (Ok(_), Err(error)) => {
             if let Some(detail) = &error.detail {
                 crate::log::error("stream_failed", detail);

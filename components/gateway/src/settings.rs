@@ -1,7 +1,7 @@
 //! The variables of this star, read before anything is served: a wrong one is named then,
 //! and not by every request.
 //!
-//! This component's own are parsed here. A leaf parses its own whenever it is called, so it
+//! This component's own are parsed here. A leaf parses its own when it is first called, so it
 //! is called with an input that changes nothing, and its complaint is passed on.
 
 use crate::bindings::skerry::chat::rate_limit::RateLimitError;

@@ -14,14 +14,16 @@ pub(crate) const DONE: &[u8] = b"data: [DONE]\n\n";
 /// A comment: keeps the connection alive and shows whether the client is there.
 pub(crate) const COMMENT: &[u8] = b":\n\n";
 
-/// One event as a client reads it.
-pub(crate) fn event(data: &impl Serialize) -> Vec<u8> {
-    let mut bytes = b"data: ".to_vec();
-    if serde_json::to_writer(&mut bytes, data).is_err() {
-        return COMMENT.to_vec();
+/// Adds one event as a client reads it.
+pub(crate) fn write_event(bytes: &mut Vec<u8>, data: &impl Serialize) {
+    let start = bytes.len();
+    bytes.extend_from_slice(b"data: ");
+    if serde_json::to_writer(&mut *bytes, data).is_ok() {
+        bytes.extend_from_slice(b"\n\n");
+    } else {
+        bytes.truncate(start);
+        bytes.extend_from_slice(COMMENT);
     }
-    bytes.extend_from_slice(b"\n\n");
-    bytes
 }
 
 /// A line was longer than `LINE_BYTES_MAX`.

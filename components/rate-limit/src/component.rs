@@ -10,6 +10,8 @@ use crate::bindings::skerry::chat::types::{Limits, Principal};
 use crate::bindings::wasi::keyvalue::atomics::{self, Cas, CasError};
 use crate::bindings::wasi::keyvalue::store;
 use crate::window::{Ceiling, Left, Quantity};
+use std::cell::OnceCell;
+use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The key-value store that the manifest grants.
@@ -22,7 +24,7 @@ impl Guest for Component {
     async fn admit(who: Principal, tokens: u32) -> Result<Admission, RateLimitError> {
         let accounts = accounts(&who).await.map_err(RateLimitError::Unavailable)?;
         let bucket = HostStore::open().map_err(RateLimitError::Unavailable)?;
-        match admit::admit(&bucket, &accounts, tokens, now_ms).await {
+        match admit::admit(&*bucket, &accounts, tokens, now_ms).await {
             Ok((reservation, state)) => Ok(Admission {
                 reservation: reservation.to_text(),
                 state: into_wit(state),
@@ -45,7 +47,7 @@ impl Guest for Component {
 
     async fn settle(reservation: String, tokens_used: u32) -> Result<(), String> {
         let reservation = Reservation::from_text(&reservation).ok_or("not a reservation")?;
-        admit::settle(&HostStore::open()?, &reservation, tokens_used).await
+        admit::settle(&*HostStore::open()?, &reservation, tokens_used).await
     }
 }
 
@@ -58,21 +60,10 @@ fn now_ms() -> u64 {
 
 /// The key's account and the project's, with the platform's ceilings where they have none.
 async fn accounts(who: &Principal) -> Result<[Account; 2], String> {
-    let all = [&who.key_limits, &who.project_limits];
-    let requests = match all
-        .iter()
-        .all(|limits| limits.requests_per_minute.is_some())
-    {
-        true => 0,
-        false => variable("requests_per_minute").await?,
-    };
-    let tokens = match all.iter().all(|limits| limits.tokens_per_minute.is_some()) {
-        true => 0,
-        false => variable("tokens_per_minute").await?,
-    };
+    let platform = platform().await?;
     let ceiling = |limits: &Limits| Ceiling {
-        requests: limits.requests_per_minute.unwrap_or(requests),
-        tokens: limits.tokens_per_minute.unwrap_or(tokens),
+        requests: limits.requests_per_minute.unwrap_or(platform.requests),
+        tokens: limits.tokens_per_minute.unwrap_or(platform.tokens),
     };
     Ok([
         Account {
@@ -84,6 +75,25 @@ async fn accounts(who: &Principal) -> Result<[Account; 2], String> {
             ceiling: ceiling(&who.project_limits),
         },
     ])
+}
+
+thread_local! {
+    /// Read once in the life of an instance, before which the host has fixed them.
+    static PLATFORM: OnceCell<Ceiling> = const { OnceCell::new() };
+    /// Opened once in the life of an instance.
+    static OPENED: OnceCell<Rc<HostStore>> = const { OnceCell::new() };
+}
+
+/// The platform's ceilings.
+async fn platform() -> Result<Ceiling, String> {
+    if let Some(ceiling) = PLATFORM.with(|known| known.get().copied()) {
+        return Ok(ceiling);
+    }
+    let ceiling = Ceiling {
+        requests: variable("requests_per_minute").await?,
+        tokens: variable("tokens_per_minute").await?,
+    };
+    Ok(PLATFORM.with(|known| *known.get_or_init(|| ceiling)))
 }
 
 async fn variable(name: &str) -> Result<u32, String> {
@@ -98,8 +108,12 @@ async fn variable(name: &str) -> Result<u32, String> {
 struct HostStore(store::Bucket);
 
 impl HostStore {
-    fn open() -> Result<Self, String> {
-        store::open(STORE).map(Self).map_err(words)
+    fn open() -> Result<Rc<Self>, String> {
+        if let Some(store) = OPENED.with(|opened| opened.get().cloned()) {
+            return Ok(store);
+        }
+        let store = Rc::new(store::open(STORE).map(Self).map_err(words)?);
+        Ok(OPENED.with(|opened| Rc::clone(opened.get_or_init(|| store))))
     }
 }
 

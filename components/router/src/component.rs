@@ -1,7 +1,9 @@
 //! The border of the component: generated bindings of `router.wit`, the host's variables, cache,
 //! clock and HTTP, and the conversion between types. It decides nothing.
 
+use std::cell::OnceCell;
 use std::pin::pin;
+use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::future::{Either, select};
@@ -90,7 +92,15 @@ impl wit::Guest for Component {
     }
 }
 
-async fn router() -> Result<Router<HostCache, HostBackends>, wit::RouteError> {
+thread_local! {
+    /// What the variables say, before the life of this instance, and the opened store.
+    static SETTINGS: OnceCell<(Rc<Config>, HostCache)> = const { OnceCell::new() };
+}
+
+async fn settings() -> Result<(Rc<Config>, HostCache), wit::RouteError> {
+    if let Some(settings) = SETTINGS.with(|known| known.get().cloned()) {
+        return Ok(settings);
+    }
     let variable = |name: &'static str| async move {
         let value = variables::get(name).await;
         value.map_err(|error| {
@@ -102,11 +112,17 @@ async fn router() -> Result<Router<HostCache, HostBackends>, wit::RouteError> {
     let complex = variable("model_complex").await?;
     let config = Config::parse(&backends, &simple, &complex)
         .map_err(|error| wit::RouteError::Misconfigured(error.to_string()))?;
+    let cache = HostCache(Store::open(STORE).await.ok().map(Rc::new));
+    let settings = (Rc::new(config), cache);
+    Ok(SETTINGS.with(|known| known.get_or_init(|| settings).clone()))
+}
+
+async fn router() -> Result<Router<HostCache, HostBackends>, wit::RouteError> {
+    let (config, cache) = settings().await?;
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-    let cache = HostCache(Store::open(STORE).await.ok());
     Ok(Router {
         config,
         cache,
@@ -124,7 +140,8 @@ fn route_error(error: RouteError) -> wit::RouteError {
 }
 
 /// None where the store could not be opened: an empty cache.
-struct HostCache(Option<Store>);
+#[derive(Clone)]
+struct HostCache(Option<Rc<Store>>);
 
 impl Cache for HostCache {
     async fn get(&self, key: &str) -> Option<Vec<u8>> {

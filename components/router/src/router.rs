@@ -8,6 +8,7 @@ use crate::choose::{self, Known, Request, RouteError, Target};
 use crate::config::Config;
 use crate::discovery::{Model, Served};
 use crate::health::{Health, Outcome, State};
+use std::rc::Rc;
 
 #[cfg(test)]
 mod tests;
@@ -26,7 +27,7 @@ pub trait Backends {
 /// What one call works with.
 #[derive(Debug)]
 pub struct Router<C, B> {
-    pub config: Config,
+    pub config: Rc<Config>,
     pub cache: C,
     pub backends: B,
     pub now_ms: u64,

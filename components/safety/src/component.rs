@@ -1,7 +1,7 @@
 //! The border of the component: generated bindings of `safety.wit`, the variables, and the
 //! conversion between the bindings' types and those of `screen` and `guard`. It decides nothing.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 
 use spin_sdk::variables;
@@ -25,9 +25,8 @@ struct Component;
 bindings::export!(Component with_types_in bindings);
 
 thread_local! {
-    /// The compiled policy of the variables' last values. Only a memory of a pure function: the
-    /// variables are read for every prompt and every answer.
-    static COMPILED: RefCell<Option<(String, String, Rc<Policy>)>> = const { RefCell::new(None) };
+    /// The policy of this instance, before whose life the host has fixed the variables.
+    static COMPILED: OnceCell<Rc<Policy>> = const { OnceCell::new() };
 }
 
 impl wit::Guest for Component {
@@ -68,24 +67,17 @@ impl wit::GuestStreamGuard for StreamGuard {
 /// The policy that the variables ask for. Where they cannot be read, or mean nothing, everything
 /// is refused: a filter that is not there must not look like one that found nothing.
 async fn policy() -> Result<Rc<Policy>, Refusal> {
+    if let Some(policy) = COMPILED.with(|compiled| compiled.get().cloned()) {
+        return Ok(policy);
+    }
     let mask = variables::get("mask")
         .await
         .map_err(|_| Refusal::misconfigured("mask"))?;
     let block_list = variables::get("block_list")
         .await
         .map_err(|_| Refusal::misconfigured("block_list"))?;
-    let known = COMPILED.with_borrow(|compiled| match compiled {
-        Some((old_mask, old_list, policy)) if *old_mask == mask && *old_list == block_list => {
-            Some(Rc::clone(policy))
-        }
-        _ => None,
-    });
-    if let Some(policy) = known {
-        return Ok(policy);
-    }
     let policy = Rc::new(Policy::parse(&mask, &block_list)?);
-    COMPILED.replace(Some((mask, block_list, Rc::clone(&policy))));
-    Ok(policy)
+    Ok(COMPILED.with(|compiled| Rc::clone(compiled.get_or_init(|| policy))))
 }
 
 fn released(released: guard::Released) -> wit::Released {

@@ -25,7 +25,6 @@ pub(super) struct Opened<U> {
     pub(super) upstream: U,
     pub(super) target: Target,
     pub(super) others: VecDeque<Target>,
-    pub(super) prompt_tokens: u32,
     pub(super) sent_ns: u64,
 }
 
@@ -71,7 +70,6 @@ impl<P: Platform> Exchange<P> {
         let mut last = ApiError::backend_failed("no backend is configured");
         while let Some(target) = targets.pop_front() {
             self.fit(target.context_window).await?;
-            let prompt_tokens = self.platform.estimate_tokens(&self.messages).await;
             let sent_ns = self.platform.monotonic_ns();
             let asked = self.ask(&target, tool_use).await;
             self.lap("llm", sent_ns);
@@ -83,7 +81,6 @@ impl<P: Platform> Exchange<P> {
                         upstream,
                         target,
                         others,
-                        prompt_tokens,
                         sent_ns,
                     });
                 }

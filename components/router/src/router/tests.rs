@@ -65,7 +65,7 @@ impl World {
             r#"[{"name":"a","url":"http://a"},{"name":"b","url":"http://b","priority":1}]"#;
         let config = Config::parse(backends, "", "").unwrap();
         Router {
-            config,
+            config: std::rc::Rc::new(config),
             cache: self,
             backends: self,
             now_ms: self.now_ms.get(),

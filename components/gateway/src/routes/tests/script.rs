@@ -627,7 +627,7 @@ impl Platform for Script {
         }
     }
 
-    async fn variable(&self, name: &str) -> Option<String> {
+    async fn variable(&self, name: &'static str) -> Option<String> {
         let log = self.0.borrow();
         log.variables.get(name).map(|value| (*value).to_owned())
     }
