@@ -34,8 +34,9 @@ CLOCK_HZ = os.sysconf("SC_CLK_TCK")
 CHUNKS_SHORT, CHUNKS_LONG = 16, 272
 # Streams that are held open, a chunk every so many milliseconds, and what edge is told so
 # that it takes them all from one address.
-HELD, HELD_DELAY_MS = (1_000, 5_000), 2_000
-HOLDS = ["--limit", "connections-per-address=10000", "--limit", "requests=10000"]
+HELD, HELD_CHUNKS, HELD_DELAY_MS = (1_000, 5_000), 200, 1_000
+LIMITS = ("connections-per-address=10000", "requests=10000", "queue-delay-ms=5000")
+HOLDS = [option for limit in LIMITS for option in ("--limit", limit)]
 # For wrk: looks at each answer's body, and tells at the end how many were not whole.
 LOOK = """
 local threads = {}
@@ -214,12 +215,13 @@ class Bench:
         ) as client:  # fmt: skip
             if not client.stdout.readline():
                 sys.exit(f"{case.name}: {streams} streams did not open\n{self.complaints()}")
+            time.sleep(2 * HELD_DELAY_MS / 1_000)
             return (case.server.rss_kb() - before_kb) / streams
 
     def complaints(self) -> str:
         """The last lines of the servers' logs that tell of something wrong."""
         lines = [line for log in self.folder.glob("*.log") for line in log.read_text().splitlines()]
-        wrong = re.compile(r"WARN|ERROR|status=[45]\d\d")
+        wrong = re.compile(r"WARN|ERROR|^error|status=[45]\d\d")
         return "\n".join([line for line in lines if wrong.search(line)][-20:])
 
 
@@ -299,7 +301,7 @@ def added_ms(bench: Bench, star: Case, backend: Server, rounds: int, seconds: fl
 
 def held_kb(bench: Bench, star: Case) -> dict[int, float]:
     """What an open stream costs in memory, by how many are open."""
-    body = chat(100_000, stream=True, delay_ms=HELD_DELAY_MS)
+    body = chat(HELD_CHUNKS, stream=True, delay_ms=HELD_DELAY_MS)
     case = Case("star, held streams", star.server, star.path, body)
     before_kb = star.server.rss_kb()
     return {streams: bench.held_kb(case, streams, before_kb) for streams in HELD}
