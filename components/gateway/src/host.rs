@@ -275,8 +275,9 @@ impl Platform for Imports {
         if let Some(known) = VARIABLES.with_borrow(|known| known.get(name).cloned()) {
             return known;
         }
-        let value = spin_sdk::variables::get(name).await.ok();
-        let value = value.filter(|value| !value.is_empty());
+        // One that could not be read is asked for again.
+        let value = spin_sdk::variables::get(name).await.ok()?;
+        let value = Some(value).filter(|value| !value.is_empty());
         VARIABLES.with_borrow_mut(|known| known.insert(name, value.clone()));
         value
     }

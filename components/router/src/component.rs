@@ -114,6 +114,10 @@ async fn settings() -> Result<(Rc<Config>, HostCache), wit::RouteError> {
         .map_err(|error| wit::RouteError::Misconfigured(error.to_string()))?;
     let cache = HostCache(Store::open(STORE).await.ok().map(Rc::new));
     let settings = (Rc::new(config), cache);
+    // A store that did not open is tried again.
+    if settings.1.0.is_none() {
+        return Ok(settings);
+    }
     Ok(SETTINGS.with(|known| known.get_or_init(|| settings).clone()))
 }
 
