@@ -49,4 +49,4 @@ build_page() {
 
 (build_page)
 cd "$here/../.."
-exec cargo build --target wasm32-wasip2 --profile component -p web --target-dir target
+exec cargo rustc --lib --crate-type cdylib --target wasm32-wasip2 --profile component -p web --target-dir target

@@ -18,7 +18,7 @@ use answer::{Answer, LogLine};
 use edge_bindings::port::CallContext;
 use headers::Matched;
 use http::uri::{Authority, Scheme};
-use http::{HeaderValue, Request, Response, Uri, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full};
 use route::{RouteMatch, RoutePattern};
 use std::collections::BTreeMap;
@@ -131,6 +131,7 @@ impl Dispatch {
         let tracer = self.tracer.as_ref();
         let span = tracer.and_then(|tracer| tracer.server(&mut request, &origin, &mut context));
         let stages = context.stages.clone();
+        let is_head = request.method() == Method::HEAD;
         let mut line = LogLine::new(&request, &origin, &context, span);
         headers::strip_foreign(request.headers_mut());
         let Ok(uri) = absolute(&request, &origin.scheme) else {
@@ -171,9 +172,14 @@ impl Dispatch {
                 }
                 line.status = response.status().as_u16();
                 line.request_id = headers::request_id(response.headers());
-                response.map(|body| {
+                let mut response = response.map(|body| {
                     Answer::new(body, Some(ticket), Some(permit), Some(line), &self.metrics)
-                })
+                });
+                // Of an answer that has no body by its nature, no length is said either.
+                if !is_head && has_body(response.status()) {
+                    response.body_mut().look_ahead().await;
+                }
+                response
             }
             Err(refusal) => self.refuse(refusal, line),
         }
@@ -325,6 +331,13 @@ impl Dispatch {
             .response()
             .map(|body| Answer::new(body, None, None, None, &self.metrics))
     }
+}
+
+/// May an answer with this status have a body (RFC 9110 §6.4.1)?
+fn has_body(status: StatusCode) -> bool {
+    !(status.is_informational()
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED)
 }
 
 /// The answer of a route without a component.

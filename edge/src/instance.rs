@@ -297,10 +297,16 @@ impl WorkerExpiration for Expiration {
             None => deadline,
         };
         let deadline = tokio::time::Instant::from_std(deadline);
-        if this.sleep.deadline() != deadline {
+        // A deadline moves on with every poll; the timer is moved when it goes off, or when
+        // it would go off too late.
+        if deadline < this.sleep.deadline() {
             this.sleep.as_mut().reset(deadline);
         }
-        ready!(this.sleep.poll(cx));
+        ready!(this.sleep.as_mut().poll(cx));
+        if tokio::time::Instant::now() < deadline {
+            this.sleep.as_mut().reset(deadline);
+            ready!(this.sleep.poll(cx));
+        }
         let is_deserted = status == WorkerStatus::Idle || this.load.open.load(Relaxed) == 0;
         if is_deserted || this.term.is_over() {
             return Poll::Ready(());

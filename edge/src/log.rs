@@ -3,8 +3,12 @@
 //! A thread of its own writes the lines, so that a reader which stops reading stops nobody:
 //! then lines are dropped, and counted. It does NOT decide what is worth saying.
 
-use std::io::{BufWriter, IsTerminal as _, Write as _};
+mod plain;
+
+use plain::Plain;
+use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::sync::OnceLock;
+use std::time::Duration;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
@@ -25,6 +29,10 @@ const WAITING_MAX: usize = 8_192;
 /// What is written at once where many wait.
 const WRITE_BYTES: usize = 64 << 10;
 
+/// How long lines gather after some were written: on a busy host a system call, and the wake
+/// of a thread, are for many.
+const GATHERING: Duration = Duration::from_millis(2);
+
 /// How many lines were dropped so far.
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 
@@ -39,19 +47,38 @@ pub(crate) fn start(format: LogFormat) -> Log {
     let (lines, writer) = NonBlockingBuilder::default()
         .buffered_lines_limit(WAITING_MAX)
         .thread_name("log")
-        .finish(BufWriter::with_capacity(WRITE_BYTES, std::io::stderr()));
+        .finish(Gathering(BufWriter::with_capacity(
+            WRITE_BYTES,
+            io::stderr(),
+        )));
     let filter = EnvFilter::try_from_env("EDGE_LOG").unwrap_or_else(|_| EnvFilter::new(FILTER));
     let _ = DROPPED.set(lines.error_counter());
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(lines);
     // A second start, as in a test, changes nothing.
     let _ = match format {
-        LogFormat::Text => log.try_init(),
+        LogFormat::Text if io::stderr().is_terminal() => log.try_init(),
+        LogFormat::Text => log.with_ansi(false).event_format(Plain).try_init(),
         LogFormat::Json => log.json().flatten_event(true).try_init(),
     };
     Log { _writer: writer }
+}
+
+/// Writes what has come, and then gives the next lines time to come.
+struct Gathering<W>(W);
+
+impl<W: Write> Write for Gathering<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.write(line)
+    }
+
+    /// Called by the thread that writes when no further line waits.
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()?;
+        std::thread::sleep(GATHERING);
+        Ok(())
+    }
 }
 
 /// Lines that were dropped because nobody took them.
@@ -59,14 +86,36 @@ pub(crate) fn dropped() -> usize {
     DROPPED.get().map_or(0, ErrorCounter::dropped_lines)
 }
 
+/// The beginning of a text that may be longer than a line of the log should be.
+pub(crate) fn beginning(text: &str, chars_max: usize) -> &str {
+    if text.len() <= chars_max {
+        return text;
+    }
+    let end = text.char_indices().nth(chars_max);
+    end.map_or(text, |(end, _)| &text[..end])
+}
+
 /// Says a line to the person at the terminal.
 pub(crate) fn say(line: &str) {
-    let mut out = std::io::stdout().lock();
+    let mut out = io::stdout().lock();
     let _ = writeln!(out, "{line}");
     let _ = out.flush();
 }
 
 /// Says what went wrong.
 pub(crate) fn say_error(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "error: {line}");
+    let _ = writeln!(io::stderr().lock(), "error: {line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::beginning;
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        assert_eq!(beginning("äöü", 2), "äö");
+        assert_eq!(beginning("äöü", 3), "äöü");
+        assert_eq!(beginning("abc", 9), "abc");
+        assert_eq!(beginning("abc", 0), "");
+    }
 }

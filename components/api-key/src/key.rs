@@ -41,10 +41,7 @@ impl Key {
     /// SHA-256 in hexadecimal: what is stored and asked for instead of the key. (A slow hash
     /// protects guessable passwords; 238 random bits cannot be guessed.)
     pub fn sha256(&self) -> String {
-        Sha256::digest(self.0.as_bytes())
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        format!("{:x}", Sha256::digest(self.0.as_bytes()))
     }
 
     /// What may be shown later: the last four characters.

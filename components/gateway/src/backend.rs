@@ -3,9 +3,11 @@
 //!
 //! It does NOT know which backend this is, nor who asks.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Map, Value};
 
 use crate::bindings::skerry::chat::types::{Message, MessageRole, ToolDefinition, Usage};
 use crate::error::ErrorObject;
@@ -20,7 +22,7 @@ pub(crate) struct BackendRequest<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max_completion_tokens: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) tools: Option<&'a Value>,
+    pub(crate) tools: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tool_choice: Option<Value>,
     /// Whose prompt it is: an engine shares what it has cached within that alone
@@ -96,46 +98,86 @@ fn role(role: MessageRole) -> &'static str {
     }
 }
 
-/// The platform's tools as OpenAI's `tools`. A schema that is not JSON is the
-/// leaf's defect; its tool is left out.
-pub(crate) fn tool_definitions(tools: &[ToolDefinition]) -> Option<Value> {
-    let tools: Vec<Value> = tools
-        .iter()
-        .filter_map(|tool| {
-            let parameters: Value = serde_json::from_str(&tool.parameters).ok()?;
-            Some(json!({"type": "function", "function": {
-                "name": tool.name, "description": tool.description, "parameters": parameters,
-            }}))
-        })
-        .collect();
-    (!tools.is_empty()).then_some(Value::Array(tools))
+#[derive(Serialize)]
+struct WireTool<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    function: WireToolFunction<'a>,
 }
 
-/// One event of a backend's stream.
+#[derive(Serialize)]
+struct WireToolFunction<'a> {
+    name: &'a str,
+    description: &'a str,
+    parameters: &'a RawValue,
+}
+
+/// The platform's tools as OpenAI's `tools`. A schema that is not JSON is the
+/// leaf's defect; its tool is left out.
+pub(crate) fn tool_definitions(tools: &[ToolDefinition]) -> Option<Box<RawValue>> {
+    let tools: Vec<WireTool<'_>> = tools
+        .iter()
+        .filter_map(|tool| {
+            let function = WireToolFunction {
+                name: &tool.name,
+                description: &tool.description,
+                parameters: serde_json::from_str(&tool.parameters).ok()?,
+            };
+            Some(WireTool {
+                kind: "function",
+                function,
+            })
+        })
+        .collect();
+    if tools.is_empty() {
+        return None;
+    }
+    to_raw_value(&tools).ok()
+}
+
+/// One event of a backend's stream. Its texts stay where they are.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Chunk {
-    #[serde(default)]
-    pub(crate) choices: Vec<Choice>,
+pub(crate) struct Chunk<'a> {
+    #[serde(borrow, default)]
+    pub(crate) choices: Vec<Choice<'a>>,
     #[serde(default)]
     pub(crate) usage: Option<WireUsage>,
     #[serde(default)]
     pub(crate) error: Option<ErrorObject>,
 }
 
+impl<'a> Chunk<'a> {
+    /// Reads an event's data. What is wrong is said for the log: without the words of the
+    /// event, which may be the answer's.
+    pub(crate) fn parse(data: &'a [u8]) -> Result<Self, String> {
+        // Checked once: of bytes, serde_json would check text by text.
+        let data = str::from_utf8(data).map_err(|_| "an event is not UTF-8".to_owned())?;
+        serde_json::from_str(data).map_err(|error| {
+            let (kind, column) = (error.classify(), error.column());
+            format!("an event is no chunk: {kind:?} error at byte {column}")
+        })
+    }
+}
+
+/// A text of an event: a copy only where an escape stands in it.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Choice {
-    #[serde(default)]
-    pub(crate) delta: Delta,
-    #[serde(default)]
-    pub(crate) finish_reason: Option<String>,
+#[serde(transparent)]
+pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Choice<'a> {
+    #[serde(borrow, default)]
+    pub(crate) delta: Delta<'a>,
+    #[serde(borrow, default)]
+    pub(crate) finish_reason: Option<Text<'a>>,
     #[serde(default)]
     pub(crate) logprobs: Option<Logprobs>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-pub(crate) struct Delta {
-    #[serde(default)]
-    pub(crate) content: Option<String>,
+pub(crate) struct Delta<'a> {
+    #[serde(borrow, default)]
+    pub(crate) content: Option<Text<'a>>,
     #[serde(default)]
     pub(crate) tool_calls: Option<Vec<ToolCallDelta>>,
 }

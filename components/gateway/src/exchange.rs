@@ -7,7 +7,7 @@
 
 mod open;
 
-use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::backend::{WireUsage, tool_definitions};
 use crate::bindings::skerry::chat::billing::UsageEvent;
@@ -66,7 +66,7 @@ pub(crate) struct Exchange<P: Platform> {
     own_from: usize,
     turn: Option<P::Turn>,
     /// Tools that go to the model: the client's, or else the platform's.
-    tools: Option<Value>,
+    tools: Option<Box<RawValue>>,
     /// They are the client's, who runs them.
     client_tools: bool,
     next: Option<Action>,
@@ -93,7 +93,6 @@ impl<P: Platform> Exchange<P> {
         mut timing: Timing,
         started_ns: u64,
     ) -> Result<Self, ApiError> {
-        let clock = platform.monotonic_ns();
         let prompt_tokens = platform.estimate_tokens(&request.messages).await;
         let completion_tokens = request
             .completion_tokens_max
@@ -101,7 +100,7 @@ impl<P: Platform> Exchange<P> {
         let admission = platform
             .admit(&who, prompt_tokens.saturating_add(completion_tokens))
             .await?;
-        timing.add("rate-limit", platform.monotonic_ns() - clock);
+        timing.lap("rate-limit", platform.monotonic_ns());
         let started_unix_ms = platform.unix_ms();
         let mut exchange = Self {
             platform,
@@ -171,18 +170,15 @@ impl<P: Platform> Exchange<P> {
 
     /// History, safety, the first decision, and the backend's first word.
     async fn prepare(&mut self) -> Result<(), ApiError> {
-        let clock = self.platform.monotonic_ns();
         if let Some(conversation) = &self.request.conversation {
             self.messages = self.platform.load(&self.who, conversation).await?;
         }
-        self.lap("session", clock);
+        self.lap("session");
 
-        let clock = self.platform.monotonic_ns();
         self.own_from = self.messages.len();
         let blocked = self.screen().await;
-        self.lap("safety", clock);
+        self.lap("safety");
 
-        let clock = self.platform.monotonic_ns();
         let options = self.options().await?;
         let turn = self.platform.turn(&options);
         let first = match blocked {
@@ -190,7 +186,7 @@ impl<P: Platform> Exchange<P> {
             None => turn.next(&Event::Start),
         };
         self.turn = Some(turn);
-        self.lap("orchestrator", clock);
+        self.lap("orchestrator");
 
         if let Action::CallModel(tool_use) = first {
             self.opened = Some(self.open(tool_use).await?);
@@ -236,7 +232,13 @@ impl<P: Platform> Exchange<P> {
             query: self.request.query().to_owned(),
         };
         self.client_tools = client_tools.is_some();
-        self.tools = client_tools.or(platform_tools);
+        self.tools = match client_tools {
+            Some(tools) => {
+                let tools = to_raw_value(&tools);
+                Some(tools.map_err(|error| ApiError::internal(error.to_string()))?)
+            }
+            None => platform_tools,
+        };
         Ok(options)
     }
 
@@ -259,9 +261,8 @@ impl<P: Platform> Exchange<P> {
                 Some(Action::Invalid(detail)) => return Err(ApiError::internal(detail).into()),
                 None => return Err(ApiError::internal("the turn has no next step").into()),
             };
-            let clock = self.platform.monotonic_ns();
             self.next = self.turn.as_ref().map(|turn| turn.next(&event));
-            self.lap("orchestrator", clock);
+            self.lap("orchestrator");
         }
     }
 
@@ -282,6 +283,7 @@ impl<P: Platform> Exchange<P> {
             let first_token_ns = relay.first_token_ns();
             let cut_text = relay.text().to_owned();
             let usage = relay.usage(&self.messages).await;
+            self.timing.skip(self.platform.monotonic_ns());
             self.usage = sum(self.usage, usage);
             match relayed {
                 Ok(relayed) => {
@@ -342,9 +344,10 @@ impl<P: Platform> Exchange<P> {
                 arguments,
             })
             .await?;
-            let clock = self.platform.monotonic_ns();
+            // To write to the client is not the tool's.
+            self.timing.skip(self.platform.monotonic_ns());
             let answer = self.platform.call_tool(&self.who, &call).await;
-            self.lap("tools", clock);
+            self.lap("tools");
             self.tool_calls += 1;
             let mut output = match answer {
                 Ok(output) => output,
@@ -377,7 +380,6 @@ impl<P: Platform> Exchange<P> {
         &mut self,
         result: &Result<FinishReason, Interrupt>,
     ) -> Result<(), ApiError> {
-        let clock = self.platform.monotonic_ns();
         let stored = match result {
             Ok(_) => self.store().await,
             Err(Interrupt::Gone) if !self.cut_text.is_empty() => {
@@ -387,7 +389,7 @@ impl<P: Platform> Exchange<P> {
             }
             Err(_) => Ok(()),
         };
-        self.lap("session", clock);
+        self.lap("session");
         let recorded = self.settle().await;
         stored.and(recorded)
     }
@@ -405,7 +407,6 @@ impl<P: Platform> Exchange<P> {
     }
 
     async fn settle(&mut self) -> Result<(), ApiError> {
-        let clock = self.platform.monotonic_ns();
         let tokens = self
             .usage
             .prompt_tokens
@@ -417,11 +418,10 @@ impl<P: Platform> Exchange<P> {
         {
             crate::log::error("rate_limit_settle", &detail);
         }
-        self.lap("rate-limit", clock);
+        self.lap("rate-limit");
         if self.model_calls == 0 {
             return Ok(());
         }
-        let clock = self.platform.monotonic_ns();
         let target = self.target.as_ref();
         let event = UsageEvent {
             request_id: self.request_id.clone(),
@@ -435,7 +435,7 @@ impl<P: Platform> Exchange<P> {
             duration_ms: u32::try_from(self.elapsed_ms()).unwrap_or(u32::MAX),
         };
         let recorded = self.platform.record(&event).await;
-        self.lap("billing", clock);
+        self.lap("billing");
         recorded.map_err(|detail| {
             let detail = format!("{}: {detail}", self.request_id);
             crate::log::error("usage_not_recorded", &detail);
@@ -454,9 +454,8 @@ impl<P: Platform> Exchange<P> {
         });
     }
 
-    fn lap(&mut self, stage: &'static str, since_ns: u64) {
-        self.timing
-            .add(stage, self.platform.monotonic_ns() - since_ns);
+    fn lap(&mut self, stage: &'static str) {
+        self.timing.lap(stage, self.platform.monotonic_ns());
     }
 }
 

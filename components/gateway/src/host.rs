@@ -7,9 +7,11 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use spin_sdk::http::body::IncomingBodyExt;
-use spin_sdk::http::{FullBody, IntoRequest, Request, Response};
-use spin_sdk::http_service;
+use spin_sdk::http::{FullBody, IntoRequest};
+use spin_sdk::wasip3;
 use spin_sdk::wasip3::clocks::{monotonic_clock, system_clock};
+use spin_sdk::wasip3::exports::http::handler::Guest;
+use spin_sdk::wasip3::http::client;
 use spin_sdk::wasip3::http::types::{self, ErrorCode};
 use spin_sdk::wasip3::http_compat::BodyWriter;
 use spin_sdk::wasip3::http_compat::{IncomingRequestBody, IncomingResponseBody};
@@ -24,17 +26,35 @@ use crate::platform::{Answer, CallError, Guard, Platform, Turn, Upstream};
 use crate::reply::Reply;
 use crate::routes::{self, Body, Handled, Incoming};
 
-#[http_service]
-async fn serve(request: Request) -> types::Response {
-    let (parts, body) = request.into_parts();
-    let authorization = parts.headers.get("authorization");
-    let incoming = Incoming {
-        method: parts.method.as_str().to_owned(),
-        path: parts.uri.path().to_owned(),
-        // A header that is no text is a malformed one, not a missing one.
-        authorization: authorization.map(|value| value.to_str().unwrap_or_default().to_owned()),
-        body: RequestBody(body.stream()),
-    };
+struct Component;
+wasip3::http::service::export!(Component);
+
+impl Guest for Component {
+    /// What is asked of the request is asked of the host's own: the SDK's attribute would copy
+    /// every header, of which one matters here.
+    async fn handle(request: types::Request) -> Result<types::Response, ErrorCode> {
+        let path = request.get_path_with_query().unwrap_or_default();
+        let path = path.split('?').next().unwrap_or_default();
+        let method = http::Method::try_from(request.get_method())
+            .map_err(|_| ErrorCode::HttpRequestMethodInvalid)?;
+        let authorization = header(&request.get_headers(), "authorization");
+        let incoming = Incoming {
+            method: method.as_str().to_owned(),
+            path: if path.is_empty() { "/" } else { path }.to_owned(),
+            // A header that is no text is a malformed one, not a missing one.
+            authorization: authorization.map(|value| String::from_utf8(value).unwrap_or_default()),
+            body: RequestBody(IncomingRequestBody::new(request)?.stream()),
+        };
+        Ok(answer(incoming).await)
+    }
+}
+
+/// The first value of a header.
+fn header(headers: &types::Headers, name: &str) -> Option<Vec<u8>> {
+    headers.get(name).into_iter().next()
+}
+
+async fn answer(incoming: Incoming<RequestBody>) -> types::Response {
     match routes::handle(Imports, incoming).await {
         Handled::Reply(mut reply) => {
             let body = std::mem::take(&mut reply.body);
@@ -258,15 +278,16 @@ impl Platform for Imports {
             .map_err(|error| malformed(error.to_string()))?
             .into_request()
             .map_err(call_error)?;
-        let response = spin_sdk::http::send(request).await.map_err(call_error)?;
-        let (parts, body): (_, IncomingResponseBody) = Response::into_parts(response);
-        let retry_after = parts
-            .headers
-            .get("retry-after")
-            .and_then(|value| value.to_str().ok());
+        let response = client::send(request).await.map_err(call_error)?;
+        let status = response.get_status_code();
+        let retry_after = match status {
+            200 => None,
+            _ => header(&response.get_headers(), "retry-after"),
+        };
+        let body = IncomingResponseBody::new(response).map_err(call_error)?;
         Ok(Answer {
-            status: parts.status.as_u16(),
-            retry_after: retry_after.map(str::to_owned),
+            status,
+            retry_after: retry_after.and_then(|value| String::from_utf8(value).ok()),
             body: ResponseBody(body.stream()),
         })
     }

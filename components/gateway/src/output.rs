@@ -22,12 +22,34 @@ pub(crate) trait Sink {
 }
 
 /// What every chunk repeats.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub(crate) struct Identity {
     pub(crate) id: String,
     /// Seconds since the Unix epoch.
     pub(crate) created: u64,
     pub(crate) model: String,
+}
+
+impl Identity {
+    /// A chunk's first fields, from its brace on.
+    fn head(&self) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Head<'a> {
+            id: &'a str,
+            object: &'static str,
+            created: u64,
+            model: &'a str,
+        }
+        let head = Head {
+            id: &self.id,
+            object: "chat.completion.chunk",
+            created: self.created,
+            model: &self.model,
+        };
+        let mut head = serde_json::to_vec(&head).unwrap_or_default();
+        head.pop();
+        head
+    }
 }
 
 /// A piece of a tool call: the first has id and name, all have arguments.
@@ -69,18 +91,19 @@ pub(crate) struct Streamed<S> {
     sink: S,
     /// Events that were said and not sent yet.
     said: Vec<u8>,
-    identity: Identity,
+    /// How every chunk begins: an object without its end.
+    head: Vec<u8>,
+    /// What stands before and after the text in an event that has nothing else to say, as
+    /// nearly all have.
+    around_text: Option<(Vec<u8>, Vec<u8>)>,
     include_usage: bool,
     events: bool,
     role_sent: bool,
 }
 
+/// What differs from chunk to chunk.
 #[derive(Serialize)]
 struct Chunk<'a> {
-    id: &'a str,
-    created: u64,
-    model: &'a str,
-    object: &'static str,
     choices: &'a [ChunkChoice<'a>],
     /// `null` in every chunk but the last, where usage was asked for (as OpenAI).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -114,15 +137,25 @@ struct LogprobsOut<'a> {
 }
 
 impl<S: Sink> Streamed<S> {
-    pub(crate) fn new(sink: S, identity: Identity, include_usage: bool, events: bool) -> Self {
-        Self {
+    pub(crate) fn new(sink: S, identity: &Identity, include_usage: bool, events: bool) -> Self {
+        let mut streamed = Self {
             sink,
             said: Vec::new(),
-            identity,
+            head: identity.head(),
+            around_text: None,
             include_usage,
             events,
-            role_sent: false,
-        }
+            role_sent: true,
+        };
+        let no_text = Delta {
+            content: Some(""),
+            ..Delta::default()
+        };
+        streamed.choice(no_text, &[], None);
+        streamed.around_text = around_text(&streamed.said, streamed.head.len());
+        streamed.said.clear();
+        streamed.role_sent = false;
+        streamed
     }
 
     fn choice(
@@ -156,15 +189,11 @@ impl<S: Sink> Streamed<S> {
         skerry: Option<&StepEvent<'_>>,
     ) {
         let chunk = Chunk {
-            id: &self.identity.id,
-            created: self.identity.created,
-            model: &self.identity.model,
-            object: "chat.completion.chunk",
             choices,
             usage,
             skerry,
         };
-        sse::write_event(&mut self.said, &chunk);
+        sse::write_event(&mut self.said, &self.head, &chunk);
     }
 
     /// The last chunks of a whole answer, and its `[DONE]`.
@@ -183,13 +212,32 @@ impl<S: Sink> Streamed<S> {
 
     /// The stream ends with an error event in OpenAI's form, and without `[DONE]`.
     pub(crate) async fn error(&mut self, error: &ApiError) -> Result<(), Gone> {
-        sse::write_event(&mut self.said, &error.body());
+        sse::write_event(&mut self.said, b"", &error.body());
         self.flush().await
     }
 }
 
+/// Cuts an event at its text, which is empty, after so many bytes.
+fn around_text(event: &[u8], head_bytes: usize) -> Option<(Vec<u8>, Vec<u8>)> {
+    const TEXT: &[u8] = br#""content":"""#;
+    let found = memchr::memmem::find(event.get(head_bytes..)?, TEXT)?;
+    let end = head_bytes + found + TEXT.len();
+    Some((event[..end - 2].to_vec(), event[end..].to_vec()))
+}
+
 impl<S: Sink> Output for Streamed<S> {
     async fn text(&mut self, text: String, logprobs: Vec<Box<RawValue>>) -> Result<(), Gone> {
+        if self.role_sent
+            && logprobs.is_empty()
+            && let Some((before, after)) = &self.around_text
+            && let Ok(text) = serde_json::to_string(&text)
+        {
+            self.said.reserve(before.len() + text.len() + after.len());
+            self.said.extend_from_slice(before);
+            self.said.extend_from_slice(text.as_bytes());
+            self.said.extend_from_slice(after);
+            return Ok(());
+        }
         let delta = Delta {
             content: Some(&text),
             ..Delta::default()

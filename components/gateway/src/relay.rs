@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::future::{Either, select};
 use serde_json::value::RawValue;
 
-use crate::backend::{Chunk, ToolCallDelta};
+use crate::backend::{Chunk, Text, ToolCallDelta};
 use crate::bindings::skerry::chat::safety::{Refusal, Released};
 use crate::bindings::skerry::chat::types::{FinishReason, Message, ToolCall, Usage};
 use crate::output::{Gone, Output, ToolCallPiece};
@@ -136,7 +136,7 @@ impl<'a, P: Platform> Relay<'a, P> {
                 return Err(self.failed("the answer is larger than its maximum".into()));
             }
             while let Some(data) = parser.next_event() {
-                self.event(&data, out).await?;
+                self.event(data, out).await?;
             }
             out.flush().await?;
         }
@@ -170,8 +170,7 @@ impl<'a, P: Platform> Relay<'a, P> {
             self.done = true;
             return Ok(());
         }
-        let chunk: Chunk =
-            serde_json::from_slice(data).map_err(|error| self.failed(no_chunk(&error)))?;
+        let chunk = Chunk::parse(data).map_err(|detail| self.failed(detail))?;
         if let Some(error) = chunk.error {
             return Err(self.failed(error.of_backend()));
         }
@@ -182,13 +181,15 @@ impl<'a, P: Platform> Relay<'a, P> {
             return Ok(());
         };
         if let Some(reason) = choice.finish_reason {
-            self.finish_reason = Some(finish_reason(&reason));
+            self.finish_reason = Some(finish_reason(&reason.0));
         }
         if self.held.is_some() {
             let entries = choice.logprobs.and_then(|logprobs| logprobs.content);
             self.logprobs.extend(entries.unwrap_or_default());
         }
-        if let Some(text) = choice.delta.content.filter(|text| !text.is_empty()) {
+        if let Some(Text(text)) = choice.delta.content
+            && !text.is_empty()
+        {
             self.token();
             if let Some(held) = &mut self.held {
                 held.push_str(&text);
@@ -324,12 +325,6 @@ impl<'a, P: Platform> Relay<'a, P> {
             shown: self.first_token_ns.is_some(),
         }
     }
-}
-
-/// For the log: without the words of the event, which may be the answer's.
-fn no_chunk(error: &serde_json::Error) -> String {
-    let (kind, column) = (error.classify(), error.column());
-    format!("an event is no chunk: {kind:?} error at byte {column}")
 }
 
 fn finish_reason(name: &str) -> FinishReason {

@@ -101,14 +101,13 @@ async fn chat<P: Platform>(
     request_id: &str,
 ) -> Result<Handled<P>, ApiError> {
     let started_ns = platform.monotonic_ns();
-    let mut timing = Timing::default();
+    let mut timing = Timing::new(started_ns);
     let who = platform.authenticate(authorization).await?;
-    timing.add("auth", platform.monotonic_ns() - started_ns);
+    timing.lap("auth", platform.monotonic_ns());
     may_call_models(&who)?;
 
-    let clock = platform.monotonic_ns();
     let request = ChatRequest::parse(&read(body).await?)?;
-    timing.add("gateway", platform.monotonic_ns() - clock);
+    timing.lap("gateway", platform.monotonic_ns());
 
     let id = request_id.to_owned();
     let mut exchange = Exchange::begin(platform, who, request, id, timing, started_ns).await?;
@@ -139,7 +138,7 @@ async fn chat<P: Platform>(
 pub(crate) async fn stream<P: Platform>(mut exchange: Box<Exchange<P>>, sink: impl Sink) {
     let request = exchange.request();
     let (include_usage, events) = (request.include_usage, request.events);
-    let mut out = Streamed::new(sink, exchange.identity(), include_usage, events);
+    let mut out = Streamed::new(sink, &exchange.identity(), include_usage, events);
     let result = exchange.run(&mut out).await;
     let closed = exchange.close(&result).await;
     let ended: Result<(), Gone> = match (result, closed) {

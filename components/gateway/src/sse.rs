@@ -14,11 +14,17 @@ pub(crate) const DONE: &[u8] = b"data: [DONE]\n\n";
 /// A comment: keeps the connection alive and shows whether the client is there.
 pub(crate) const COMMENT: &[u8] = b":\n\n";
 
-/// Adds one event as a client reads it.
-pub(crate) fn write_event(bytes: &mut Vec<u8>, data: &impl Serialize) {
+/// Adds one event as a client reads it: an object with the fields of `head`, which is one
+/// without its closing brace, or nothing, and those of `data`, which has some.
+pub(crate) fn write_event(bytes: &mut Vec<u8>, head: &[u8], data: &impl Serialize) {
     let start = bytes.len();
     bytes.extend_from_slice(b"data: ");
+    bytes.extend_from_slice(head);
+    let brace = bytes.len();
     if serde_json::to_writer(&mut *bytes, data).is_ok() {
+        if !head.is_empty() {
+            bytes[brace] = b',';
+        }
         bytes.extend_from_slice(b"\n\n");
     } else {
         bytes.truncate(start);
@@ -38,6 +44,7 @@ pub(crate) struct Parser {
     start: usize,
     /// Up to where `buffer` has been searched for a line's end.
     searched: usize,
+    /// Of the event that is being read, or of the one that was handed out last.
     data: Vec<u8>,
     has_data: bool,
 }
@@ -45,6 +52,7 @@ pub(crate) struct Parser {
 impl Parser {
     /// Takes in the next bytes, then hands out events by [`Parser::next_event`].
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), LineTooLong> {
+        self.forget_handed_out();
         if self.start > 0 {
             self.buffer.drain(..self.start);
             self.searched -= self.start;
@@ -58,13 +66,14 @@ impl Parser {
     }
 
     /// The data of the next complete event, or None until more bytes come.
-    pub(crate) fn next_event(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn next_event(&mut self) -> Option<&[u8]> {
+        self.forget_handed_out();
         while let Some(line) = self.next_line() {
             let line = &self.buffer[line.0..line.1];
             if line.is_empty() {
                 if self.has_data {
                     self.has_data = false;
-                    return Some(std::mem::take(&mut self.data));
+                    return Some(&self.data);
                 }
             } else if let Some(value) = line.strip_prefix(b"data:") {
                 if self.has_data {
@@ -79,10 +88,16 @@ impl Parser {
         None
     }
 
+    fn forget_handed_out(&mut self) {
+        if !self.has_data {
+            self.data.clear();
+        }
+    }
+
     /// Start and end of the next line; `\n`, `\r\n` and `\r` end one.
     fn next_line(&mut self) -> Option<(usize, usize)> {
         let rest = self.buffer.get(self.searched..)?;
-        let Some(at) = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')) else {
+        let Some(at) = memchr::memchr2(b'\n', b'\r', rest) else {
             self.searched = self.buffer.len();
             return None;
         };
@@ -116,7 +131,7 @@ mod tests {
         for chunk in chunks {
             parser.push(chunk).unwrap();
             while let Some(event) = parser.next_event() {
-                events.push(String::from_utf8(event).unwrap());
+                events.push(String::from_utf8(event.to_vec()).unwrap());
             }
         }
         events

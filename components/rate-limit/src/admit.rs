@@ -72,28 +72,33 @@ pub async fn admit<C: Counters>(
     now_ms: impl Fn() -> u64,
 ) -> Result<(Reservation, State), AdmitError> {
     let [first, second] = accounts;
-    // The second is looked at before the first is changed, so a closed project costs no write.
-    let (verdict, second_left) = peek(counters, second, tokens, &now_ms).await?;
+    // The second is looked at before the first is changed, so a closed project costs no write;
+    // and held meanwhile, so that it is read once.
+    let second_held = hold(counters, second).await?;
+    let (verdict, second_left) = peek(&second_held, second, tokens, &now_ms);
     if let Err(excess) = verdict {
-        let (other, first_left) = peek(counters, first, tokens, &now_ms).await?;
+        let first_held = hold(counters, first).await?;
+        let (other, first_left) = peek(&first_held, first, tokens, &now_ms);
         let excess = other.err().map_or(excess, |other| longer(excess, other));
         return Err(AdmitError::Rejected(
             excess,
             tighter(first_left, second_left),
         ));
     }
-    let (first_ticket, first_left) = match take(counters, first, tokens, &now_ms).await? {
+    let first_held = hold(counters, first).await?;
+    let taken = take(counters, first_held, first, tokens, &now_ms).await?;
+    let (first_ticket, first_left) = match taken {
         Ok(taken) => taken,
         Err((excess, left)) => {
             return Err(AdmitError::Rejected(excess, tighter(left, second_left)));
         }
     };
-    let undo = || {
-        change(counters, &first.name, |window| {
-            (window.undo(first_ticket, tokens), ())
-        })
+    let undo = async || {
+        let held = counters.hold(&first.name).await?;
+        let undone = |window: &mut Window| (window.undo(first_ticket, tokens), ());
+        change(counters, held, undone).await
     };
-    match take(counters, second, tokens, &now_ms).await {
+    match take(counters, second_held, second, tokens, &now_ms).await {
         Ok(Ok((second_ticket, second_left))) => {
             let parts = [
                 (first.name.clone(), first_ticket),
@@ -123,7 +128,8 @@ pub async fn settle<C: Counters>(
     tokens_used: u32,
 ) -> Result<(), String> {
     for (name, ticket) in &reservation.parts {
-        change(counters, name, |window| {
+        let held = counters.hold(name).await?;
+        change(counters, held, |window| {
             (
                 window.give_back(*ticket, reservation.tokens, tokens_used),
                 (),
@@ -134,20 +140,24 @@ pub async fn settle<C: Counters>(
     Ok(())
 }
 
+/// A value as it was read, and what it may be swapped by.
+type Held<C> = (Option<Vec<u8>>, <C as Counters>::Held);
+
+async fn hold<C: Counters>(counters: &C, account: &Account) -> Result<Held<C>, AdmitError> {
+    let held = counters.hold(&account.name).await;
+    held.map_err(AdmitError::Unavailable)
+}
+
 /// Is there room now, and what is left?
-async fn peek<C: Counters>(
-    counters: &C,
+fn peek<H>(
+    (value, _): &(Option<Vec<u8>>, H),
     account: &Account,
     tokens: u32,
     now_ms: &impl Fn() -> u64,
-) -> Result<(Result<(), Excess>, State), AdmitError> {
-    let (value, _) = counters
-        .hold(&account.name)
-        .await
-        .map_err(AdmitError::Unavailable)?;
+) -> (Result<(), Excess>, State) {
     let (mut window, now_ms) = (Window::from_bytes(value.as_deref()), now_ms());
     let verdict = window.check(now_ms, tokens, account.ceiling);
-    Ok((verdict, window.left(now_ms, account.ceiling)))
+    (verdict, window.left(now_ms, account.ceiling))
 }
 
 /// The one that takes longer to pass; never is longest.
@@ -163,11 +173,12 @@ type Taken = Result<(Ticket, State), (Excess, State)>;
 
 async fn take<C: Counters>(
     counters: &C,
+    held: Held<C>,
     account: &Account,
     tokens: u32,
     now_ms: &impl Fn() -> u64,
 ) -> Result<Taken, AdmitError> {
-    let taken = change(counters, &account.name, |window| {
+    let taken = change(counters, held, |window| {
         // The clock is read for each attempt, so a step is never taken from long after it.
         let now_ms = now_ms();
         if let Err(excess) = window.check(now_ms, tokens, account.ceiling) {
@@ -179,14 +190,13 @@ async fn take<C: Counters>(
     taken.await.map_err(AdmitError::Unavailable)
 }
 
-/// Reads a window, lets `edit` change it, and swaps it in, until nobody came between. `edit` says
-/// whether there is anything to write.
+/// Lets `edit` change a window that was read, and swaps it in, until nobody came between. `edit`
+/// says whether there is anything to write.
 async fn change<C: Counters, T>(
     counters: &C,
-    name: &str,
+    (mut value, mut held): Held<C>,
     edit: impl Fn(&mut Window) -> (bool, T),
 ) -> Result<T, String> {
-    let (mut value, mut held) = counters.hold(name).await?;
     for _ in 0..SWAPS_MAX {
         let mut window = Window::from_bytes(value.as_deref());
         let (changed, answer) = edit(&mut window);

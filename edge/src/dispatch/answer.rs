@@ -8,6 +8,7 @@ pub(crate) mod encoding;
 
 use super::Origin;
 use crate::instance::Ticket;
+use crate::log;
 use crate::metrics::Metrics;
 use crate::trace::Span;
 use bytes::Bytes;
@@ -16,6 +17,8 @@ use encoding::Encoding;
 use http::Request;
 use http::uri::Authority;
 use http_body::{Body, Frame, SizeHint};
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -26,6 +29,12 @@ use wasmtime_wasi_http::{Error as HttpError, WasiBody};
 
 /// The longest path that is logged.
 const PATH_CHARS_MAX: usize = 256;
+
+/// How much of a body is taken in before its head goes out.
+const AHEAD_BYTES_MAX: u64 = 16 << 10;
+/// How often everybody else may go first while that is done: a component that has answered
+/// writes its body's beginning in its next turn, and the end in the one after.
+const AHEAD_TURNS_MAX: u32 = 2;
 
 /// What the log says of one request: no query, no body, no secret.
 pub(crate) struct LogLine {
@@ -51,7 +60,7 @@ impl LogLine {
     ) -> Self {
         Self {
             method: request.method().clone(),
-            path: request.uri().path().chars().take(PATH_CHARS_MAX).collect(),
+            path: log::beginning(request.uri().path(), PATH_CHARS_MAX).to_owned(),
             version: request.version(),
             client: origin.client,
             trace: context.traceparent.clone(),
@@ -97,7 +106,7 @@ impl LogLine {
         tracing::info!(
             target: "access",
             client = %self.client,
-            method = %self.method,
+            method = %self.method.as_str(),
             path = self.path,
             version = ?self.version,
             component = self.component,
@@ -127,6 +136,8 @@ enum End {
 /// An answer's body.
 pub(crate) struct Answer {
     inner: WasiBody,
+    /// What `inner` gave before the head went out; `None` is its end.
+    ahead: VecDeque<Option<Result<Frame<Bytes>, HttpError>>>,
     encoding: Option<Box<Encoding>>,
     ticket: Option<Arc<Ticket>>,
     permit: Option<OwnedSemaphorePermit>,
@@ -152,6 +163,7 @@ impl Answer {
         };
         Self {
             inner,
+            ahead: VecDeque::new(),
             encoding: None,
             ticket,
             permit,
@@ -177,34 +189,102 @@ impl Answer {
 }
 
 impl Answer {
+    /// Takes in what the component has at hand of its body. A short one then leaves with its
+    /// head, in one write, and its length is known; nobody waits for what comes later.
+    pub(crate) async fn look_ahead(&mut self) {
+        let (mut turns, mut bytes) = (AHEAD_TURNS_MAX, 0);
+        poll_fn(|cx| {
+            while bytes < AHEAD_BYTES_MAX && !self.has_all() {
+                match self.poll_inner(cx) {
+                    Poll::Ready(frame) => {
+                        bytes += data_bytes(frame.as_ref());
+                        self.ahead.push_back(frame);
+                    }
+                    Poll::Pending if turns > 0 => {
+                        turns -= 1;
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    Poll::Pending => break,
+                }
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// Is nothing left to ask the component for?
+    fn has_all(&self) -> bool {
+        match self.ahead.back() {
+            Some(None | Some(Err(_))) => true,
+            Some(Some(Ok(_))) | None => self.inner.is_end_stream(),
+        }
+    }
+
+    /// Will no further frame be handed out?
+    fn is_over(&self) -> bool {
+        match self.ahead.front() {
+            Some(frame) => frame.is_none(),
+            None => self.inner.is_end_stream(),
+        }
+    }
+
+    /// What is still to be handed out, if that is known and data alone.
+    fn length(&self) -> Option<u64> {
+        let mut length = match self.ahead.back() {
+            Some(None) => 0,
+            _ => self.inner.size_hint().exact()?,
+        };
+        for frame in self.ahead.iter().flatten() {
+            length += frame.as_ref().ok()?.data_ref()?.len() as u64;
+        }
+        Some(length)
+    }
+
+    /// The next frame from the component.
+    fn poll_inner(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        // A trap ends the component's streams like an ordinary end does.
+        if matches!(polled, Poll::Ready(None)) && self.instance_failed() {
+            self.ticket = None;
+            return Poll::Ready(Some(Err(HttpError::HttpResponseIncomplete)));
+        }
+        polled
+    }
+
     /// The next frame as the component wrote it.
     fn poll_plain(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
-        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        let polled = match self.ahead.pop_front() {
+            Some(frame) => Poll::Ready(frame),
+            None => self.poll_inner(cx),
+        };
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 self.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
                 if let Some(ticket) = &self.ticket {
                     ticket.progressed();
                 }
-                if self.inner.is_end_stream() {
+                if self.is_over() {
                     self.end = End::Whole;
                 }
             }
             Poll::Ready(Some(Err(_))) => self.end = End::Broken,
-            // A trap ends the component's streams like an ordinary end does.
-            Poll::Ready(None) if self.instance_failed() => {
-                self.end = End::Broken;
-                self.ticket = None;
-                return Poll::Ready(Some(Err(HttpError::HttpResponseIncomplete)));
-            }
             Poll::Ready(None) => self.end = End::Whole,
             Poll::Pending => {}
         }
         polled
     }
+}
+
+fn data_bytes(frame: Option<&Result<Frame<Bytes>, HttpError>>) -> u64 {
+    let data = frame.and_then(|frame| frame.as_ref().ok()?.data_ref());
+    data.map_or(0, |data| data.len() as u64)
 }
 
 impl Body for Answer {
@@ -226,14 +306,16 @@ impl Body for Answer {
     fn is_end_stream(&self) -> bool {
         match &self.encoding {
             Some(encoding) => encoding.is_over(),
-            None => self.inner.is_end_stream(),
+            None => self.is_over(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.encoding {
             Some(_) => SizeHint::default(),
-            None => self.inner.size_hint(),
+            None => self
+                .length()
+                .map_or_else(SizeHint::default, SizeHint::with_exact),
         }
     }
 }
@@ -246,7 +328,7 @@ impl Drop for Answer {
         let sent = self.encoding.as_ref().map_or(self.bytes, |e| e.sent());
         self.metrics.body_bytes_sent.fetch_add(sent, Relaxed);
         // A body whose length is known is not polled again after its last byte.
-        if self.end == End::Left && self.inner.size_hint().exact() == Some(0) {
+        if self.end == End::Left && self.length() == Some(0) {
             self.end = End::Whole;
         }
         if let Some(line) = self.line.take() {

@@ -4,6 +4,7 @@
 //! know components.
 
 use super::route::RouteMatch;
+use crate::log;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Request, header};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -111,7 +112,7 @@ pub(crate) fn random() -> u64 {
 /// The id that the component gave the request, for the log.
 pub(crate) fn request_id(headers: &HeaderMap) -> Option<String> {
     let id = headers.get("x-request-id")?.to_str().ok()?;
-    Some(id.chars().take(REQUEST_ID_CHARS_MAX).collect())
+    Some(log::beginning(id, REQUEST_ID_CHARS_MAX).to_owned())
 }
 
 #[cfg(test)]

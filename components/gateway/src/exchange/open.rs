@@ -42,7 +42,6 @@ impl<P: Platform> Exchange<P> {
         &mut self,
         tool_use: ToolUse,
     ) -> Result<Opened<P::Upstream>, ApiError> {
-        let clock = self.platform.monotonic_ns();
         let chars: usize = self
             .messages
             .iter()
@@ -56,7 +55,7 @@ impl<P: Platform> Exchange<P> {
             tools: self.client_tools,
         };
         let targets = self.platform.route(&request).await;
-        self.lap("router", clock);
+        self.lap("router");
         let targets = targets.map_err(|error| ApiError::no_route(error, &request.model))?;
         self.open_at(targets.into(), tool_use).await
     }
@@ -70,9 +69,9 @@ impl<P: Platform> Exchange<P> {
         let mut last = ApiError::backend_failed("no backend is configured");
         while let Some(target) = targets.pop_front() {
             self.fit(target.context_window).await?;
-            let sent_ns = self.platform.monotonic_ns();
+            let sent_ns = self.timing.since_ns();
             let asked = self.ask(&target, tool_use).await;
-            self.lap("llm", sent_ns);
+            self.lap("llm");
             match asked {
                 Asked::Answers(upstream) => {
                     self.target = Some(target.clone());
@@ -108,7 +107,6 @@ impl<P: Platform> Exchange<P> {
         if self.own_from == 0 {
             return Ok(());
         }
-        let clock = self.platform.monotonic_ns();
         let own = self.messages.len() - self.own_from;
         let history = self
             .platform
@@ -116,7 +114,7 @@ impl<P: Platform> Exchange<P> {
             .await?;
         self.messages = history.messages;
         self.own_from = self.messages.len().saturating_sub(own);
-        self.lap("session", clock);
+        self.lap("session");
         Ok(())
     }
 
@@ -177,7 +175,7 @@ impl<P: Platform> Exchange<P> {
                 include_usage: true,
             },
             max_completion_tokens: self.request.completion_tokens_max.map(|(tokens, _)| tokens),
-            tools: self.tools.as_ref(),
+            tools: self.tools.as_deref(),
             tool_choice,
             // From the key alone: a client that could choose it would learn from the time
             // of an answer what another tenant asked.

@@ -4,7 +4,7 @@
 use super::text::is_word;
 use super::{Look, Place};
 
-/// Length by country, from the SWIFT IBAN registry.
+/// Length by country, from the SWIFT IBAN registry; sorted.
 #[rustfmt::skip]
 const LENGTHS: [(&[u8; 2], usize); 89] = [
     (b"AD", 24), (b"AE", 23), (b"AL", 28), (b"AT", 20), (b"AZ", 28), (b"BA", 20), (b"BE", 16),
@@ -30,9 +30,10 @@ pub(super) fn look(place: &Place<'_>) -> Result<Look, Look> {
             _ => return Ok(Look::No),
         }
     }
-    let Some((_, length)) = LENGTHS.iter().find(|(code, _)| **code == country) else {
+    let Ok(found) = LENGTHS.binary_search_by(|(code, _)| (*code).cmp(&country)) else {
         return Ok(Look::No);
     };
+    let length = &LENGTHS[found].1;
     let (mut next, mut rest) = (2, [0_u8; 32]);
     // The first four characters count last.
     let head = [number(country[0]), number(country[1])];
