@@ -334,7 +334,7 @@ impl Dispatch {
 }
 
 /// May an answer with this status have a body (RFC 9110 §6.4.1)?
-fn has_body(status: StatusCode) -> bool {
+pub(crate) fn has_body(status: StatusCode) -> bool {
     !(status.is_informational()
         || status == StatusCode::NO_CONTENT
         || status == StatusCode::NOT_MODIFIED)

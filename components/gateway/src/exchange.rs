@@ -246,7 +246,12 @@ impl<P: Platform> Exchange<P> {
     pub(crate) async fn run(&mut self, out: &mut impl Output) -> Result<FinishReason, Interrupt> {
         loop {
             let event = match self.next.take() {
-                Some(Action::CallModel(tool_use)) => self.call_model(tool_use, out).await?,
+                Some(Action::CallModel(tool_use)) => {
+                    let answered = self.call_model(tool_use, out).await;
+                    // The answer's own time is no stage's.
+                    self.timing.skip(self.platform.monotonic_ns());
+                    answered?
+                }
                 Some(Action::CallTools(calls)) => self.call_tools(calls, out).await?,
                 Some(Action::Refuse(words)) => {
                     self.push_answer(words.clone(), Vec::new());
@@ -283,7 +288,6 @@ impl<P: Platform> Exchange<P> {
             let first_token_ns = relay.first_token_ns();
             let cut_text = relay.text().to_owned();
             let usage = relay.usage(&self.messages).await;
-            self.timing.skip(self.platform.monotonic_ns());
             self.usage = sum(self.usage, usage);
             match relayed {
                 Ok(relayed) => {
@@ -316,6 +320,7 @@ impl<P: Platform> Exchange<P> {
                         return Err(ApiError::backend_failed(detail).into());
                     }
                     // Nothing was shown yet: the next backend begins anew.
+                    self.timing.skip(self.platform.monotonic_ns());
                     opened = self.open_at(opened.others, tool_use).await?;
                 }
             }

@@ -30,28 +30,6 @@ pub(crate) struct Identity {
     pub(crate) model: String,
 }
 
-impl Identity {
-    /// A chunk's first fields, from its brace on.
-    fn head(&self) -> Vec<u8> {
-        #[derive(Serialize)]
-        struct Head<'a> {
-            id: &'a str,
-            object: &'static str,
-            created: u64,
-            model: &'a str,
-        }
-        let head = Head {
-            id: &self.id,
-            object: "chat.completion.chunk",
-            created: self.created,
-            model: &self.model,
-        };
-        let mut head = serde_json::to_vec(&head).unwrap_or_default();
-        head.pop();
-        head
-    }
-}
-
 /// A piece of a tool call: the first has id and name, all have arguments.
 #[derive(Debug, Default)]
 pub(crate) struct ToolCallPiece {
@@ -91,8 +69,7 @@ pub(crate) struct Streamed<S> {
     sink: S,
     /// Events that were said and not sent yet.
     said: Vec<u8>,
-    /// How every chunk begins: an object without its end.
-    head: Vec<u8>,
+    identity: Identity,
     /// What stands before and after the text in an event that has nothing else to say, as
     /// nearly all have.
     around_text: Option<(Vec<u8>, Vec<u8>)>,
@@ -101,9 +78,12 @@ pub(crate) struct Streamed<S> {
     role_sent: bool,
 }
 
-/// What differs from chunk to chunk.
 #[derive(Serialize)]
 struct Chunk<'a> {
+    id: &'a str,
+    created: u64,
+    model: &'a str,
+    object: &'static str,
     choices: &'a [ChunkChoice<'a>],
     /// `null` in every chunk but the last, where usage was asked for (as OpenAI).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -137,11 +117,11 @@ struct LogprobsOut<'a> {
 }
 
 impl<S: Sink> Streamed<S> {
-    pub(crate) fn new(sink: S, identity: &Identity, include_usage: bool, events: bool) -> Self {
+    pub(crate) fn new(sink: S, identity: Identity, include_usage: bool, events: bool) -> Self {
         let mut streamed = Self {
             sink,
             said: Vec::new(),
-            head: identity.head(),
+            identity,
             around_text: None,
             include_usage,
             events,
@@ -152,7 +132,7 @@ impl<S: Sink> Streamed<S> {
             ..Delta::default()
         };
         streamed.choice(no_text, &[], None);
-        streamed.around_text = around_text(&streamed.said, streamed.head.len());
+        streamed.around_text = around_text(&streamed.said);
         streamed.said.clear();
         streamed.role_sent = false;
         streamed
@@ -189,11 +169,15 @@ impl<S: Sink> Streamed<S> {
         skerry: Option<&StepEvent<'_>>,
     ) {
         let chunk = Chunk {
+            id: &self.identity.id,
+            created: self.identity.created,
+            model: &self.identity.model,
+            object: "chat.completion.chunk",
             choices,
             usage,
             skerry,
         };
-        sse::write_event(&mut self.said, &self.head, &chunk);
+        sse::write_event(&mut self.said, &chunk);
     }
 
     /// The last chunks of a whole answer, and its `[DONE]`.
@@ -212,16 +196,15 @@ impl<S: Sink> Streamed<S> {
 
     /// The stream ends with an error event in OpenAI's form, and without `[DONE]`.
     pub(crate) async fn error(&mut self, error: &ApiError) -> Result<(), Gone> {
-        sse::write_event(&mut self.said, b"", &error.body());
+        sse::write_event(&mut self.said, &error.body());
         self.flush().await
     }
 }
 
-/// Cuts an event at its text, which is empty, after so many bytes.
-fn around_text(event: &[u8], head_bytes: usize) -> Option<(Vec<u8>, Vec<u8>)> {
+/// Cuts an event at its text, which is empty. (Within another text, its quotes would be escaped.)
+fn around_text(event: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     const TEXT: &[u8] = br#""content":"""#;
-    let found = memchr::memmem::find(event.get(head_bytes..)?, TEXT)?;
-    let end = head_bytes + found + TEXT.len();
+    let end = memchr::memmem::find(event, TEXT)? + TEXT.len();
     Some((event[..end - 2].to_vec(), event[end..].to_vec()))
 }
 

@@ -138,7 +138,7 @@ async fn chat<P: Platform>(
 pub(crate) async fn stream<P: Platform>(mut exchange: Box<Exchange<P>>, sink: impl Sink) {
     let request = exchange.request();
     let (include_usage, events) = (request.include_usage, request.events);
-    let mut out = Streamed::new(sink, &exchange.identity(), include_usage, events);
+    let mut out = Streamed::new(sink, exchange.identity(), include_usage, events);
     let result = exchange.run(&mut out).await;
     let closed = exchange.close(&result).await;
     let ended: Result<(), Gone> = match (result, closed) {

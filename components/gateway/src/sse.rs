@@ -14,17 +14,11 @@ pub(crate) const DONE: &[u8] = b"data: [DONE]\n\n";
 /// A comment: keeps the connection alive and shows whether the client is there.
 pub(crate) const COMMENT: &[u8] = b":\n\n";
 
-/// Adds one event as a client reads it: an object with the fields of `head`, which is one
-/// without its closing brace, or nothing, and those of `data`, which has some.
-pub(crate) fn write_event(bytes: &mut Vec<u8>, head: &[u8], data: &impl Serialize) {
+/// Adds one event as a client reads it.
+pub(crate) fn write_event(bytes: &mut Vec<u8>, data: &impl Serialize) {
     let start = bytes.len();
     bytes.extend_from_slice(b"data: ");
-    bytes.extend_from_slice(head);
-    let brace = bytes.len();
     if serde_json::to_writer(&mut *bytes, data).is_ok() {
-        if !head.is_empty() {
-            bytes[brace] = b',';
-        }
         bytes.extend_from_slice(b"\n\n");
     } else {
         bytes.truncate(start);

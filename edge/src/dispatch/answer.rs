@@ -337,3 +337,82 @@ impl Drop for Answer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::{BodyExt as _, StreamBody};
+
+    /// An answer of so many frames of `bytes` each, between which others go first; then it
+    /// ends, or waits for ever.
+    fn answer(frames: usize, bytes: usize, ends: bool) -> Answer {
+        let frame = move |number: usize| async move {
+            if number == frames {
+                std::future::pending::<()>().await;
+            }
+            tokio::task::yield_now().await;
+            let data = Bytes::from(vec![b'0' + u8::try_from(number % 10).unwrap(); bytes]);
+            Ok::<_, HttpError>(Frame::data(data))
+        };
+        let numbers = futures::stream::iter(0..frames + usize::from(!ends));
+        let body = StreamBody::new(futures::StreamExt::then(numbers, frame));
+        Answer::new(body.boxed_unsync(), None, None, None, &Arc::default())
+    }
+
+    #[tokio::test]
+    async fn a_short_answer_is_known_whole_before_its_head_goes_out() {
+        let mut short = answer(2, 3, true);
+        assert_eq!(short.size_hint().exact(), None);
+        short.look_ahead().await;
+        assert_eq!(short.size_hint().exact(), Some(6));
+        assert!(!short.is_end_stream());
+        assert_eq!(short.collect().await.unwrap().to_bytes(), "000111");
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_what_comes_later() {
+        let mut begun = answer(1, 3, false);
+        begun.look_ahead().await;
+        assert_eq!(begun.size_hint().exact(), None);
+        assert_eq!(
+            begun.frame().await.unwrap().unwrap().into_data().unwrap(),
+            "000"
+        );
+        assert!(futures::FutureExt::now_or_never(begun.frame()).is_none());
+        assert_eq!(begun.end, End::Left);
+    }
+
+    #[tokio::test]
+    async fn no_more_is_taken_in_than_its_maximum() {
+        let frame = Bytes::from_static(&[0; 1 << 10]);
+        let endless = futures::stream::repeat_with(move || Ok(Frame::data(frame.clone())));
+        let body = StreamBody::new(endless).boxed_unsync();
+        let mut endless = Answer::new(body, None, None, None, &Arc::default());
+        endless.look_ahead().await;
+        assert_eq!(endless.ahead.len(), 16);
+        assert_eq!(endless.size_hint().exact(), None);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_breaks_has_no_length_and_breaks_where_it_did() {
+        let frames = [
+            Ok(Frame::data(Bytes::from_static(b"half"))),
+            Err(HttpError::HttpResponseIncomplete),
+        ];
+        let body = StreamBody::new(futures::stream::iter(frames)).boxed_unsync();
+        let mut broken = Answer::new(body, None, None, None, &Arc::default());
+        broken.look_ahead().await;
+        assert_eq!(broken.size_hint().exact(), None);
+        assert!(broken.frame().await.unwrap().is_ok());
+        assert!(broken.frame().await.unwrap().is_err());
+        assert_eq!(broken.end, End::Broken);
+    }
+
+    #[tokio::test]
+    async fn an_empty_answer_is_over_at_once() {
+        let mut empty = answer(0, 0, true);
+        empty.look_ahead().await;
+        assert!(empty.is_end_stream());
+        assert_eq!(empty.size_hint().exact(), Some(0));
+    }
+}

@@ -5,6 +5,7 @@
 
 use crate::dispatch::answer::Answer;
 use crate::dispatch::answer::encoding::{Coding, Encoding};
+use crate::dispatch::has_body;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use std::sync::Arc;
@@ -105,10 +106,7 @@ impl Compression {
     }
 
     fn suits(&self, status: StatusCode, headers: &HeaderMap, length: Option<u64>) -> bool {
-        let without_body = status.is_informational()
-            || status == StatusCode::NO_CONTENT
-            || status == StatusCode::NOT_MODIFIED
-            || status == StatusCode::PARTIAL_CONTENT;
+        let without_body = !has_body(status) || status == StatusCode::PARTIAL_CONTENT;
         let as_it_is = headers.contains_key(header::CONTENT_ENCODING)
             || headers.contains_key(header::CONTENT_RANGE)
             || forbids_change(headers);

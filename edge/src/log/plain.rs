@@ -1,5 +1,5 @@
 //! Log lines for files and collectors: what tracing-subscriber writes to a terminal, without
-//! its colours, and at a third of the price: a busy host writes a line for each request.
+//! its colours and what they cost: a busy host writes a line for each request.
 //!
 //! Control characters are escaped, so that nothing a client or a component says begins a
 //! line of its own. It does NOT know what a line is about.

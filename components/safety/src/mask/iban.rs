@@ -72,3 +72,13 @@ fn number(byte: u8) -> u8 {
         _ => byte.to_ascii_uppercase() - b'A' + 10,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::LENGTHS;
+
+    #[test]
+    fn countries_are_sorted_to_be_searched() {
+        assert!(LENGTHS.is_sorted_by_key(|(country, _)| country));
+    }
+}
