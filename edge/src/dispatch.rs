@@ -7,6 +7,7 @@
 pub(crate) mod answer;
 pub(crate) mod headers;
 pub(crate) mod route;
+mod stages;
 
 use crate::error::Refusal;
 use crate::instance::{Pools, Ticket};
@@ -179,7 +180,13 @@ impl Dispatch {
                 if !is_head && has_body(response.status()) {
                     response.body_mut().look_ahead().await;
                 }
-                response
+                match response.body_mut().line_of_broken() {
+                    None => response,
+                    Some(line) => {
+                        tracing::error!(component, "the answer broke before its head went out");
+                        self.refuse(Refusal::Failed, line)
+                    }
+                }
             }
             Err(refusal) => self.refuse(refusal, line),
         }
@@ -288,10 +295,19 @@ impl Dispatch {
         if let Some(stages) = &ticket.context.stages {
             stages.add(component, took);
         }
-        if let Some(span) = &ticket.span {
-            match &answered {
-                Ok(_) => span.began(),
-                Err(_) => span.failed("component"),
+        match &answered {
+            Ok(response) => {
+                for (stage, took) in stages::told(response.headers()) {
+                    pools.recipe.figures.stage(stage, took);
+                }
+                if let Some(span) = &ticket.span {
+                    span.began_after(stages::told(response.headers()));
+                }
+            }
+            Err(_) => {
+                if let Some(span) = &ticket.span {
+                    span.failed("component");
+                }
             }
         }
         if origin.too_large.load(Relaxed) {

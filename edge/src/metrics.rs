@@ -77,6 +77,7 @@ names! {
     LogLinesDropped "edge_log_lines_dropped_total" "counter" "Lines of the log that were dropped because nobody read it.";
     BodyBytesSent "edge_body_bytes_sent_total" "counter" "Bytes of bodies sent.";
     ComponentAnswerSeconds "edge_component_answer_seconds" "histogram" "From a request's arrival at a component to the head of its answer.";
+    StageSeconds "edge_component_stage_seconds" "histogram" "How long a stage of an answer took, as the component says in Server-Timing.";
     ComponentCpuSeconds "edge_component_cpu_seconds_total" "counter" "How long a component's instances had a thread, by the clock.";
     ComponentSlow "edge_component_slow" "gauge" "1 while a component's new requests run in the slow lane.";
     Instances "edge_instances" "gauge" "Instances alive.";

@@ -184,7 +184,7 @@ pub(crate) struct Span {
     name: Cow<'static, str>,
     start: (SystemTime, Instant),
     attributes: Vec<KeyValue>,
-    head: OnceLock<SystemTime>,
+    head: OnceLock<Event>,
     error: OnceLock<Cow<'static, str>>,
 }
 
@@ -230,7 +230,17 @@ impl Span {
 
     /// The head of the answer came.
     pub(crate) fn began(&self) {
-        let _ = self.head.set(self.now());
+        self.began_after(std::iter::empty());
+    }
+
+    /// The same, with the stages that the answer says it took until then.
+    pub(crate) fn began_after<'a>(&self, stages: impl Iterator<Item = (&'a str, Duration)>) {
+        let stages = stages.map(|(name, took)| {
+            let key = format!("server_timing.{name}");
+            KeyValue::new(key, took.as_secs_f64() * 1e3)
+        });
+        let head = Event::new("response head", self.now(), stages.collect(), 0);
+        let _ = self.head.set(head);
     }
 
     /// What the span is about failed. The first error stays.
@@ -243,11 +253,7 @@ impl Drop for Span {
     fn drop(&mut self) {
         let end = self.now();
         let mut events = SpanEvents::default();
-        if let Some(head) = self.head.take() {
-            events
-                .events
-                .push(Event::new("response head", head, Vec::new(), 0));
-        }
+        events.events.extend(self.head.take());
         let status = match self.error.take() {
             None => Status::Unset,
             Some(error) => {

@@ -2,7 +2,7 @@
 
 import re
 
-from harness import eventually
+from harness import eventually, metrics
 
 STAGES = ("auth", "rate-limit", "safety", "orchestrator", "router", "llm")
 
@@ -29,6 +29,10 @@ def test_server_timing_has_a_figure_for_each_stage(edge, key, model):
     for stage in STAGES:
         assert float(figures[stage]) >= 0, timing
     assert float(figures["llm"]) > 0, timing
+    counted = metrics(edge.operator)
+    for stage in STAGES:
+        name = "edge_component_stage_seconds_count"
+        assert counted[f'{name}{{component="gateway",stage="{stage}"}}'] > 0
 
 
 def test_the_six_limits_are_on_good_answers_too(edge, key, model):

@@ -213,6 +213,15 @@ impl Answer {
         .await;
     }
 
+    /// The line of a body that breaks within what was taken in. Its head has not gone out, so
+    /// the client can be told instead.
+    pub(crate) fn line_of_broken(&mut self) -> Option<LogLine> {
+        match self.ahead.back() {
+            Some(Some(Err(_))) => self.line.take(),
+            _ => None,
+        }
+    }
+
     /// Is nothing left to ask the component for?
     fn has_all(&self) -> bool {
         match self.ahead.back() {
@@ -406,6 +415,31 @@ mod tests {
         assert!(broken.frame().await.unwrap().is_ok());
         assert!(broken.frame().await.unwrap().is_err());
         assert_eq!(broken.end, End::Broken);
+    }
+
+    #[tokio::test]
+    async fn the_client_can_be_told_of_what_breaks_before_the_head_goes_out() {
+        let request = Request::get("/broken").body(()).unwrap();
+        let line = || {
+            let context = CallContext {
+                depth: 0,
+                traceparent: None,
+                gone: tokio_util::sync::CancellationToken::new(),
+                stages: None,
+            };
+            LogLine::new(&request, &Origin::inside(), &context, None)
+        };
+        for (last, is_told) in [
+            (Err(HttpError::HttpResponseIncomplete), true),
+            (Ok(Frame::data(Bytes::from_static(b"half"))), false),
+        ] {
+            let frames = [Ok(Frame::data(Bytes::from_static(b"half"))), last];
+            let body = StreamBody::new(futures::stream::iter(frames)).boxed_unsync();
+            let mut answer = Answer::new(body, None, None, Some(line()), &Arc::default());
+            answer.look_ahead().await;
+            assert_eq!(answer.line_of_broken().is_some(), is_told);
+            assert_eq!(answer.line.is_some(), !is_told);
+        }
     }
 
     #[tokio::test]

@@ -1,20 +1,25 @@
-//! The figures of one component, counted without a lock: each of its instances holds them.
+//! The figures of one component, counted without waiting for another: each of its instances
+//! holds them.
 //!
 //! What they are called is said in `metrics.rs`. It does NOT know how time is measured.
 
 use super::{Name, write_head};
 use crate::lanes::Lane;
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use wasmtime::Trap;
 
-/// The upper bounds of the histogram, in milliseconds: from an answer out of a cache to the
-/// first token behind a full queue.
-const BOUNDS_MS: [u64; 14] = [
-    1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 60_000,
+/// The upper bounds of the histograms, in microseconds: from a look at a cache to the first
+/// token behind a full queue.
+const BOUNDS_US: [u64; 17] = [
+    100, 250, 500, 1_000, 2_000, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+    1_000_000, 2_500_000, 5_000_000, 10_000_000, 60_000_000,
 ];
+
+/// The most stages of a component that are kept apart; it names them itself.
+const STAGES_MAX: usize = 32;
 
 /// Why an instance was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,16 +86,16 @@ impl TrapKind {
 /// Durations, sorted into buckets.
 #[derive(Debug, Default)]
 struct Histogram {
-    buckets: [AtomicU64; BOUNDS_MS.len()],
+    buckets: [AtomicU64; BOUNDS_US.len()],
     count: AtomicU64,
     sum_us: AtomicU64,
 }
 
 impl Histogram {
     fn observe(&self, duration: Duration) {
-        let bucket = BOUNDS_MS
+        let bucket = BOUNDS_US
             .iter()
-            .position(|bound| duration <= Duration::from_millis(*bound));
+            .position(|bound| duration <= Duration::from_micros(*bound));
         if let Some(bucket) = bucket {
             self.buckets[bucket].fetch_add(1, Relaxed);
         }
@@ -99,25 +104,63 @@ impl Histogram {
         self.sum_us.fetch_add(us, Relaxed);
     }
 
-    fn write(&self, out: &mut String, name: &str, component: &str) {
+    /// Writes its series, each with `labels` beside its own.
+    fn write(&self, out: &mut String, name: &str, labels: &str) {
         let mut below = 0;
-        for (bucket, bound) in self.buckets.iter().zip(BOUNDS_MS) {
+        for (bucket, bound) in self.buckets.iter().zip(BOUNDS_US) {
             below += bucket.load(Relaxed);
-            let bound = bound as f64 / 1e3;
-            let _ = writeln!(
-                out,
-                "{name}_bucket{{component=\"{component}\",le=\"{bound}\"}} {below}"
-            );
+            let bound = bound as f64 / 1e6;
+            let _ = writeln!(out, "{name}_bucket{{{labels},le=\"{bound}\"}} {below}");
         }
         // Read last, so that it is no less than what was read before.
         let count = self.count.load(Relaxed).max(below);
         let sum = self.sum_us.load(Relaxed) as f64 / 1e6;
         let _ = write!(
             out,
-            "{name}_bucket{{component=\"{component}\",le=\"+Inf\"}} {count}\n\
-             {name}_sum{{component=\"{component}\"}} {sum}\n\
-             {name}_count{{component=\"{component}\"}} {count}\n"
+            "{name}_bucket{{{labels},le=\"+Inf\"}} {count}\n\
+             {name}_sum{{{labels}}} {sum}\n\
+             {name}_count{{{labels}}} {count}\n"
         );
+    }
+}
+
+/// A histogram for each stage that a component has named so far.
+#[derive(Debug, Default)]
+struct Stages(RwLock<Vec<(Box<str>, Histogram)>>);
+
+impl Stages {
+    fn observe(&self, stage: &str, duration: Duration) {
+        if self.observe_known(stage, duration) {
+            return;
+        }
+        let mut stages = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        // Another may have named it meanwhile.
+        let known = stages.iter().position(|(name, _)| **name == *stage);
+        let at = known.unwrap_or(stages.len());
+        if known.is_none() {
+            if stages.len() == STAGES_MAX {
+                return;
+            }
+            stages.push((stage.into(), Histogram::default()));
+        }
+        stages[at].1.observe(duration);
+    }
+
+    fn observe_known(&self, stage: &str, duration: Duration) -> bool {
+        let stages = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let known = stages.iter().find(|(name, _)| **name == *stage);
+        if let Some((_, histogram)) = known {
+            histogram.observe(duration);
+        }
+        known.is_some()
+    }
+
+    fn write(&self, out: &mut String, name: &str, component: &str) {
+        let stages = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        for (stage, histogram) in &*stages {
+            let labels = format!("component=\"{component}\",stage=\"{stage}\"");
+            histogram.write(out, name, &labels);
+        }
     }
 }
 
@@ -134,6 +177,7 @@ pub(crate) struct ComponentFigures {
     instance_memory_peak: AtomicI64,
     traps: [AtomicU64; TrapKind::ALL.len()],
     answers: Histogram,
+    stages: Stages,
 }
 
 impl ComponentFigures {
@@ -158,6 +202,12 @@ impl ComponentFigures {
         self.answers.observe(after);
     }
 
+    /// A stage of an answer took so long, its component says. What `stage` may be made of is
+    /// the caller's to check.
+    pub(crate) fn stage(&self, stage: &str, took: Duration) {
+        self.stages.observe(stage, took);
+    }
+
     /// The memories of an instance grew by `bytes`, to `held` in all.
     pub(crate) fn grew(&self, bytes: usize, held: usize) {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
@@ -178,7 +228,11 @@ impl ComponentFigures {
         let level = |of: &AtomicI64| of.load(Relaxed).to_string();
         let count = |of: &AtomicU64| of.load(Relaxed).to_string();
         let value = match name {
-            Name::ComponentAnswerSeconds => return self.answers.write(out, text, component),
+            Name::ComponentAnswerSeconds => {
+                let labels = format!("component=\"{component}\"");
+                return self.answers.write(out, text, &labels);
+            }
+            Name::StageSeconds => return self.stages.write(out, text, component),
             Name::Traps => {
                 for (kind, label) in TrapKind::ALL {
                     let value = self.traps[kind as usize].load(Relaxed);
@@ -202,8 +256,9 @@ impl ComponentFigures {
 }
 
 /// What is counted for each component, in the order of the page.
-const NAMES: [Name; 10] = [
+const NAMES: [Name; 11] = [
     Name::ComponentAnswerSeconds,
+    Name::StageSeconds,
     Name::ComponentCpuSeconds,
     Name::ComponentSlow,
     Name::Instances,
@@ -259,7 +314,7 @@ mod tests {
             histogram.observe(Duration::from_millis(ms));
         }
         let mut out = String::new();
-        histogram.write(&mut out, "x", "a");
+        histogram.write(&mut out, "x", "component=\"a\"");
         for line in [
             "x_bucket{component=\"a\",le=\"0.001\"} 1",
             "x_bucket{component=\"a\",le=\"0.005\"} 3",
@@ -270,6 +325,22 @@ mod tests {
         ] {
             assert!(out.lines().any(|each| each == line), "{line} in {out}");
         }
+    }
+
+    #[test]
+    fn a_component_names_its_stages_but_not_without_end() {
+        let stages = Stages::default();
+        for number in 0..2 * STAGES_MAX {
+            for _ in 0..2 {
+                stages.observe(&number.to_string(), Duration::from_micros(200));
+            }
+        }
+        let mut out = String::new();
+        stages.write(&mut out, "x", "a");
+        let lines = |part: &str| out.lines().filter(|line| line.starts_with(part)).count();
+        assert_eq!(lines("x_count"), STAGES_MAX);
+        assert!(out.contains("x_bucket{component=\"a\",stage=\"0\",le=\"0.0001\"} 0"));
+        assert!(out.contains("x_bucket{component=\"a\",stage=\"0\",le=\"0.00025\"} 2"));
     }
 
     #[test]

@@ -35,6 +35,17 @@ async fn a_trap_in_mid_stream_is_no_clean_end() {
     assert_eq!(edge.get("/served").await.0, 200);
 }
 
+#[tokio::test]
+async fn a_trap_before_anything_went_out_is_an_answer_of_its_own() {
+    let edge = Edge::start(&one(""));
+    for _ in 0..20 {
+        let (status, body) = edge.get("/stream-and-trap?3,0").await;
+        assert_eq!(status, 500);
+        assert!(body.contains("component_failed"), "{body}");
+        assert_eq!(edge.get("/served").await, (200, "1".to_owned()));
+    }
+}
+
 /// Seconds of CPU that the instances of one component may use without progress
 /// (`BUSY_TICKS_MAX` in `src/engine.rs`).
 const BUDGET_S: f64 = 3.0;

@@ -43,6 +43,37 @@ async fn a_trusted_client_is_told_how_long_each_component_took() {
 }
 
 #[tokio::test]
+async fn the_stages_that_a_component_names_are_counted() {
+    let edge = Edge::start(&format!("{HEAD}{}", probe("front", "/...", "")));
+    for said in [
+        "auth;dur=0.2,+llm;dur=30",
+        "auth;dur=40;desc=slow,bad(name;dur=1",
+    ] {
+        assert_eq!(edge.get(&format!("/stages?{said}")).await.0, 200);
+    }
+    let of = |stage: &str, le: &str| {
+        format!(
+            "edge_component_stage_seconds_bucket{{component=\"front\",stage=\"{stage}\",le=\"{le}\"}}"
+        )
+    };
+    for (stage, le, count) in [
+        ("auth", "0.0001", 0.0),
+        ("auth", "0.00025", 1.0),
+        ("auth", "0.05", 2.0),
+        ("llm", "0.025", 0.0),
+        ("llm", "0.05", 1.0),
+    ] {
+        let figure: f64 = edge.figure(&of(stage, le)).await;
+        assert!(
+            (figure - count).abs() < 0.1,
+            "{stage} within {le} s: {figure}"
+        );
+    }
+    let all = edge.figure("edge_component_stage_seconds_count").await;
+    assert!((all - 3.0).abs() < 0.1, "{all}");
+}
+
+#[tokio::test]
 async fn what_a_component_costs_is_counted_as_its_own() {
     let manifest = format!(
         "{HEAD}{}{}",

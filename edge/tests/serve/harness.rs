@@ -208,11 +208,14 @@ impl Edge {
         folder: &Path,
         arguments: &[&str],
     ) -> Result<Self, String> {
-        let mut child = command(folder, arguments)
-            .envs(environment.iter().copied())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = command(folder, arguments);
+        command.envs(environment.iter().copied());
+        Self::run(command, folder)
+    }
+
+    /// Starts a command that serves the manifest in `folder`.
+    pub(crate) fn run(mut command: Command, folder: &Path) -> Result<Self, String> {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let said: Arc<Mutex<Vec<String>>> = Arc::default();
         let output = BufReader::new(child.stdout.take().unwrap());
         let lines = Arc::clone(&said);

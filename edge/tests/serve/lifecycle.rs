@@ -238,3 +238,23 @@ fn validate_says_what_is_wrong() {
     assert!(output.status.success());
     assert!(String::from_utf8_lossy(&output.stdout).contains("test is valid"));
 }
+
+#[tokio::test]
+async fn a_reader_of_the_log_that_stops_reading_stops_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    write(&one(""), folder.path());
+    let mut command = command(folder.path(), &[]);
+    // A pipe whose other end nobody reads, for as long as `edge` lives.
+    command.env("EDGE_LOG", "trace").stderr(Stdio::piped());
+    let mut edge = Edge::run(command, folder.path()).unwrap();
+    until("lines are dropped", || async {
+        for _ in 0..50 {
+            assert_eq!(edge.get("/headers").await.0, 200);
+        }
+        edge.figure("edge_log_lines_dropped_total").await > 0.5
+    })
+    .await;
+    assert_eq!(edge.get("/headers").await.0, 200);
+    edge.signal("-TERM");
+    assert!(edge.wait().success());
+}

@@ -237,6 +237,35 @@ fn attributes_are_those_of_the_conventions(server: &Span, outbound: &Span, url: 
 }
 
 #[tokio::test]
+async fn a_span_has_the_stages_that_its_component_names() {
+    let (receiver, url) = Receiver::start().await;
+    let edge = Edge::start_in(&environment(&url), &one(""), &[]);
+    assert_eq!(edge.get("/stages?auth;dur=0.25,+llm;dur=30").await.0, 200);
+    let spans = receiver.spans(2).await;
+    let component = spans
+        .iter()
+        .find(|span| span.kind == SpanKind::Internal as i32)
+        .unwrap();
+    let head = &component.events[0];
+    assert_eq!(head.name, "response head");
+    let stages: Vec<_> = head
+        .attributes
+        .iter()
+        .map(|each| {
+            (
+                each.key.as_str(),
+                each.value.clone().unwrap().value.unwrap(),
+            )
+        })
+        .collect();
+    let expect = [
+        ("server_timing.auth", Value::DoubleValue(0.25)),
+        ("server_timing.llm", Value::DoubleValue(30.0)),
+    ];
+    assert_eq!(stages, expect);
+}
+
+#[tokio::test]
 async fn what_the_parent_does_not_record_is_not_recorded() {
     let (receiver, url) = Receiver::start().await;
     let edge = Edge::start_in(&environment(&url), &two(), &[]);
