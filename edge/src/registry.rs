@@ -13,6 +13,7 @@ mod artifact;
 mod digest;
 mod client;
 mod credentials;
+mod login;
 mod limits;
 mod signature;
 mod newest;
@@ -70,6 +71,7 @@ impl From<RegistryError> for Failure {
 /// `edge registry`.
 pub(crate) fn registry(command: &RegistryCommand) -> Result<(), Failure> {
     match command {
+        RegistryCommand::Login(options) => login::login(options),
         RegistryCommand::Push(options) => push(options),
         RegistryCommand::Pull(options) => pull(options),
     }

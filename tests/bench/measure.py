@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(os.environ.get("SKERRY_BIN_DIR", ROOT / "target" / "release"))
 CORES = sorted(os.sched_getaffinity(0))[:2]
 START_S_MAX = 150
+BARE = "target/wasm32-wasip2/component/bare.wasm"
 CONNECTIONS = 16
 CLOCK_HZ = os.sysconf("SC_CLK_TCK")
 # Long and short streams, whose difference is the price of a chunk.
@@ -96,10 +97,18 @@ class Bench:
         self.folder = folder
         self.started: list[subprocess.Popen] = []
 
-    def start(self, name: str, core: int, *options: str, env: dict[str, str] | None = None):
+    def start(
+        self,
+        name: str,
+        core: int,
+        *options: str,
+        program: Path | None = None,
+        env: dict[str, str] | None = None,
+    ):
+        program = program or BIN / name.split(":")[0]
         with self.printed(name).open("wb") as out, (self.folder / f"{name}.log").open("wb") as log:
             popen = subprocess.Popen(
-                ["taskset", "-c", str(core), str(BIN / name.split(":")[0]), *options],
+                ["taskset", "-c", str(core), str(program), *options],
                 stdout=out,
                 stderr=log,
                 cwd=ROOT,
@@ -138,6 +147,21 @@ class Bench:
         banner = self.told(f"edge:{name}", popen, r"(?s).*Ctrl-C stops it")[0]
         key = re.search(r"\bsk-[A-Za-z0-9_-]{16,}", banner)
         return Server(popen, url, key[0] if key else "")
+
+    def wasmtime(self, program: Path) -> Server:
+        """wasmtime's own server, with the bare component."""
+        port = free_port()
+        popen = self.start(
+            "wasmtime", CORES[0], "serve", "-Sp3,cli", "-Wcomponent-model-async",
+            "--addr", f"127.0.0.1:{port}", str(ROOT / BARE), program=program,
+        )  # fmt: skip
+        deadline = time.monotonic() + START_S_MAX
+        while not answers(port):
+            if popen.poll() is not None or time.monotonic() > deadline:
+                said = (self.folder / "wasmtime.log").read_text()
+                sys.exit(f"{program} did not start: {said}")
+            time.sleep(0.05)
+        return Server(popen, f"http://127.0.0.1:{port}")
 
     def stop(self) -> None:
         for popen in self.started:
@@ -234,6 +258,12 @@ def free_port() -> int:
             return port
 
 
+def answers(port: int) -> bool:
+    """Does somebody listen there?"""
+    with contextlib.closing(socket.socket()) as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def chat(chunks: int, stream: bool, delay_ms: int = 0) -> dict:
     content = f"[script chunks={chunks} delay={delay_ms}]"
     return {
@@ -244,7 +274,7 @@ def chat(chunks: int, stream: bool, delay_ms: int = 0) -> dict:
     }
 
 
-def cases(bench: Bench, backend: Server) -> list[Case]:
+def cases(bench: Bench, backend: Server, wasmtime: Path | None) -> list[Case]:
     native = bench.printing("native-hyper", CORES[0])
     bare = bench.edge("bare", ROOT / "tests/bench/bare/spin.toml", backend.url)
     star = bench.edge("star", ROOT / "spin.toml", backend.url, *HOLDS)
@@ -252,9 +282,11 @@ def cases(bench: Bench, backend: Server) -> list[Case]:
         sys.exit("edge printed no first key")
     path, done = "/v1/chat/completions", "data: [DONE]"
     short, long = chat(CHUNKS_SHORT, stream=True), chat(CHUNKS_LONG, stream=True)
+    peers = [Case("the same, wasmtime", bench.wasmtime(wasmtime))] if wasmtime else []
     return [
         Case("native hyper", native),
         Case("bare component", bare),
+        *peers,
         Case("star, chat", star, path, chat(CHUNKS_SHORT, stream=False), '"finish_reason":"stop"'),
         Case(f"star, stream of {CHUNKS_SHORT}", star, path, short, done),
         Case(f"star, stream of {CHUNKS_LONG}", star, path, long, done),
@@ -326,6 +358,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5, help="of each round of each case")
     parser.add_argument("--json", type=Path, default=ROOT / "target" / "bench.json")
     parser.add_argument("--without-engine", action="store_true")
+    parser.add_argument(
+        "--wasmtime", type=Path, metavar="PROGRAM",
+        help="the bare component also behind `wasmtime serve` (`cargo install wasmtime-cli`)",
+    )  # fmt: skip
     options = parser.parse_args()
     if len(CORES) < 2:
         sys.exit("two cores are needed: one for the server, one for the load")
@@ -336,7 +372,7 @@ def main() -> None:
     bench = Bench(folder)
     try:
         backend = bench.printing("scripted-backend", CORES[1])
-        measured = cases(bench, backend)
+        measured = cases(bench, backend, options.wasmtime)
         for case in measured:
             bench.look(case, options.seconds)  # Which also warms it.
         for round_ in range(options.rounds):

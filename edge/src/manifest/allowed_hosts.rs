@@ -45,7 +45,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Where `uri` leads; `None` if that cannot be told.
+    /// Where `uri` leads; `None` if that cannot be told, as where it has a user and no host.
     pub(crate) fn of(uri: &http::Uri) -> Option<Self> {
         let scheme = uri.scheme_str().unwrap_or("http").to_ascii_lowercase();
         let authority = uri.authority()?;
@@ -53,6 +53,9 @@ impl Target {
             .host()
             .trim_start_matches('[')
             .trim_end_matches(']');
+        if host.is_empty() {
+            return None;
+        }
         let port = authority.port_u16().or_else(|| default_port(&scheme))?;
         Some(Self {
             host: host.to_ascii_lowercase(),

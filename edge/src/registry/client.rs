@@ -10,6 +10,7 @@ use super::cache::Cache;
 use super::credentials;
 use super::digest::Digest;
 use super::limits::{CONNECT_MAX, MANIFEST_BYTES_MAX, SILENCE_MAX};
+use super::login::Login;
 use super::pack::{Blob, Packed};
 use super::signature::{self, SigningKey, VerifyingKey};
 use bytes::Bytes;
@@ -35,6 +36,56 @@ pub(super) struct Registry {
     pub(super) reference: Reference,
 }
 
+/// Whoever speaks the protocol, by plain HTTP if it is `insecure`.
+fn client(insecure: bool) -> Result<Client, RegistryError> {
+    // The library takes the process's provider; a second one changes nothing.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = ClientConfig {
+        protocol: match insecure {
+            true => ClientProtocol::Http,
+            false => ClientProtocol::Https,
+        },
+        platform_resolver: None,
+        default_token_expiration_secs: TOKEN_S,
+        connect_timeout: Some(CONNECT_MAX),
+        read_timeout: Some(SILENCE_MAX),
+        user_agent: concat!("edge/", env!("CARGO_PKG_VERSION")),
+        ..ClientConfig::default()
+    };
+    Client::try_from(config).map_err(|error| RegistryError::Failed(words(&error)))
+}
+
+/// Asks the registry of `reference` whether it takes this login.
+///
+/// # Errors
+/// It does not, or cannot be asked.
+pub(super) async fn check(
+    reference: &Reference,
+    insecure: bool,
+    login: &Login,
+) -> Result<(), RegistryError> {
+    let name = reference.registry();
+    let failed = |error: OciDistributionError| {
+        RegistryError::Failed(match is_unauthorized(&error) {
+            true => format!("{name} does not take this login"),
+            false => format!("{name}: {}", words(&error)),
+        })
+    };
+    let client = client(insecure)?;
+    let login = RegistryAuth::Basic(login.user.clone(), login.password.clone());
+    let token = client.auth(reference, &login, RegistryOperation::Pull);
+    // Who gives a token for it has looked at the login; others look when something is asked
+    // for, be it of no repository of theirs.
+    if token.await.map_err(failed)?.is_some() {
+        return Ok(());
+    }
+    let accepted = [OCI_IMAGE_MEDIA_TYPE];
+    match client.pull_manifest_raw(reference, &login, &accepted).await {
+        Err(error) if !is_absent(&error) => Err(failed(error)),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 impl Registry {
     /// Meets the registry of `reference`, by plain HTTP if it is `insecure`.
     pub(super) async fn open(
@@ -42,22 +93,7 @@ impl Registry {
         insecure: bool,
         operation: RegistryOperation,
     ) -> Result<Self, RegistryError> {
-        // The library takes the process's provider; a second one changes nothing.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let config = ClientConfig {
-            protocol: match insecure {
-                true => ClientProtocol::Http,
-                false => ClientProtocol::Https,
-            },
-            platform_resolver: None,
-            default_token_expiration_secs: TOKEN_S,
-            connect_timeout: Some(CONNECT_MAX),
-            read_timeout: Some(SILENCE_MAX),
-            user_agent: concat!("edge/", env!("CARGO_PKG_VERSION")),
-            ..ClientConfig::default()
-        };
-        let client =
-            Client::try_from(config).map_err(|error| RegistryError::Failed(words(&error)))?;
+        let client = client(insecure)?;
         let login = credentials::of(reference.resolve_registry());
         let registry = Self {
             client,
@@ -266,16 +302,15 @@ impl Registry {
         let registry = self.reference.resolve_registry();
         match error {
             OciDistributionError::DigestError(error) => self.refused(&words(error)),
-            OciDistributionError::UnauthorizedError { .. }
-            | OciDistributionError::AuthenticationFailure(_) => {
+            error if is_unauthorized(error) => {
                 let file = credentials::file().unwrap_or_default();
                 let login = match self.login {
                     RegistryAuth::Anonymous => "there is no login for it",
                     _ => "it does not take the login",
                 };
                 RegistryError::Failed(format!(
-                    "{registry} refuses access to {}: {login} in {}, where `docker login` \
-                     keeps it",
+                    "{registry} refuses access to {}: {login} in {}, where `edge registry login` \
+                     and `docker login` keep it",
                     self.reference.repository(),
                     file.display()
                 ))
@@ -283,6 +318,15 @@ impl Registry {
             error => RegistryError::Failed(format!("{}: {}", self.reference, words(error))),
         }
     }
+}
+
+/// Does the registry say that it is not for us?
+fn is_unauthorized(error: &OciDistributionError) -> bool {
+    matches!(
+        error,
+        OciDistributionError::UnauthorizedError { .. }
+            | OciDistributionError::AuthenticationFailure(_)
+    )
 }
 
 /// Does the registry say that there is no such thing?

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RegistryCommand {
+    /// Log in to a registry; the login is kept where `docker login` keeps it.
+    Login(LoginOptions),
     /// Push the application to a registry.
     Push(PushOptions),
     /// Pull an application from a registry, so that `edge up --from` finds it here.
@@ -16,9 +18,40 @@ pub(crate) enum RegistryCommand {
 impl RegistryCommand {
     pub(crate) fn log_format(&self) -> LogFormat {
         match self {
+            Self::Login(options) => options.log_format,
             Self::Push(options) => options.source.log_format,
             Self::Pull(options) => options.log_format,
         }
+    }
+}
+
+#[derive(Clone, Args)]
+pub(crate) struct LoginOptions {
+    /// The user; asked for at a terminal.
+    #[arg(short, long)]
+    pub(crate) username: Option<String>,
+    /// The password; others on this machine may see it in the list of processes. Asked for
+    /// at a terminal.
+    #[arg(short, long, conflicts_with = "password_stdin")]
+    pub(crate) password: Option<String>,
+    /// Take the password from standard input.
+    #[arg(long)]
+    pub(crate) password_stdin: bool,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+    /// How to write the log, which goes to stderr.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+    /// The registry: HOST[:PORT]
+    pub(crate) server: String,
+}
+
+impl std::fmt::Debug for LoginOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LoginOptions")
+            .field("username", &self.username)
+            .field("server", &self.server)
+            .finish_non_exhaustive()
     }
 }
 

@@ -303,6 +303,63 @@ async fn a_login_is_dockers() {
     world.refuses(":v1", &[], &["no login", "docker login"]);
 }
 
+impl World {
+    /// `edge registry login` with a password on standard input.
+    fn login(&self, password: &str, options: &[&str]) -> Output {
+        let address = &self.registry.address;
+        let begin = ["registry", "login", "-k", "--password-stdin", address];
+        let mut edge = self.edge(&[begin.as_slice(), options].concat());
+        let piped = edge.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut edge = piped.stderr(Stdio::piped()).spawn().unwrap();
+        let mut input = edge.stdin.take().unwrap();
+        // One that is refused at once reads nothing.
+        let _ = input.write_all(format!("{password}\n").as_bytes());
+        drop(input);
+        edge.wait_with_output().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_login_is_tried_and_then_kept() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let world = World::with(Registry::with_login());
+    world.write("secret");
+    let file = world.path("docker/config.json");
+    let kept = r#"{ "auths": { "other.example": { "auth": "eDp5" } } }"#;
+    std::fs::write(&file, kept).unwrap();
+    let refused = world.login("hunter2", &["--username", "user"]);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("does not take this login"), "{said}");
+    assert!(!said.contains("hunter2"), "{said}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), kept);
+
+    let taken = world.login("pw", &["--username", "user"]);
+    assert!(taken.status.success(), "{taken:?}");
+    let said = String::from_utf8(taken.stdout).unwrap();
+    assert!(said.contains("config.json"), "{said}");
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("other.example"), "{text}");
+    world.push(":v1", &[]);
+    world.pulls(":v1", &[]);
+
+    for (password, options) in [
+        ("pw", &[][..]),
+        ("", &["-u", "user"]),
+        ("pw", &["-u", "a:b"]),
+    ] {
+        let wrong = world.login(password, options);
+        assert_eq!(wrong.status.code(), Some(64), "{wrong:?}");
+    }
+    std::fs::write(&file, "not Docker's").unwrap();
+    let wrong = world.login("pw", &["--username", "user"]);
+    assert_eq!(wrong.status.code(), Some(64), "{wrong:?}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "not Docker's");
+}
+
 #[tokio::test]
 async fn what_cannot_be_had_is_said_at_once() {
     let world = World::new();

@@ -11,11 +11,15 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use prost::Message as _;
+use rustls::pki_types::PrivateKeyDer;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 /// A collector, which is also a backend: it keeps the spans that it is sent, and the
 /// `traceparent` of everything else.
@@ -32,25 +36,56 @@ pub(crate) struct Receiver {
 impl Receiver {
     /// Starts one: it and its URL.
     pub(crate) async fn start() -> (Arc<Self>, String) {
+        let (receiver, address) = Self::listen(None).await;
+        (receiver, format!("http://{address}"))
+    }
+
+    /// Starts one behind TLS: it, its URL and its certificate in PEM.
+    async fn start_tls() -> (Arc<Self>, String, String) {
+        let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        let (receiver, address) = Self::listen(Some(TlsAcceptor::from(Arc::new(config)))).await;
+        (receiver, format!("https://{address}"), made.cert.pem())
+    }
+
+    async fn listen(tls: Option<TlsAcceptor>) -> (Arc<Self>, SocketAddr) {
         let receiver = Arc::<Self>::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap();
         let serving = Arc::clone(&receiver);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let serving = Arc::clone(&serving);
+                let (serving, tls) = (Arc::clone(&serving), tls.clone());
                 tokio::spawn(async move {
-                    let service = service_fn(move |request| {
-                        let serving = Arc::clone(&serving);
-                        async move { Ok::<_, Infallible>(serving.answer(request).await) }
-                    });
-                    let _ = hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
+                    match tls {
+                        None => serving.serve(stream).await,
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serving.serve(stream).await;
+                            }
+                        }
+                    }
                 });
             }
         });
-        (receiver, url)
+        (receiver, address)
+    }
+
+    async fn serve(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let service = service_fn(move |request| {
+            let serving = Arc::clone(&self);
+            async move { Ok::<_, Infallible>(serving.answer(request).await) }
+        });
+        let _ = hyper::server::conn::http1::Builder::new()
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
     }
 
     async fn answer(
@@ -364,6 +399,34 @@ async fn the_last_spans_are_sent_before_the_end() {
         "{:?}",
         start.elapsed()
     );
+}
+
+#[tokio::test]
+async fn spans_go_over_tls_to_a_collector_that_the_system_trusts() {
+    let (receiver, url, certificate) = Receiver::start_tls().await;
+    let folder = tempfile::tempdir().unwrap();
+    let trusted = folder.path().join("ca.pem");
+    std::fs::write(&trusted, certificate).unwrap();
+    let trusted = trusted.display().to_string();
+    let trusting = [
+        environment(&url).as_slice(),
+        &[("SSL_CERT_FILE", trusted.as_str())],
+    ]
+    .concat();
+    let edge = Edge::start_in(&trusting, &one(""), &[]);
+    assert_eq!(edge.get("/served").await.0, 200);
+    assert_eq!(receiver.spans(2).await.len(), 2);
+    drop(edge);
+    // Nobody else gets any.
+    let edge = Edge::start_in(&environment(&url), &one(""), &[]);
+    assert_eq!(edge.get("/served").await.0, 200);
+    until("they are dropped", || async {
+        edge.figure("edge_trace_spans_total{outcome=\"collector\"}")
+            .await
+            > 1.9
+    })
+    .await;
+    assert_eq!(receiver.spans.lock().unwrap().len(), 2);
 }
 
 #[test]

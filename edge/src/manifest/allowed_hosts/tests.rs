@@ -8,17 +8,7 @@ fn check(entries: &[&str], url: &str, expect: Option<Reach>) {
         .map(|text| AllowedHost::parse(text).unwrap())
         .collect();
     let uri: http::Uri = url.parse().unwrap();
-    let scheme = uri.scheme_str().unwrap().to_owned();
-    let host = uri
-        .host()
-        .unwrap()
-        .trim_start_matches('[')
-        .trim_end_matches(']');
-    let target = Target {
-        port: uri.port_u16().or_else(|| default_port(&scheme)).unwrap(),
-        host: host.to_ascii_lowercase(),
-        scheme,
-    };
+    let target = Target::of(&uri).unwrap();
     assert_eq!(allowed(&entries, &target), expect, "{url} by {entries:?}");
 }
 
@@ -110,6 +100,20 @@ fn forged_targets_get_no_grant() {
         "http://[::ffff:127.0.0.1]",
     ] {
         check(&["https://example.com", "http://127.0.0.1"], url, None);
+    }
+}
+
+#[test]
+fn an_url_without_a_host_leads_nowhere() {
+    for url in [
+        "https://a@:81/",
+        "https://a@/",
+        "http://[]/",
+        "/path",
+        "odd://host/",
+    ] {
+        let target = url.parse().ok().as_ref().and_then(Target::of);
+        assert_eq!(target, None, "{url}");
     }
 }
 
