@@ -33,6 +33,8 @@ CONNECTIONS = 16
 CLOCK_HZ = os.sysconf("SC_CLK_TCK")
 # Long and short streams, whose difference is the price of a chunk.
 CHUNKS_SHORT, CHUNKS_LONG = 16, 272
+# Between the chunks of paced streams, so that each comes alone; without pace they lie ready.
+PACE_MS = 5
 # Streams that are held open, a chunk every so many milliseconds, and what edge is told so
 # that it takes them all from one address.
 HELD, HELD_CHUNKS, HELD_DELAY_MS = (1_000, 5_000), 200, 1_000
@@ -186,7 +188,20 @@ class Bench:
         said = self.wrk(case, seconds)
         wall_s, cpu_s = time.monotonic() - began, case.server.cpu_s() - before
         requests = int(re.search(r"(\d+) requests in", said)[1])
-        return {"requests_per_s": requests / wall_s, "cpu_s_per_1000": 1_000 * cpu_s / requests}
+        return {
+            "requests_per_s": requests / wall_s,
+            "cpu_s_per_1000": 1_000 * cpu_s / requests,
+            "kcycles": cpu_s / requests * self.cycles_per_s() / 1_000,
+        }
+
+    def cycles_per_s(self) -> float:
+        """Of the servers' core, right now: machines that others use have no fixed speed."""
+        before = children_cpu_s()
+        said = subprocess.run(
+            ["taskset", "-c", str(CORES[0]), str(BIN / "yardstick")],
+            capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+        return int(said) / (children_cpu_s() - before)
 
     def wrk(self, case: Case, seconds: float, script: str = "") -> str:
         """What wrk says of a load that was answered well, as far as statuses tell."""
@@ -258,6 +273,12 @@ def free_port() -> int:
             return port
 
 
+def children_cpu_s() -> float:
+    """Of all that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def answers(port: int) -> bool:
     """Does somebody listen there?"""
     with contextlib.closing(socket.socket()) as probe:
@@ -282,6 +303,9 @@ def cases(bench: Bench, backend: Server, wasmtime: Path | None) -> list[Case]:
         sys.exit("edge printed no first key")
     path, done = "/v1/chat/completions", "data: [DONE]"
     short, long = chat(CHUNKS_SHORT, stream=True), chat(CHUNKS_LONG, stream=True)
+    slow_short, slow_long = (
+        chat(chunks, stream=True, delay_ms=PACE_MS) for chunks in (CHUNKS_SHORT, CHUNKS_LONG)
+    )
     peers = [Case("the same, wasmtime", bench.wasmtime(wasmtime))] if wasmtime else []
     return [
         Case("native hyper", native),
@@ -290,27 +314,30 @@ def cases(bench: Bench, backend: Server, wasmtime: Path | None) -> list[Case]:
         Case("star, chat", star, path, chat(CHUNKS_SHORT, stream=False), '"finish_reason":"stop"'),
         Case(f"star, stream of {CHUNKS_SHORT}", star, path, short, done),
         Case(f"star, stream of {CHUNKS_LONG}", star, path, long, done),
+        Case(f"star, paced {CHUNKS_SHORT}", star, path, slow_short, done),
+        Case(f"star, paced {CHUNKS_LONG}", star, path, slow_long, done),
     ]
 
 
 def table(measured: list[Case]) -> list[str]:
     floor = measured[0].median("cpu_s_per_1000")
-    lines = [f"{'':<22} {'requests/s':>11} {'CPU s per 1,000':>16} {'range':>15} {'x native':>9}"]
+    heads = ("requests/s", "CPU s per 1,000", "range", "kcycles each", "x native")
+    lines = ["{:<22} {:>11} {:>16} {:>15} {:>13} {:>9}".format("", *heads)]
     for case in measured:
         cpu = case.median("cpu_s_per_1000")
         lines.append(
             f"{case.name:<22} {case.median('requests_per_s'):>11,.0f} {cpu:>16.4f} "
-            f"{case.spread('cpu_s_per_1000'):>15} {cpu / floor:>9.1f}"
+            f"{case.spread('cpu_s_per_1000'):>15} {case.median('kcycles'):>13,.0f} "
+            f"{cpu / floor:>9.1f}"
         )
     return lines
 
 
-def chunk_us(measured: list[Case]) -> list[float]:
-    """CPU microseconds of each streamed chunk, round by round."""
-    short, long = measured[-2], measured[-1]
+def of_a_chunk(short: Case, long: Case, figure: str) -> list[float]:
+    """A streamed chunk's part of a figure, round by round."""
     chunks = CHUNKS_LONG - CHUNKS_SHORT
     return [
-        (b["cpu_s_per_1000"] - a["cpu_s_per_1000"]) * 1_000 / chunks
+        (b[figure] - a[figure]) / chunks
         for a, b in zip(short.rounds, long.rounds, strict=True)
     ]
 
@@ -388,12 +415,19 @@ def main() -> None:
         bench.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
-    chunks = chunk_us(measured)
     print(f"\nmedians of {options.rounds} interleaved rounds of {options.seconds:g} s; "
           f"one core for the server, {CONNECTIONS} connections\n")  # fmt: skip
     print("\n".join(table(measured)))
-    print(f"\na streamed chunk costs {statistics.median(chunks):.1f} µs of CPU "
-          f"({min(chunks):.1f}–{max(chunks):.1f})")  # fmt: skip
+    print()
+    chunks = {}
+    pairs = {"that lies ready": measured[-4:-2], "that comes alone": measured[-2:]}
+    for kind, (short, long) in pairs.items():
+        # Seconds of a thousand requests are milliseconds of one.
+        each = [ms * 1_000 for ms in of_a_chunk(short, long, "cpu_s_per_1000")]
+        kcycles = statistics.median(of_a_chunk(short, long, "kcycles"))
+        print(f"a streamed chunk {kind} costs {statistics.median(each):.1f} µs of CPU "
+              f"({min(each):.1f}–{max(each):.1f}), {kcycles:.0f} kcycles")  # fmt: skip
+        chunks[kind] = each
     for name in ("p50_ms", "p99_ms"):
         values = [round_[name] for round_ in added]
         print(f"at half load edge adds {statistics.median(values):.2f} ms to the {name[:3]} "
