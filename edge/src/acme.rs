@@ -8,8 +8,9 @@ mod order;
 mod store;
 mod validity;
 
-use crate::front::tls::{Certificates, private_folder};
+use crate::front::tls::Certificates;
 use crate::metrics::Metrics;
+use crate::private;
 use order::{Authority, OrderError, Wanted};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use std::path::{Path, PathBuf};
@@ -107,7 +108,7 @@ impl Acme {
         metrics: &Arc<Metrics>,
     ) -> Result<Self, String> {
         let cache = options.cache.clone().unwrap_or_else(|| state.join("acme"));
-        private_folder(&cache).map_err(|e| format!("--acme-cache {}: {e}", cache.display()))?;
+        private::folder(&cache).map_err(|e| format!("--acme-cache {}: {e}", cache.display()))?;
         let acme = Self {
             wanted: Wanted {
                 domains: options.domains.clone(),

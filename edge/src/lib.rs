@@ -37,6 +37,7 @@ mod chain;
 mod backend_child;
 mod ticks;
 mod error;
+mod private;
 mod log;
 mod metrics;
 mod trace;

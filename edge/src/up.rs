@@ -22,7 +22,7 @@ use crate::reload::{End, Hangup, Read, Reloader};
 use crate::runtime_config::RuntimeConfig;
 use crate::trace::Tracer;
 use crate::versions::Versions;
-use crate::{app, build_step, cli, engine, overload, registry, ticks, trace};
+use crate::{app, build_step, cli, engine, overload, private, registry, ticks, trace};
 use banner::{Banner, host};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -48,7 +48,7 @@ pub(crate) fn validate(options: &ValidateOptions) -> Result<(), Failure> {
     let linker = edge_bindings::linker(&engine).map_err(|e| Failure::Run(e.to_string()))?;
     // Nothing is opened; only machine code is kept, for the start that follows.
     let state = manifest.folder.join(STATE_FOLDER);
-    tls::private_folder(&state).map_err(|e| Failure::Run(e.to_string()))?;
+    private::folder(&state).map_err(|e| Failure::Run(e.to_string()))?;
     let mut wrong = Vec::new();
     for id in manifest.served() {
         let component = &manifest.components[id];
@@ -194,7 +194,7 @@ fn is_hub_name(model: &Path) -> bool {
 fn lock_state(state: &Path) -> Result<File, Failure> {
     let failed =
         |error: std::io::Error| Failure::Config(format!("--state {}: {error}", state.display()));
-    tls::private_folder(state).map_err(failed)?;
+    private::folder(state).map_err(failed)?;
     let file = File::options()
         .create(true)
         .truncate(false)

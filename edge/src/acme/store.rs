@@ -4,10 +4,10 @@
 //! Each directory has a folder of its own: an account of one is nothing to another.
 
 use super::order::Issued;
-use crate::front::tls::{CertificateFiles, private_folder};
+use crate::front::tls::CertificateFiles;
+use crate::private;
 use instant_acme::AccountCredentials;
 use sha2::{Digest as _, Sha256};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 pub(super) struct Store(PathBuf);
@@ -20,7 +20,7 @@ impl Store {
             .map(|byte| format!("{byte:02x}"))
             .collect();
         let folder = cache.join(name);
-        private_folder(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        private::folder(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         Ok(Self(folder))
     }
 
@@ -59,17 +59,8 @@ impl Store {
         let _ = std::fs::remove_file(self.0.join("account.json"));
     }
 
-    /// Writes a file that only its owner may read, whole or not at all.
     fn write(&self, name: &str, content: &[u8]) -> Result<(), String> {
         let path = self.0.join(name);
-        let written = tempfile::NamedTempFile::new_in(&self.0).and_then(|mut file| {
-            file.write_all(content)?;
-            file.as_file().sync_all()?;
-            file.persist(&path).map_err(|error| error.error)
-        });
-        match written {
-            Ok(_) => Ok(()),
-            Err(error) => Err(format!("{}: {error}", path.display())),
-        }
+        private::write(&path, content).map_err(|error| format!("{}: {error}", path.display()))
     }
 }

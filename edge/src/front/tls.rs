@@ -16,7 +16,6 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
@@ -124,12 +123,4 @@ pub(crate) fn name_for(files: &CertificateFiles, host: &str) -> Option<String> {
     }
     let mut names = certificate.valid_dns_names();
     names.find(|name| !name.contains('*')).map(str::to_owned)
-}
-
-/// Makes a folder that only its owner may enter.
-pub(crate) fn private_folder(path: &Path) -> std::io::Result<()> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
 }

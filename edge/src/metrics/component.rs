@@ -1,5 +1,5 @@
-//! The figures of one component, counted without waiting for another: each of its instances
-//! holds them.
+//! The figures of one component: each of its instances holds them. They are counted without
+//! a lock; only a stage that is named for the first time waits for others.
 //!
 //! What they are called is said in `metrics.rs`. It does NOT know how time is measured.
 

@@ -5,7 +5,7 @@
 
 use super::RegistryError;
 use super::digest::Digest;
-use crate::front::tls::private_folder;
+use crate::private;
 use sha2::{Digest as _, Sha256};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ impl Cache {
         let cache = Self {
             folder: std::path::absolute(folder)?,
         };
-        private_folder(&cache.folder)?;
+        private::folder(&cache.folder)?;
         for below in ["blobs", LAYOUT] {
             std::fs::create_dir_all(cache.folder.join(below))?;
         }

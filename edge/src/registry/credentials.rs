@@ -5,14 +5,14 @@
 
 use super::RegistryError;
 use super::login::Login;
-use crate::front::tls::private_folder;
+use crate::private;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use oci_client::secrets::RegistryAuth;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Write as _};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// What Docker calls its own registry in its file.
@@ -67,13 +67,8 @@ pub(super) fn keep(registry: &str, login: &Login) -> Result<PathBuf, RegistryErr
         let path = path.display();
         RegistryError::Wrong(format!("{path}: is not Docker's file; nothing is written"))
     })?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    private_folder(folder)?;
-    // Its owner's alone, as such files are made.
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().sync_all()?;
-    file.persist(&path).map_err(|error| error.error)?;
+    private::folder(path.parent().unwrap_or(Path::new(".")))?;
+    private::write(&path, text.as_bytes())?;
     Ok(path)
 }
 

@@ -2,7 +2,7 @@
 //! kept. A password is never shown or logged.
 
 use super::options::LoginOptions;
-use super::{DEFAULT_REGISTRY, RegistryError, client, credentials, limits, parse, runtime};
+use super::{RegistryError, client, credentials, limits, looks_like_reference, parse, runtime};
 use crate::cli::Failure;
 use crate::log::say;
 use oci_client::Reference;
@@ -34,10 +34,10 @@ pub(super) fn login(options: &LoginOptions) -> Result<(), Failure> {
 /// A reference into the registry, whose repository is nobody's.
 fn server(text: &str) -> Result<Reference, RegistryError> {
     let bare = text.trim_end_matches('/');
-    let is_host = bare == DEFAULT_REGISTRY || bare == "localhost" || bare.contains(['.', ':']);
-    let reference = parse(&format!("{bare}/edge/login")).ok();
-    let whole = |found: &Reference| found.registry() == bare;
-    reference.filter(whole).filter(|_| is_host).ok_or_else(|| {
+    let inside = format!("{bare}/edge/login");
+    let reference = parse(&inside).ok();
+    let whole = |found: &Reference| found.registry() == bare && looks_like_reference(&inside);
+    reference.filter(whole).ok_or_else(|| {
         RegistryError::Wrong(format!("{text:?} is no registry: expected HOST[:PORT]"))
     })
 }

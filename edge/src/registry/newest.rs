@@ -6,10 +6,9 @@
 
 use super::RegistryError;
 use super::artifact::{Artifact, CREATED};
-use crate::front::tls::private_folder;
+use crate::private;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -97,13 +96,9 @@ impl Newest {
         }
         self.seen.insert(repository.to_owned(), seen);
         let folder = self.path.parent().unwrap_or(Path::new("."));
-        private_folder(folder)?;
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        private::folder(folder)?;
         let text = serde_json::to_vec_pretty(&self.seen).map_err(std::io::Error::from)?;
-        file.write_all(&text)?;
-        file.as_file().sync_all()?;
-        file.persist(&self.path).map_err(|error| error.error)?;
-        Ok(())
+        Ok(private::write(&self.path, &text)?)
     }
 }
 

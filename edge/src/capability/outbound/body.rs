@@ -16,8 +16,10 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 use wasmtime_wasi_http::Error as HttpError;
 
-/// No further part is handed on with so much: what a component of the SDK reads at once.
+/// Nothing is added to so much: a component of the SDK reads no more at once.
 const TOGETHER_BYTES_MAX: usize = 16 << 10;
+/// Parts that are put together: empty ones add nothing, and may come without end.
+const TOGETHER_MAX: usize = 128;
 
 /// A part of a body, or why none came.
 type Part = Result<Frame<Bytes>, HttpError>;
@@ -71,7 +73,10 @@ impl<B: Body<Data = Bytes>> TimedBody<B> {
     /// `first` with the data that is there behind it.
     fn together(mut self: Pin<&mut Self>, first: Bytes, cx: &mut Context<'_>) -> Bytes {
         let mut whole = BytesMut::new();
-        while first.len().max(whole.len()) < TOGETHER_BYTES_MAX {
+        for _ in 1..TOGETHER_MAX {
+            if first.len().max(whole.len()) >= TOGETHER_BYTES_MAX {
+                break;
+            }
             let Poll::Ready(polled) = self.as_mut().poll_inner(cx) else {
                 break;
             };
@@ -227,6 +232,14 @@ mod tests {
         for expect in [16, 16, 8] {
             assert_eq!(next(&mut body).await.len(), expect << 10);
         }
+        // Of empty parts one poll takes some, and the next the others.
+        for _ in 0..2 * TOGETHER_MAX {
+            sender.unbounded_send(data("")).unwrap();
+        }
+        for _ in 0..2 {
+            assert!(next(&mut body).await.is_empty());
+        }
+        assert!(futures::FutureExt::now_or_never(body.frame()).is_none());
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 //! It does NOT know what is served with it.
 
 use super::certificates::{Certificate, CertificateFiles};
-use super::private_folder;
+use crate::private;
 use rcgen::{CertificateParams, DnType, KeyPair};
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
@@ -54,7 +54,7 @@ pub(crate) fn self_signed(state: &Path, listen: IpAddr) -> Result<CertificateFil
     // By its own name a machine may be called too. It is not needed: where it changes at
     // every start, as in a container, the certificate shall not.
     names.extend(host_name().filter(|name| !LOCAL_NAMES.contains(&name.as_str())));
-    private_folder(&folder)
+    private::folder(&folder)
         .map_err(|error| error.to_string())
         .and_then(|()| make(&files, names, now))
         .map_err(|error| format!("{}: {error}", folder.display()))?;

@@ -115,6 +115,9 @@ fn an_url_without_a_host_leads_nowhere() {
         let target = url.parse().ok().as_ref().and_then(Target::of);
         assert_eq!(target, None, "{url}");
     }
+    // The parser takes this one.
+    let taken: http::Uri = "https://a@:81/".parse().unwrap();
+    assert_eq!(taken.host(), Some(""));
 }
 
 #[test]
