@@ -21,11 +21,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(os.environ.get("SKERRY_BIN_DIR", ROOT / "target" / "release"))
+EDGE = Path(os.environ.get("SKERRY_EDGE", BIN / "edge"))
+# Beside it, for it is built in the same way.
+NATIVE = EDGE.with_name("native-hyper")
 CORES = sorted(os.sched_getaffinity(0))[:2]
 START_S_MAX = 150
 BARE = "target/wasm32-wasip2/component/bare.wasm"
@@ -53,6 +56,19 @@ function done()
   print("broken answers: " .. threads[1]:get("broken") .. " of " .. threads[1]:get("answers"))
 end
 """
+# What can be measured beside edge, where it is installed.
+PEERS = {
+    "wasmtime": "the bare component behind `wasmtime serve`, too (`cargo install wasmtime-cli`)",
+    "litellm": "the same chat through LiteLLM's proxy (`pip install 'litellm[proxy]'`)",
+    "portkey": "the same chat through Portkey's gateway (`npm install @portkey-ai/gateway`)",
+}
+# For LiteLLM: where the backend listens, and the key that its clients bring.
+LITELLM = """
+model_list:
+  - model_name: scripted
+    litellm_params: { model: openai/scripted, api_base: "%s/v1", api_key: none }
+general_settings: { master_key: %s }
+"""
 # No limit is what is measured here.
 UNLIMITED = {
     "SPIN_VARIABLE_REQUESTS_PER_MINUTE": "4000000000",
@@ -65,6 +81,13 @@ class Server:
     popen: subprocess.Popen
     url: str
     key: str = ""
+    https: str = ""
+    """The same over TLS, if it does that."""
+    headers: dict[str, str] = field(default_factory=dict)
+    """What each request needs besides."""
+
+    def encrypted(self) -> Server:
+        return replace(self, url=self.https)
 
     def rss_kb(self) -> int:
         status = Path(f"/proc/{self.popen.pid}/status").read_text()
@@ -131,24 +154,24 @@ class Bench:
             time.sleep(0.05)
         return found
 
-    def printing(self, name: str, core: int) -> Server:
+    def printing(self, name: str, core: int, program: Path | None = None) -> Server:
         """A server that prints where it listens."""
-        popen = self.start(name, core)
+        popen = self.start(name, core, program=program)
         return Server(popen, self.told(name, popen, r"listening on (http://\S+)\n")[1])
 
     def edge(self, name: str, manifest: Path, backend: str, *options: str) -> Server:
-        port, state = free_port(), self.folder / f"{name}-state"
+        port, https, state = free_port(), free_port(), self.folder / f"{name}-state"
         popen = self.start(
             f"edge:{name}", CORES[0], "up", "--no-build", "--from", str(manifest),
-            "--http", f"127.0.0.1:{port}", "--listen", f"127.0.0.1:{free_port()}",
+            "--http", f"127.0.0.1:{port}", "--listen", f"127.0.0.1:{https}",
             "--operator", f"127.0.0.1:{free_port()}", "--state", str(state),
-            "--backend", backend, *options, env=UNLIMITED,
+            "--backend", backend, *options, program=EDGE, env=UNLIMITED,
         )  # fmt: skip
         url = f"http://127.0.0.1:{port}"
         # The banner's last line: what stands before it is there as well.
         banner = self.told(f"edge:{name}", popen, r"(?s).*Ctrl-C stops it")[0]
         key = re.search(r"\bsk-[A-Za-z0-9_-]{16,}", banner)
-        return Server(popen, url, key[0] if key else "")
+        return Server(popen, url, key[0] if key else "", https=f"https://127.0.0.1:{https}")
 
     def wasmtime(self, program: Path) -> Server:
         """wasmtime's own server, with the bare component."""
@@ -157,13 +180,36 @@ class Bench:
             "wasmtime", CORES[0], "serve", "-Sp3,cli", "-Wcomponent-model-async",
             "--addr", f"127.0.0.1:{port}", str(ROOT / BARE), program=program,
         )  # fmt: skip
+        return self.listening("wasmtime", popen, port)
+
+    def litellm(self, program: Path, backend: Server) -> Server:
+        """LiteLLM's proxy, one worker, with a master key and no database."""
+        port, key = free_port(), "sk-bench-0123456789abcdef"
+        config = self.folder / "litellm.yaml"
+        config.write_text(LITELLM % (backend.url, key))
+        popen = self.start(
+            "litellm", CORES[0], "--config", str(config), "--num_workers", "1",
+            "--host", "127.0.0.1", "--port", str(port), "--telemetry", "False",
+            program=program, env={"LITELLM_LOCAL_MODEL_COST_MAP": "True"},
+        )  # fmt: skip
+        return self.listening("litellm", popen, port, key=key)
+
+    def portkey(self, program: Path, backend: Server) -> Server:
+        """Portkey's gateway, which knows no keys of its own."""
+        port = free_port()
+        popen = self.start("portkey", CORES[0], f"--port={port}", "--headless", program=program)
+        headers = {"x-portkey-provider": "openai", "x-portkey-custom-host": f"{backend.url}/v1"}
+        return self.listening("portkey", popen, port, key="none", headers=headers)
+
+    def listening(self, name: str, popen: subprocess.Popen, port: int, **more) -> Server:
+        """A server that does not say when it is up."""
         deadline = time.monotonic() + START_S_MAX
         while not answers(port):
             if popen.poll() is not None or time.monotonic() > deadline:
-                said = (self.folder / "wasmtime.log").read_text()
-                sys.exit(f"{program} did not start: {said}")
+                said = (self.folder / f"{name}.log").read_text()
+                sys.exit(f"{name} did not start: {said}")
             time.sleep(0.05)
-        return Server(popen, f"http://127.0.0.1:{port}")
+        return Server(popen, f"http://127.0.0.1:{port}", **more)
 
     def stop(self) -> None:
         for popen in self.started:
@@ -209,11 +255,18 @@ class Bench:
         command += [f"-d{max(1, round(seconds))}s", "--timeout", "10s"]
         if case.body is not None:
             path = self.folder / "request.lua"
+            headers = {
+                "content-type": "application/json",
+                "authorization": f"Bearer {case.server.key}",
+                **case.server.headers,
+            }
             path.write_text(
                 f'{script}wrk.method = "POST"\n'
                 f"wrk.body = [==[{json.dumps(case.body)}]==]\n"
-                'wrk.headers["content-type"] = "application/json"\n'
-                f'wrk.headers["authorization"] = "Bearer {case.server.key}"\n'
+                + "".join(
+                    f"wrk.headers[{json.dumps(name)}] = {json.dumps(value)}\n"
+                    for name, value in headers.items()
+                )
             )
             command += ["-s", str(path)]
         said = subprocess.run(
@@ -295,8 +348,8 @@ def chat(chunks: int, stream: bool, delay_ms: int = 0) -> dict:
     }
 
 
-def cases(bench: Bench, backend: Server, wasmtime: Path | None) -> list[Case]:
-    native = bench.printing("native-hyper", CORES[0])
+def cases(bench: Bench, backend: Server, peers: dict[str, Path | None]) -> list[Case]:
+    native = bench.printing("native-hyper", CORES[0], NATIVE)
     bare = bench.edge("bare", ROOT / "tests/bench/bare/spin.toml", backend.url)
     star = bench.edge("star", ROOT / "spin.toml", backend.url, *HOLDS)
     if not star.key:
@@ -306,12 +359,19 @@ def cases(bench: Bench, backend: Server, wasmtime: Path | None) -> list[Case]:
     slow_short, slow_long = (
         chat(chunks, stream=True, delay_ms=PACE_MS) for chunks in (CHUNKS_SHORT, CHUNKS_LONG)
     )
-    peers = [Case("the same, wasmtime", bench.wasmtime(wasmtime))] if wasmtime else []
+    whole, stop = chat(CHUNKS_SHORT, stream=False), '"finish_reason":"stop"'
+    hosts, gateways = [], []
+    if program := peers["wasmtime"]:
+        hosts.append(Case("the same, wasmtime", bench.wasmtime(program)))
+    for name, start in {"LiteLLM": bench.litellm, "Portkey": bench.portkey}.items():
+        if program := peers[name.lower()]:
+            gateways.append(Case(f"the same, {name}", start(program, backend), path, whole, stop))
     return [
         Case("native hyper", native),
         Case("bare component", bare),
-        *peers,
-        Case("star, chat", star, path, chat(CHUNKS_SHORT, stream=False), '"finish_reason":"stop"'),
+        *hosts,
+        Case("star, chat", star, path, whole, stop),
+        *gateways,
         Case(f"star, stream of {CHUNKS_SHORT}", star, path, short, done),
         Case(f"star, stream of {CHUNKS_LONG}", star, path, long, done),
         Case(f"star, paced {CHUNKS_SHORT}", star, path, slow_short, done),
@@ -385,10 +445,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5, help="of each round of each case")
     parser.add_argument("--json", type=Path, default=ROOT / "target" / "bench.json")
     parser.add_argument("--without-engine", action="store_true")
-    parser.add_argument(
-        "--wasmtime", type=Path, metavar="PROGRAM",
-        help="the bare component also behind `wasmtime serve` (`cargo install wasmtime-cli`)",
-    )  # fmt: skip
+    for peer, what in PEERS.items():
+        parser.add_argument(f"--{peer}", type=Path, metavar="PROGRAM", help=what)
     options = parser.parse_args()
     if len(CORES) < 2:
         sys.exit("two cores are needed: one for the server, one for the load")
@@ -399,7 +457,7 @@ def main() -> None:
     bench = Bench(folder)
     try:
         backend = bench.printing("scripted-backend", CORES[1])
-        measured = cases(bench, backend, options.wasmtime)
+        measured = cases(bench, backend, {peer: getattr(options, peer) for peer in PEERS})
         for case in measured:
             bench.look(case, options.seconds)  # Which also warms it.
         for round_ in range(options.rounds):

@@ -262,15 +262,16 @@ async fn streams_are_whole_beside_an_endless_loop() {
 
 // ── Slow clients ─────────────────────────────────────────────────────────────
 
-/// A client that says or takes a byte now and then, until told to stop.
-async fn slow(address: String, number: usize, done: Arc<AtomicBool>, held: Arc<AtomicUsize>) {
-    let Ok(mut stream) = TcpStream::connect(&address).await else {
+/// A client that says or takes a byte now and then, until it is cut or told to stop.
+async fn dawdle(address: &str, number: usize, done: &AtomicBool, held: &AtomicUsize) {
+    let Ok(mut stream) = TcpStream::connect(address).await else {
         return;
     };
     let words: &[u8] = match number % 3 {
         0 => b"GET /served HTTP/1.1\r\nhost: x\r\nx-slow: ",
         1 => b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n",
-        _ => b"GET /stream?1000000,100 HTTP/1.1\r\nhost: x\r\n\r\n",
+        // There is always more to take than it takes.
+        _ => b"GET /flood HTTP/1.1\r\nhost: x\r\n\r\n",
     };
     if stream.write_all(words).await.is_err() {
         return;
@@ -287,6 +288,14 @@ async fn slow(address: String, number: usize, done: Arc<AtomicBool>, held: Arc<A
         }
     }
     held.fetch_sub(1, Relaxed);
+}
+
+/// A slow client that comes again whenever it is cut.
+async fn slow(address: String, number: usize, done: Arc<AtomicBool>, held: Arc<AtomicUsize>) {
+    while !done.load(Relaxed) {
+        dawdle(&address, number, &done, &held).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
