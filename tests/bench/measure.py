@@ -366,12 +366,15 @@ def cases(bench: Bench, backend: Server, peers: dict[str, Path | None]) -> list[
     for name, start in {"LiteLLM": bench.litellm, "Portkey": bench.portkey}.items():
         if program := peers[name.lower()]:
             gateways.append(Case(f"the same, {name}", start(program, backend), path, whole, stop))
+    streaming = bench.printing("scripted-backend:alone", CORES[0])
     return [
         Case("native hyper", native),
         Case("bare component", bare),
         *hosts,
         Case("star, chat", star, path, whole, stop),
         *gateways,
+        Case(f"native, stream of {CHUNKS_SHORT}", streaming, path, short, done),
+        Case(f"native, stream of {CHUNKS_LONG}", streaming, path, long, done),
         Case(f"star, stream of {CHUNKS_SHORT}", star, path, short, done),
         Case(f"star, stream of {CHUNKS_LONG}", star, path, long, done),
         Case(f"star, paced {CHUNKS_SHORT}", star, path, slow_short, done),
@@ -478,7 +481,11 @@ def main() -> None:
     print("\n".join(table(measured)))
     print()
     chunks = {}
-    pairs = {"that lies ready": measured[-4:-2], "that comes alone": measured[-2:]}
+    pairs = {
+        "from hyper alone": measured[-6:-4],
+        "that lies ready": measured[-4:-2],
+        "that comes alone": measured[-2:],
+    }
     for kind, (short, long) in pairs.items():
         # Seconds of a thousand requests are milliseconds of one.
         each = [ms * 1_000 for ms in of_a_chunk(short, long, "cpu_s_per_1000")]
