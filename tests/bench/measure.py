@@ -317,6 +317,11 @@ class Bench:
         return "\n".join([line for line in lines if wrong.search(line)][-20:])
 
 
+def needs_two_cores() -> None:
+    if len(CORES) < 2:
+        sys.exit("two cores are needed: one for the server, one for the load")
+
+
 def free_port() -> int:
     """Below the ports that the system gives away by itself (from 32768 on)."""
     while True:
@@ -451,8 +456,7 @@ def main() -> None:
     for peer, what in PEERS.items():
         parser.add_argument(f"--{peer}", type=Path, metavar="PROGRAM", help=what)
     options = parser.parse_args()
-    if len(CORES) < 2:
-        sys.exit("two cores are needed: one for the server, one for the load")
+    needs_two_cores()
 
     _, files_max = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files_max, files_max))

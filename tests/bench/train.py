@@ -13,17 +13,20 @@ import sys
 import tempfile
 from pathlib import Path
 
-from measure import BIN, CHUNKS_LONG, CHUNKS_SHORT, CORES, PACE_MS, ROOT, Bench, Case, chat
+from measure import (
+    BIN, CHUNKS_LONG, CHUNKS_SHORT, CORES, PACE_MS, ROOT, Bench, Case, chat, needs_two_cores,
+)  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=5, help="of each kind of load")
     options = parser.parse_args()
+    needs_two_cores()
     folder = Path(tempfile.mkdtemp(prefix="skerry-train-"))
     bench = Bench(folder)
     try:
-        backend = bench.printing("scripted-backend", CORES[-1])
+        backend = bench.printing("scripted-backend", CORES[1])
         bare = bench.edge("bare", ROOT / "tests/bench/bare/spin.toml", backend.url)
         star = bench.edge("star", ROOT / "spin.toml", backend.url)
         bodies = {
@@ -51,7 +54,7 @@ def train(bench: Bench, case: Case, seconds: float) -> None:
     bench.wrk(case, seconds)
     body = bench.folder / "request.json"
     body.write_text(json.dumps(case.body) if case.body else "")
-    pinned = ["taskset", "-c", str(CORES[-1])]
+    pinned = ["taskset", "-c", str(CORES[1])]
     url, key = case.server.url + case.path, case.server.key
     http2 = ["h2load", "-t1", "-c2", "-m8", f"-D{max(1, round(seconds))}"]
     http2 += ["-H", f"authorization: Bearer {key}"]

@@ -5,16 +5,16 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use bench::asked::Asked;
 use bytes::{Buf as _, Bytes};
 use clap::Parser;
 use futures::future::try_join_all;
 use h3::client::SendRequest;
-use http::{Request, StatusCode, Uri, header};
+use http::{Request, StatusCode};
 use quinn::crypto::rustls::QuicClientConfig;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};
@@ -24,15 +24,9 @@ use tokio::time::Instant;
 
 #[derive(Debug, Parser)]
 struct Options {
-    /// `https://ADDRESS:PORT/PATH`, without a name to look up.
-    #[arg(long)]
-    url: Uri,
-    /// The body of a POST; without it, GET.
-    #[arg(long)]
-    body: Option<PathBuf>,
-    /// A bearer token.
-    #[arg(long, default_value = "")]
-    key: String,
+    /// Its URL begins with an address and a port: no name is looked up.
+    #[command(flatten)]
+    asked: Asked,
     #[arg(long)]
     seconds: f64,
     /// Requests at the same time.
@@ -43,12 +37,9 @@ struct Options {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
-    let body = match &options.body {
-        Some(path) => std::fs::read(path).with_context(|| path.display().to_string())?,
-        None => Vec::new(),
-    };
-    let body = Bytes::from(body);
-    let address = options.url.authority().context("the URL has no address")?;
+    let request = options.asked.request()?;
+    let address = options.asked.url.authority();
+    let address = address.context("the URL has no address")?;
     let endpoint = endpoint()?;
     let address: SocketAddr = address.as_str().parse()?;
     let connection = endpoint.connect(address, "localhost")?.await?;
@@ -58,11 +49,11 @@ async fn main() -> anyhow::Result<()> {
     });
     let end = Instant::now() + Duration::from_secs_f64(options.seconds);
     let clients = (0..options.streams).map(|_| {
-        let (mut sender, body, options) = (sender.clone(), body.clone(), &options);
+        let (mut sender, request) = (sender.clone(), &request);
         async move {
             let mut answers = 0_u64;
             while Instant::now() < end {
-                ask(&mut sender, options, body.clone()).await?;
+                ask(&mut sender, request.clone()).await?;
                 answers += 1;
             }
             anyhow::Ok(answers)
@@ -91,17 +82,10 @@ fn endpoint() -> anyhow::Result<quinn::Endpoint> {
 /// One request, and its answer to the end.
 async fn ask(
     sender: &mut SendRequest<h3_quinn::OpenStreams, Bytes>,
-    options: &Options,
-    body: Bytes,
+    request: Request<Bytes>,
 ) -> anyhow::Result<()> {
-    let request = if body.is_empty() {
-        Request::get(&options.url)
-    } else {
-        Request::post(&options.url).header(header::CONTENT_TYPE, "application/json")
-    };
-    let bearer = format!("Bearer {}", options.key);
-    let request = request.header(header::AUTHORIZATION, bearer).body(())?;
-    let mut stream = sender.send_request(request).await?;
+    let (head, body) = request.into_parts();
+    let mut stream = sender.send_request(Request::from_parts(head, ())).await?;
     if !body.is_empty() {
         stream.send_data(body).await?;
     }

@@ -4,16 +4,16 @@
 //! Prints one line of JSON. Does NOT judge: an answer that is not 200 ends it with an error.
 
 use std::io::{Read as _, Write as _};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use bench::asked::Asked;
 use bytes::Bytes;
 use clap::{Parser, Subcommand};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use http::{Request, StatusCode, Uri, header};
+use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
@@ -30,14 +30,8 @@ const OPENING_MAX: usize = 32;
 
 #[derive(Debug, Parser)]
 struct Options {
-    #[arg(long)]
-    url: Uri,
-    /// The body of a POST; without it, GET.
-    #[arg(long)]
-    body: Option<PathBuf>,
-    /// A bearer token.
-    #[arg(long, default_value = "")]
-    key: String,
+    #[command(flatten)]
+    asked: Asked,
     #[command(subcommand)]
     load: Load,
 }
@@ -61,25 +55,19 @@ enum Load {
 
 struct Asker {
     client: Client<HttpConnector, Full<Bytes>>,
-    options: Options,
-    body: Option<Bytes>,
+    request: Request<Bytes>,
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
-    let body = match &options.body {
-        Some(path) => Some(std::fs::read(path).with_context(|| path.display().to_string())?),
-        None => None,
-    };
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let asker = Arc::new(Asker {
         client: Client::builder(TokioExecutor::new()).build(connector),
-        body: body.map(Bytes::from),
-        options,
+        request: options.asked.request()?,
     });
-    match asker.options.load {
+    match options.load {
         Load::Rate {
             per_second,
             seconds,
@@ -153,18 +141,7 @@ async fn drained(mut body: Incoming) {
 impl Asker {
     /// The body of an answer that is 200.
     async fn ask(&self) -> anyhow::Result<Incoming> {
-        let request = Request::builder().uri(&self.options.url);
-        let request = match &self.body {
-            Some(body) => request
-                .method("POST")
-                .header(header::CONTENT_TYPE, "application/json")
-                .header(
-                    header::AUTHORIZATION,
-                    format!("Bearer {}", self.options.key),
-                )
-                .body(Full::new(body.clone()))?,
-            None => request.body(Full::default())?,
-        };
+        let request = self.request.clone().map(Full::new);
         let answer = timeout(ANSWER_MAX, self.client.request(request)).await??;
         let status = answer.status();
         ensure!(status == StatusCode::OK, "an answer was {status}");
