@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(os.environ.get("SKERRY_BIN_DIR", ROOT / "target" / "release"))
 EDGE = Path(os.environ.get("SKERRY_EDGE", BIN / "edge"))
 # Beside it, for it is built in the same way.
-NATIVE = EDGE.with_name("native-hyper")
+NATIVE, PROXY = EDGE.with_name("native-hyper"), EDGE.with_name("native-proxy")
 CORES = sorted(os.sched_getaffinity(0))[:2]
 START_S_MAX = 150
 BARE = "target/wasm32-wasip2/component/bare.wasm"
@@ -154,9 +154,11 @@ class Bench:
             time.sleep(0.05)
         return found
 
-    def printing(self, name: str, core: int, program: Path | None = None) -> Server:
+    def printing(
+        self, name: str, core: int, *options: str, program: Path | None = None
+    ) -> Server:
         """A server that prints where it listens."""
-        popen = self.start(name, core, program=program)
+        popen = self.start(name, core, *options, program=program)
         return Server(popen, self.told(name, popen, r"listening on (http://\S+)\n")[1])
 
     def edge(self, name: str, manifest: Path, backend: str, *options: str) -> Server:
@@ -354,7 +356,8 @@ def chat(chunks: int, stream: bool, delay_ms: int = 0) -> dict:
 
 
 def cases(bench: Bench, backend: Server, peers: dict[str, Path | None]) -> list[Case]:
-    native = bench.printing("native-hyper", CORES[0], NATIVE)
+    native = bench.printing("native-hyper", CORES[0], program=NATIVE)
+    proxy = bench.printing("native-proxy", CORES[0], "--to", backend.url, program=PROXY)
     bare = bench.edge("bare", ROOT / "tests/bench/bare/spin.toml", backend.url)
     star = bench.edge("star", ROOT / "spin.toml", backend.url, *HOLDS)
     if not star.key:
@@ -380,8 +383,12 @@ def cases(bench: Bench, backend: Server, peers: dict[str, Path | None]) -> list[
         *gateways,
         Case(f"native, stream of {CHUNKS_SHORT}", streaming, path, short, done),
         Case(f"native, stream of {CHUNKS_LONG}", streaming, path, long, done),
+        Case(f"proxy, stream of {CHUNKS_SHORT}", proxy, path, short, done),
+        Case(f"proxy, stream of {CHUNKS_LONG}", proxy, path, long, done),
         Case(f"star, stream of {CHUNKS_SHORT}", star, path, short, done),
         Case(f"star, stream of {CHUNKS_LONG}", star, path, long, done),
+        Case(f"proxy, paced {CHUNKS_SHORT}", proxy, path, slow_short, done),
+        Case(f"proxy, paced {CHUNKS_LONG}", proxy, path, slow_long, done),
         Case(f"star, paced {CHUNKS_SHORT}", star, path, slow_short, done),
         Case(f"star, paced {CHUNKS_LONG}", star, path, slow_long, done),
     ]
@@ -486,8 +493,10 @@ def main() -> None:
     print()
     chunks = {}
     pairs = {
-        "from hyper alone": measured[-6:-4],
-        "that lies ready": measured[-4:-2],
+        "from hyper alone": measured[-10:-8],
+        "that lies ready, through a proxy that does nothing": measured[-8:-6],
+        "that lies ready": measured[-6:-4],
+        "that comes alone, through the proxy": measured[-4:-2],
         "that comes alone": measured[-2:],
     }
     for kind, (short, long) in pairs.items():

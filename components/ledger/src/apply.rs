@@ -5,7 +5,7 @@
 
 use records::{Database, Value};
 use regional::{Answer, ApiError};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
 
 /// Events of one batch, at most.
@@ -13,21 +13,23 @@ const ITEMS_MAX: usize = 1_000;
 /// Bytes of an id or a name, at most.
 const NAME_BYTES_MAX: usize = 256;
 /// The year 9999.
-const STARTED_AT_MS_MAX: u64 = 253_402_300_799_999;
+const STARTED_AT_MS_MAX: i64 = 253_402_300_799_999;
+
+const COLUMNS: &str = "request_id, organization_id, project_id, user_id, key_id, model, backend,
+    prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens, model_calls, tool_calls,
+    started_at_ms, duration_ms, applied_at_ms";
+/// A row of parameters for them.
+const ROW: &str = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 /// One statement, so a batch is applied whole or not at all, and two of the same race to one row.
-const INSERT: &str = "INSERT INTO usage
-        (request_id, organization_id, project_id, user_id, key_id, model, backend,
-         prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens, model_calls,
-         tool_calls, started_at_ms, duration_ms, applied_at_ms)
-    SELECT value ->> 'request_id', value ->> 'organization_id', value ->> 'project_id',
-           value ->> 'user_id', value ->> 'key_id', value ->> 'model', value ->> 'backend',
-           value ->> 'prompt_tokens', value ->> 'cached_tokens', value ->> 'completion_tokens',
-           value ->> 'reasoning_tokens', value ->> 'model_calls', value ->> 'tool_calls',
-           value ->> 'started_at_ms', value ->> 'duration_ms', ?2
-    FROM json_each(?1) WHERE true
-    ON CONFLICT (request_id) DO NOTHING
-    RETURNING 1";
+/// (Its rows as one JSON text would be shorter, and take SQLite four times as long.)
+fn insert(rows: usize) -> String {
+    let rows = vec![ROW; rows].join(", ");
+    format!(
+        "INSERT INTO usage ({COLUMNS}) VALUES {rows}
+         ON CONFLICT (request_id) DO NOTHING RETURNING 1"
+    )
+}
 
 #[derive(Deserialize)]
 struct Batch {
@@ -35,7 +37,8 @@ struct Batch {
 }
 
 /// What was used by one request: the wire form of `usage-event` in wit/billing.wit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 struct Event {
     request_id: String,
     organization_id: String,
@@ -50,7 +53,7 @@ struct Event {
     reasoning_tokens: u32,
     model_calls: u32,
     tool_calls: u32,
-    started_at_ms: u64,
+    started_at_ms: i64,
     duration_ms: u32,
 }
 
@@ -65,18 +68,43 @@ pub async fn apply(database: &impl Database, body: &[u8], now_ms: i64) -> Result
     for (index, event) in batch.items.iter().enumerate() {
         event.check(index)?;
     }
-    let items = serde_json::to_string(&batch.items)
-        .map_err(|error| ApiError::internal(error.to_string()))?;
-    let applied = database
-        .execute(INSERT, vec![Value::from(items), Value::from(now_ms)])
-        .await?;
-    let known = batch.items.len() - applied.len();
+    let items = batch.items.len();
+    let applied = match items {
+        0 => 0,
+        _ => {
+            let rows = batch.items.into_iter().flat_map(|event| event.row(now_ms));
+            let applied = database.execute(&insert(items), rows.collect()).await?;
+            applied.len()
+        }
+    };
     Ok(Answer::ok(
-        json!({ "applied": applied.len(), "known": known }),
+        json!({ "applied": applied, "known": items - applied }),
     ))
 }
 
 impl Event {
+    /// Its values, in the order of [`COLUMNS`].
+    fn row(self, now_ms: i64) -> [Value; 16] {
+        [
+            self.request_id.into(),
+            self.organization_id.into(),
+            self.project_id.into(),
+            self.user_id.into(),
+            self.key_id.into(),
+            self.model.into(),
+            self.backend.into(),
+            self.prompt_tokens.into(),
+            self.cached_tokens.into(),
+            self.completion_tokens.into(),
+            self.reasoning_tokens.into(),
+            self.model_calls.into(),
+            self.tool_calls.into(),
+            self.started_at_ms.into(),
+            self.duration_ms.into(),
+            now_ms.into(),
+        ]
+    }
+
     fn check(&self, index: usize) -> Result<(), ApiError> {
         let names = [
             ("request_id", &self.request_id),
@@ -93,7 +121,7 @@ impl Event {
                 return Err(ApiError::invalid(format!("items[{index}].{name}"), message));
             }
         }
-        if self.started_at_ms > STARTED_AT_MS_MAX {
+        if !(0..=STARTED_AT_MS_MAX).contains(&self.started_at_ms) {
             let name = format!("items[{index}].started_at_ms");
             return Err(ApiError::invalid(name, "'started_at_ms' is no instant."));
         }

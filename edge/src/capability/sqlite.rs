@@ -4,6 +4,7 @@
 //! COMMIT; it goes back by `Drop`, rolled back if need be. Writes outside of transactions are
 //! committed in groups. Statements run on blocking threads. It does NOT know what is in a table.
 
+mod checkpoint;
 mod group;
 mod statement;
 
@@ -18,6 +19,7 @@ use group::{Done, Queue, Write};
 use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -134,6 +136,8 @@ struct Pool {
     permits: Arc<Semaphore>,
     /// Writes that wait for their commit, each with one of the permits.
     writes: Queue,
+    /// Somebody copies the log into the database.
+    is_copied: AtomicBool,
     metrics: Arc<Metrics>,
 }
 
@@ -147,6 +151,7 @@ impl Pool {
             idle: Mutex::new(vec![first]),
             permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             writes: Queue::default(),
+            is_copied: AtomicBool::new(false),
             metrics: Arc::clone(metrics),
         })
     }
@@ -154,6 +159,7 @@ impl Pool {
     fn connect(path: &Path) -> Result<Connection, String> {
         let connection = open_file(path)?;
         statement::guard(&connection);
+        checkpoint::watch(&connection);
         Ok(connection)
     }
 
@@ -169,9 +175,14 @@ impl Pool {
         }
     }
 
-    fn put_back(&self, connection: Connection) {
+    /// Takes back a connection, on the thread that has used it.
+    fn put_back(self: &Arc<Self>, connection: Connection) {
         if !connection.is_autocommit() && connection.execute_batch("ROLLBACK").is_err() {
             return;
+        }
+        if checkpoint::is_due() && !self.is_copied.swap(true, Relaxed) {
+            let pool = Arc::clone(self);
+            lanes::home().spawn_blocking(move || pool.copy_log());
         }
         self.idle
             .lock()
@@ -179,8 +190,19 @@ impl Pool {
             .push(connection);
     }
 
+    /// Copies the log into the database.
+    fn copy_log(self: &Arc<Self>) {
+        if let Ok(connection) = self.take() {
+            if let Err(error) = checkpoint::copy(&connection) {
+                tracing::warn!(database = self.label, %error, "checkpoint");
+            }
+            self.put_back(connection);
+        }
+        self.is_copied.store(false, Relaxed);
+    }
+
     /// Commits what waits.
-    fn commit(&self) {
+    fn commit(self: &Arc<Self>) {
         self.writes.serve(|run| {
             let connection = self.take()?;
             run(&connection);

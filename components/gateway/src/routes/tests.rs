@@ -356,6 +356,15 @@ fn routes_and_methods_are_told_apart() {
 }
 
 #[test]
+fn a_tick_delivers_all_that_waits_and_comes_to_an_end() {
+    for (waiting, delivered) in [(0, 0), (2_500, 2_500), (50_000, 10_000)] {
+        let script = Script::new([]).with_waiting(waiting);
+        let reply = script::send(&script, "POST", "/internal/tick", None, b"");
+        assert_eq!(reply.json(), json!({ "delivered": delivered }));
+    }
+}
+
+#[test]
 fn nobody_is_served_without_a_key_and_no_body_is_read() {
     let script = Script::new([hello()]);
     let reply = script::send(

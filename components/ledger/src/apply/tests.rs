@@ -176,7 +176,7 @@ fn a_batch_with_one_wrong_event_applies_nothing() {
             ..event(2)
         },
         Event {
-            started_at_ms: u64::MAX,
+            started_at_ms: i64::MAX,
             ..event(2)
         },
     ];

@@ -14,7 +14,7 @@ const STATEMENT_TIME_MAX: Duration = Duration::from_secs(30);
 const STEPS_PER_CHECK: i32 = 100_000;
 
 /// Settings of the file or of the process, which are the host's.
-const HOST_PRAGMAS: [&str; 9] = [
+const HOST_PRAGMAS: [&str; 10] = [
     "data_store_directory",
     "journal_mode",
     "journal_size_limit",
@@ -23,6 +23,7 @@ const HOST_PRAGMAS: [&str; 9] = [
     "synchronous",
     "temp_store",
     "temp_store_directory",
+    "wal_autocheckpoint",
     "writable_schema",
 ];
 

@@ -115,3 +115,31 @@ async fn sql_stays_in_its_file() {
     assert_eq!(rows, vec![vec![SqliteValue::Text("wal".to_owned())]]);
     run(&connection, "PRAGMA user_version = 3").await.unwrap();
 }
+
+/// What was committed comes out of the log while the database is open.
+#[tokio::test]
+async fn a_long_log_is_copied_beside_the_commits() {
+    let folder = tempfile::tempdir().unwrap();
+    let databases = open(folder.path()).await;
+    let connection = databases.open("ledger").await.unwrap();
+    run(&connection, "CREATE TABLE t (a)").await.unwrap();
+    let path = RuntimeConfig::load(None, folder.path())
+        .unwrap()
+        .sqlite_databases["ledger"]
+        .clone();
+    // A hundred pages each.
+    for _ in 0..12 {
+        let insert = "INSERT INTO t SELECT zeroblob(400000)";
+        run(&connection, insert).await.unwrap();
+    }
+    let copied = async {
+        while std::fs::metadata(&path).unwrap().len() < 900 * 4096 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), copied)
+        .await
+        .unwrap();
+    let refused = run(&connection, "PRAGMA wal_autocheckpoint = 5").await;
+    assert!(refused.is_err());
+}

@@ -119,6 +119,8 @@ struct Log {
     variables: HashMap<&'static str, &'static str>,
     misconfigured: Option<&'static str>,
     chunks_read: usize,
+    /// In the outbox.
+    waiting: u32,
 }
 
 #[derive(Clone)]
@@ -147,6 +149,12 @@ impl Script {
     /// Usage cannot be written down.
     pub(super) fn with_a_full_ledger(self) -> Self {
         self.0.borrow_mut().ledger_full = true;
+        self
+    }
+
+    /// So much usage waits in the outbox, of which a thousand are delivered in a second.
+    pub(super) fn with_waiting(self, waiting: u32) -> Self {
+        self.0.borrow_mut().waiting = waiting;
         self
     }
 
@@ -596,7 +604,11 @@ impl Platform for Script {
     }
 
     async fn drain(&self) -> Result<u32, String> {
-        Ok(0)
+        let mut log = self.0.borrow_mut();
+        log.clock += 1_000_000_000;
+        let delivered = log.waiting.min(1_000);
+        log.waiting -= delivered;
+        Ok(delivered)
     }
 
     async fn post(
