@@ -1,6 +1,7 @@
 //! Components that attack the host or their neighbours, many times each.
 //!
-//! `SKERRY_HOSTILE_RUNS=1000` runs each attack so often (the default is for every day);
+//! `SKERRY_HOSTILE_RUNS=1000` runs each attack so often (the default is for every day), and
+//! `SKERRY_HOSTILE_ATTACKS=/memory,/tables` these alone, once each was run a few times;
 //! with `--nocapture` a table says what it cost the neighbours and the host's memory.
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
@@ -177,6 +178,10 @@ async fn settled(edge: &Edge) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_attack_reaches_the_host_or_a_neighbour() {
     let runs = std::env::var("SKERRY_HOSTILE_RUNS").map_or(RUNS, |runs| runs.parse().unwrap());
+    let only = std::env::var("SKERRY_HOSTILE_ATTACKS").unwrap_or_default();
+    let asked = |attack: &&Attack| only.is_empty() || only.split(',').any(|o| o == attack.path);
+    let attacks: Vec<&Attack> = ATTACKS.iter().filter(asked).collect();
+    assert!(!attacks.is_empty(), "{only} is no attack");
     let edge = Edge::start_with(
         &manifest(),
         &[
@@ -198,7 +203,7 @@ async fn no_attack_reaches_the_host_or_a_neighbour() {
     );
     // In parts, for a machine that is shared has its hours.
     let mut undisturbed = Vec::new();
-    for attack in &ATTACKS {
+    for attack in attacks {
         undisturbed.extend(alone(&edge, Duration::from_millis(300)).await);
         let mut took = beside_a_neighbour(&edge, attack, runs).await;
         settled(&edge).await;

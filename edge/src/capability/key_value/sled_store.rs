@@ -10,7 +10,7 @@ use edge_bindings::port::{ANSWER_BYTES_MAX, KeyValue, KeyValueError};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Memory for sled's page cache.
 const CACHE_BYTES: u64 = 64 << 20;
@@ -20,6 +20,10 @@ const FLUSH_EVERY_MS: u64 = 1_000;
 pub(super) const AGE_MAX: Duration = Duration::from_secs(3_600);
 /// How often old entries are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
+/// How long a store that was dropped may hold its file: the threads of sled end after it.
+const LOCKED_TIME_MAX: Duration = Duration::from_secs(5);
+/// How often it is looked whether it still does.
+const LOCKED_LOOK: Duration = Duration::from_millis(10);
 /// Stands in the folder while the store is closed and whole.
 const CLOSED: &str = "closed";
 /// What it holds: the form of the entries (see `entry`).
@@ -45,8 +49,9 @@ impl SledStore {
         if whole {
             std::fs::remove_file(&closed).map_err(named)?;
         }
-        let db = match try_open(path) {
+        let db = match open_unlocked(path) {
             Ok(db) => db,
+            Err(error) if is_locked(&error) => return Err(format!("{}: {error}", path.display())),
             Err(error) => {
                 let aside = aside(path);
                 tracing::error!(
@@ -117,6 +122,25 @@ fn remove_files(path: &Path) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Opens what was dropped just now, too.
+fn open_unlocked(path: &Path) -> Result<sled::Db, String> {
+    let end = Instant::now() + LOCKED_TIME_MAX;
+    loop {
+        match try_open(path) {
+            Err(error) if is_locked(&error) && Instant::now() < end => {
+                std::thread::sleep(LOCKED_LOOK);
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// Somebody has the files open, which says nothing of what is in them. (sled tells it by its
+/// words alone.)
+fn is_locked(error: &str) -> bool {
+    error.contains("could not acquire lock")
 }
 
 fn try_open(path: &Path) -> Result<sled::Db, String> {
@@ -298,6 +322,18 @@ mod tests {
         let store = SledStore::open(&path).unwrap();
         assert_eq!(store.get("a").await.unwrap(), None);
         assert!(path.join("not-sleds").exists());
+    }
+
+    #[test]
+    fn one_that_is_in_use_is_told_from_a_corrupt_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache");
+        let db = try_open(&path).unwrap();
+        assert!(is_locked(&try_open(&path).unwrap_err()));
+        drop(db);
+        assert!(open_unlocked(&path).is_ok());
+        std::fs::write(path.join("conf"), "not sled's").unwrap();
+        assert!(!is_locked(&open_unlocked(&path).unwrap_err()));
     }
 
     #[tokio::test]
