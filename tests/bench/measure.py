@@ -472,6 +472,7 @@ def main() -> None:
     try:
         backend = bench.printing("scripted-backend", CORES[1])
         measured = cases(bench, backend, {peer: getattr(options, peer) for peer in PEERS})
+        named = {case.name: case for case in measured}
         for case in measured:
             bench.look(case, options.seconds)  # Which also warms it.
         for round_ in range(options.rounds):
@@ -480,7 +481,7 @@ def main() -> None:
             print(f"round {round_ + 1} of {options.rounds}", file=sys.stderr)
         for case in measured:
             bench.look(case, options.seconds)
-        star = next(case for case in measured if case.name == "star, chat")
+        star = named["star, chat"]
         added = added_ms(bench, star, backend, options.rounds, options.seconds)
         held = held_kb(bench, star)
     finally:
@@ -491,21 +492,22 @@ def main() -> None:
           f"one core for the server, {CONNECTIONS} connections\n")  # fmt: skip
     print("\n".join(table(measured)))
     print()
-    chunks = {}
-    pairs = {
-        "from hyper alone": measured[-10:-8],
-        "that lies ready, through a proxy that does nothing": measured[-8:-6],
-        "that lies ready": measured[-6:-4],
-        "that comes alone, through the proxy": measured[-4:-2],
-        "that comes alone": measured[-2:],
+    chunk_us = {}
+    kinds = {
+        "from hyper alone": "native, stream of",
+        "that lies ready, through a proxy that does nothing": "proxy, stream of",
+        "that lies ready": "star, stream of",
+        "that comes alone, through the proxy": "proxy, paced",
+        "that comes alone": "star, paced",
     }
-    for kind, (short, long) in pairs.items():
+    for kind, name in kinds.items():
+        short, long = (named[f"{name} {chunks}"] for chunks in (CHUNKS_SHORT, CHUNKS_LONG))
         # Seconds of a thousand requests are milliseconds of one.
         each = [ms * 1_000 for ms in of_a_chunk(short, long, "cpu_s_per_1000")]
         kcycles = statistics.median(of_a_chunk(short, long, "kcycles"))
         print(f"a streamed chunk {kind} costs {statistics.median(each):.1f} µs of CPU "
               f"({min(each):.1f}–{max(each):.1f}), {kcycles:.0f} kcycles")  # fmt: skip
-        chunks[kind] = each
+        chunk_us[kind] = each
     for name in ("p50_ms", "p99_ms"):
         values = [round_[name] for round_ in added]
         print(f"at half load edge adds {statistics.median(values):.2f} ms to the {name[:3]} "
@@ -516,7 +518,7 @@ def main() -> None:
         "rounds": options.rounds,
         "seconds": options.seconds,
         "cases": {case.name: case.rounds for case in measured},
-        "chunk_us": chunks,
+        "chunk_us": chunk_us,
         "added_ms": added,
         "held_kb": held,
     }
