@@ -217,3 +217,27 @@ fn planted_secrets_never_leave() {
         );
     }
 }
+
+#[test]
+fn a_boundary_ends_one_text_and_keeps_the_placeholders() {
+    let mut guard = Guard::new(policy("blue whale"));
+    let mut next = |text: &str| {
+        let pushed = guard.push(text);
+        let rest = guard.boundary();
+        assert!(pushed.refusal.is_none() && rest.refusal.is_none(), "{text}");
+        pushed.text + &rest.text
+    };
+    assert_eq!(next("a@example.com"), "[EMAIL_1]");
+    assert_eq!(next("b@example.com"), "[EMAIL_2]");
+    assert_eq!(next("a@example.com"), "[EMAIL_1]");
+    // A pattern does not span two texts.
+    assert_eq!(
+        (next("blue "), next("whale")),
+        ("blue ".into(), "whale".into())
+    );
+    let pushed = guard.push("a blue whale");
+    let ended = guard.boundary();
+    assert_eq!(pushed.text + &ended.text, "a ");
+    assert!(pushed.refusal.or(ended.refusal).is_some());
+    assert_eq!(guard.boundary(), Released::default());
+}
