@@ -25,6 +25,7 @@ pub(crate) async fn answer<P: Platform>(platform: &P, id: Option<&str>) -> Resul
     }
 }
 
+/// OpenAI's object; vLLM's `max_model_len` is null where the backend does not say.
 fn object(model: &Model) -> Value {
     json!({"id": model.id, "object": "model", "created": model.created,
            "owned_by": model.owned_by, "max_model_len": model.context_window})
