@@ -202,8 +202,16 @@ fn what_is_wrong_is_named() {
 
 #[test]
 fn what_is_wrong_with_a_backend_is_named_and_no_value_is_repeated() {
-    let header = |name: &str| format!(r#","headers":{{"{name}":"{SECRET}"}}"#);
-    let mut cases = vec![
+    for (keys, words) in wrong_fields().into_iter().chain(wrong_headers()) {
+        let error = one(&keys).unwrap_err().to_string();
+        assert!(error.contains(words), "{keys}: {error}");
+        assert!(error.contains("backend `a`"), "{keys}: {error}");
+        assert!(!error.contains("5ecret"), "{keys}: {error}");
+    }
+}
+
+fn wrong_fields() -> Vec<(String, &'static str)> {
+    vec![
         (format!(r#","weight":"{SECRET}""#), "unknown key `weight`"),
         (format!(r#","priority":"{SECRET}""#), "`priority` must be"),
         (r#","priority":-1"#.into(), "`priority` must be"),
@@ -239,6 +247,12 @@ fn what_is_wrong_with_a_backend_is_named_and_no_value_is_repeated() {
             r#","api_key_variable":"broken""#.into(),
             "`broken` has characters",
         ),
+    ]
+}
+
+fn wrong_headers() -> Vec<(String, &'static str)> {
+    let header = |name: &str| format!(r#","headers":{{"{name}":"{SECRET}"}}"#);
+    let mut cases = vec![
         (
             format!(r#","headers":"{SECRET}""#),
             "`headers` must be an object",
@@ -292,12 +306,7 @@ fn what_is_wrong_with_a_backend_is_named_and_no_value_is_repeated() {
     ] {
         cases.push((header(name), "cannot be set"));
     }
-    for (keys, words) in cases {
-        let error = one(&keys).unwrap_err().to_string();
-        assert!(error.contains(words), "{keys}: {error}");
-        assert!(error.contains("backend `a`"), "{keys}: {error}");
-        assert!(!error.contains("5ecret"), "{keys}: {error}");
-    }
+    cases
 }
 
 #[test]
