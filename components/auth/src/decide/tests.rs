@@ -118,7 +118,7 @@ fn headers_that_hold_no_key() {
         "Bearer ",
         "Basic sk-abc",
         "sk-abc",
-        "Bearer  sk-abc",
+        "Bearersk-abc",
         "Bearer sk-a b",
     ] {
         let error = world.ask(Some(header)).unwrap_err();
@@ -128,6 +128,16 @@ fn headers_that_hold_no_key() {
         );
     }
     assert_eq!(world.asked.get(), 0);
+}
+
+#[test]
+fn white_space_around_a_key_is_not_the_keys() {
+    let world = World::default();
+    let key = world.add(1, None);
+    for written in ["Bearer  KEY", "bearer KEY ", " BEARER   KEY"] {
+        let header = written.replace("KEY", key.reveal());
+        assert!(world.ask(Some(&header)).is_ok(), "{written}");
+    }
 }
 
 #[test]
