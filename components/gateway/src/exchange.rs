@@ -233,9 +233,11 @@ impl<P: Platform> Exchange<P> {
 
     async fn options(&mut self) -> Result<TurnOptions, ApiError> {
         let client_tools = self.request.tools.take();
-        let wanted = !matches!(self.request.tool_choice, ToolChoice::None);
         // The platform answers the calls of one choice: the others would have none.
-        let platform_tools = if client_tools.is_none() && wanted && self.request.choices == 1 {
+        let wanted = self.who.platform_tools
+            && self.request.choices == 1
+            && !matches!(self.request.tool_choice, ToolChoice::None);
+        let platform_tools = if client_tools.is_none() && wanted {
             tool_definitions(&self.platform.tools(&self.who).await)
         } else {
             None

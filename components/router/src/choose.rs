@@ -140,6 +140,9 @@ pub fn models(known: &[Known]) -> Result<Vec<Model>, RouteError> {
                         .map_or("unknown", |listed| &listed.owned_by)
                         .to_owned(),
                     context_window: known.context_window(&offer),
+                    suggestions: offer
+                        .listed
+                        .map_or_else(Vec::new, |listed| listed.suggestions.clone()),
                 });
             }
         }

@@ -54,6 +54,7 @@ impl wit::Guest for Component {
                 context_window: model.context_window,
                 created: model.created,
                 owned_by: model.owned_by,
+                suggestions: model.suggestions,
             })
             .collect())
     }

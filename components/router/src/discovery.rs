@@ -29,6 +29,9 @@ pub struct Model {
     pub owned_by: String,
     /// None: the backend does not tell.
     pub context_window: Option<u32>,
+    /// Messages that a page may offer to begin with.
+    #[serde(default)]
+    pub suggestions: Vec<String>,
 }
 
 /// What came of asking a backend for its models.

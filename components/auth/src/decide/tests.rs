@@ -80,6 +80,7 @@ impl World {
             roles: vec![Role::Member],
             key_limits: Limits::default(),
             project_limits: Limits::default(),
+            platform_tools: true,
         };
         self.keys.borrow_mut().insert(
             key.sha256(),

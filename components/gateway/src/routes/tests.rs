@@ -809,6 +809,12 @@ fn a_foreign_backend_gets_what_it_knows_and_no_more() {
         }
         assert_eq!(sent.get("cache_salt").is_some(), dialect == Dialect::Vllm);
     }
+    // A project may do without them.
+    let script = Script::new([hello()])
+        .with_platform_tool()
+        .of_a_project_without_tools();
+    drive(&script, ask(json!({})));
+    assert!(script.requests()[0].get("tools").is_none());
     // Our own is offered the platform's tools, and decides by itself.
     let script = Script::new([hello()]).with_platform_tool();
     drive(&script, ask(json!({})));

@@ -13,6 +13,7 @@ fn model(id: &str) -> Model {
         created: 1,
         owned_by: "test".into(),
         context_window: Some(2048),
+        suggestions: Vec::new(),
     }
 }
 

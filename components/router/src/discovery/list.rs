@@ -13,6 +13,8 @@ use super::{MODELS_MAX, Model};
 
 /// A longer name is no model's.
 const ID_BYTES_MAX: usize = 256;
+/// Suggestions of one model, at most.
+const SUGGESTIONS_MAX: usize = 8;
 /// Where servers write the tokens of prompt and completion together. The first that is a number
 /// counts: vLLM, Groq, LM Studio and OpenRouter, Mistral, llama.cpp (as it was started, and as
 /// the model was trained).
@@ -77,7 +79,16 @@ fn model(entry: &Value) -> Option<Model> {
             let tokens = u32::try_from(whole(entry.pointer(place)?)?).ok()?;
             (tokens > 0).then_some(tokens)
         }),
+        suggestions: suggestions(entry),
     })
+}
+
+/// Our engine's `suggestions`, as far as a page has room for them.
+fn suggestions(entry: &Value) -> Vec<String> {
+    let all = entry.get("suggestions").and_then(Value::as_array);
+    let fits = |text: &&str| !text.is_empty() && text.len() <= ID_BYTES_MAX;
+    let texts = all.into_iter().flatten().filter_map(Value::as_str).filter(fits);
+    texts.take(SUGGESTIONS_MAX).map(str::to_owned).collect()
 }
 
 fn is_id(text: &str) -> bool {

@@ -8,6 +8,7 @@ fn model(id: &str) -> Model {
         created: 0,
         owned_by: "unknown".into(),
         context_window: None,
+        suggestions: Vec::new(),
     }
 }
 
@@ -21,11 +22,13 @@ fn between(entry: &str) -> Vec<Model> {
 fn a_list_of_our_engine() {
     let body = br#"{"object":"list","data":[
         {"id":"skerry-demo","object":"model","created":1700000000,"owned_by":"skerry",
-         "root":"/models/x","max_model_len":2048,"permission":[]}]}"#;
+         "root":"/models/x","max_model_len":2048,"permission":[],
+         "suggestions":["What is 2*3?",7,""]}]}"#;
     let expected = Model {
         created: 1_700_000_000,
         owned_by: "skerry".into(),
         context_window: Some(2048),
+        suggestions: vec!["What is 2*3?".into()],
         ..model("skerry-demo")
     };
     assert_eq!(parse(body).unwrap(), [expected]);

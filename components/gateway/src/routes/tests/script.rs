@@ -146,6 +146,7 @@ pub(super) fn usage(prompt: u32, completion: u32) -> Value {
 struct Log {
     backends: VecDeque<Backend>,
     platform_tool: bool,
+    tools_forbidden: bool,
     leaves_after: Option<usize>,
     reader: bool,
     ledger_full: bool,
@@ -182,6 +183,12 @@ impl Script {
 
     pub(super) fn with_platform_tool(self) -> Self {
         self.0.borrow_mut().platform_tool = true;
+        self
+    }
+
+    /// The project's policy has no tools of the platform.
+    pub(super) fn of_a_project_without_tools(self) -> Self {
+        self.0.borrow_mut().tools_forbidden = true;
         self
     }
 
@@ -562,6 +569,7 @@ impl Platform for Script {
                 }],
                 key_limits: none,
                 project_limits: none,
+                platform_tools: !self.0.borrow().tools_forbidden,
             })
             .ok_or(AuthError::Missing)
     }
@@ -657,6 +665,7 @@ impl Platform for Script {
             context_window: Some(4_096),
             created: 1,
             owned_by: "us".into(),
+            suggestions: vec!["Hello!".into()],
         };
         Ok(vec![model("m"), model("org/m é")])
     }
