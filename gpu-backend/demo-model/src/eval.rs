@@ -2,7 +2,7 @@
 //! greedily. What comes too near to a trained phrasing is left out, by a rule and never by hand.
 //! It knows the files of a model, not how it was trained.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde_json::Value;
 
 use crate::data::held_out::{self, Line};
@@ -127,6 +127,10 @@ impl Judge<'_> {
         let (asks, asks_left_out) = self.far("name_ask");
         makeable.left_out = tells_left_out + asks_left_out;
         let between = self.far("unknown").0;
+        ensure!(
+            !asks.is_empty() && !between.is_empty(),
+            "every phrasing of a kind is trained"
+        );
         // Each name is asked for twice; strides without a common factor mix the phrasings.
         for round in 0..2 * tells.len() {
             let Line { expect, text } = tells[round / 2];
