@@ -47,7 +47,7 @@ pub enum Offered {
 /// One place that serves models.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
-    /// For health, logs and receipts.
+    /// For health, logs and usage.
     pub name: String,
     /// The API's base, with no slash at the end.
     pub base_url: String,
