@@ -134,7 +134,7 @@ impl Random {
     }
 }
 
-const SECRETS: [&str; 12] = [
+const SECRETS: [&str; 15] = [
     "bob.smith@mail.example.com",
     "jürgen@müller.de",
     "+49 (0) 30 1234567",
@@ -142,6 +142,9 @@ const SECRETS: [&str; 12] = [
     "(555) 234-5678",
     "4111 1111 1111 1111",
     "5555555555554444",
+    "4111\u{2013}1111\u{2013}1111\u{2013}1111",
+    "4\u{200b}111, 1111,\n1111, 1111",
+    "４１１１ ۱۱۱۱ ١١١١ 1111",
     "DE89 3704 0044 0532 0130 00",
     "sk-abcdefghijklmnop1234",
     "AKIAIOSFODNN7EXAMPLE",
@@ -149,7 +152,7 @@ const SECRETS: [&str; 12] = [
     "-----BEGIN PRIVATE KEY-----\nMIIEowIBAAKCAQEA\nAb9=\n-----END PRIVATE KEY-----",
 ];
 
-const NOISE: [&str; 44] = [
+const NOISE: [&str; 49] = [
     "hello",
     "World",
     "sk-",
@@ -194,6 +197,11 @@ const NOISE: [&str; 44] = [
     ".service",
     "v1",
     "x@",
+    "１",
+    "١١١١",
+    "\u{ad}",
+    "\u{a0}",
+    "1111",
 ];
 
 #[test]
