@@ -217,15 +217,17 @@ fn an_alias_has_what_the_list_says_of_its_model() {
     );
 }
 
+/// A list of the model `m`, of this owner.
+fn listed(owner: &str, window: Option<u32>) -> Answer {
+    Answer::Models(vec![Model {
+        owned_by: owner.into(),
+        context_window: window,
+        ..model("m")
+    }])
+}
+
 #[test]
 fn a_target_says_how_to_ask() {
-    let listed = |owner: &str, window| {
-        Answer::Models(vec![Model {
-            owned_by: owner.into(),
-            context_window: window,
-            ..model("m")
-        }])
-    };
     let names = r#","models":["m"]"#;
     for (keys, answer, expected) in [
         (

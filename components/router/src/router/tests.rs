@@ -55,6 +55,7 @@ impl World {
             created: 1,
             owned_by: "test".into(),
             context_window: Some(2048),
+            suggestions: Vec::new(),
         };
         self.answer(url, Answer::Models(models.iter().map(model).collect()));
     }
