@@ -242,7 +242,15 @@ fn tell_chat(error: ChatError, prompt: &str) -> Told {
     };
     let bad = StatusCode::BAD_REQUEST;
     match error {
-        ChatError::Template(TemplateError::Refused(_)) | ChatError::PromptEmpty => on(
+        ChatError::Template(TemplateError::Missing) => of_model(
+            bad,
+            "This model has no chat template, so it answers no chats; use /v1/completions."
+                .to_owned(),
+            "chat_template_missing",
+        ),
+        ChatError::Template(TemplateError::Refused(_) | TemplateError::Endless)
+        | ChatError::PromptEmpty
+        | ChatError::TokenBeyond { .. } => on(
             prompt,
             invalid(bad, error.to_string(), Some("invalid_value")),
         ),

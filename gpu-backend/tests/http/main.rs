@@ -5,6 +5,7 @@
 mod completions;
 mod contract;
 mod harness;
+mod directory;
 mod hub;
 mod structured;
 
