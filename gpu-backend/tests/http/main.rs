@@ -7,6 +7,7 @@ mod contract;
 mod harness;
 mod directory;
 mod hub;
+mod paths;
 mod structured;
 
 use std::io::{Read, Write};
