@@ -177,7 +177,8 @@ impl ChatTemplate {
             Err(error @ (TemplateError::Refused(_) | TemplateError::Failed(_))) => error,
             done => return done,
         };
-        for messages in forms::of(messages) {
+        let knows_tools = self.source().contains("tool");
+        for messages in forms::of(messages, knows_tools) {
             match self.render_with(&messages, tools, true) {
                 Err(TemplateError::Refused(_) | TemplateError::Failed(_)) => {}
                 done => return done,

@@ -24,10 +24,15 @@ const CHANGES: [Change; 8] = [
     user_first,
 ];
 
-/// The forms, each with the changes of those before it.
-pub(super) fn of(messages: &[Message]) -> impl Iterator<Item = Vec<Message>> {
+/// The forms, each with the changes of those before it. Of a template that knows no tools
+/// all have calls and results as text: it might leave them out without a word.
+pub(super) fn of(messages: &[Message], knows_tools: bool) -> impl Iterator<Item = Vec<Message>> {
+    let first: Option<Change> = match knows_tools {
+        true => None,
+        false => Some(|messages| joined(&tools_as_text(messages))),
+    };
     let mut form = messages.to_vec();
-    CHANGES.into_iter().filter_map(move |change| {
+    first.into_iter().chain(CHANGES).filter_map(move |change| {
         let changed = change(&form);
         (changed != form).then(|| {
             form.clone_from(&changed);

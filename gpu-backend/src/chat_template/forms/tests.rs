@@ -143,7 +143,7 @@ fn roles_that_must_alternate_are_joined() {
     check(
         &family("llama2"),
         "ssu",
-        "<s>[INST] <<SYS>>\nt0.\n\nt1.\n<</SYS>>\n\nt2. [/INST]",
+        "        <s>[INST] <<SYS>>\nt0.\n\nt1.\n<</SYS>>\n\nt2. [/INST]\n",
     );
 }
 
