@@ -47,10 +47,11 @@ mod files {
     /// Times that a download which broke off goes on where it was.
     const RETRIES_MAX: usize = 5;
 
-    const OPTIONAL: [&str; 3] = [
+    const OPTIONAL: [&str; 4] = [
         "tokenizer_config.json",
         "generation_config.json",
         "chat_template.jinja",
+        "chat_template.json",
     ];
     const INDEX: &str = "model.safetensors.index.json";
 

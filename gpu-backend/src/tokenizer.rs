@@ -7,7 +7,8 @@ use std::panic::catch_unwind;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::de::IgnoredAny;
+use serde::Deserialize;
+use serde_json::Value as Json;
 
 /// Replacement characters at the end of a text that may still become one character:
 /// a decoder writes one for the beginning of a character, or one for each of its up to
@@ -24,6 +25,24 @@ const TRIAL: &str = "Hello, w\u{f6}rld 42\n\u{1f600}\u{7}";
 #[error("tokenizer.json: {0}")]
 pub struct TokenizerError(String);
 
+/// The one part of the file that is looked at before the library reads it all.
+#[derive(Deserialize)]
+struct AddedIds {
+    #[serde(default)]
+    added_tokens: Json,
+}
+
+impl AddedIds {
+    fn any_beyond(&self, rows: usize) -> bool {
+        let added = self.added_tokens.as_array().into_iter().flatten();
+        added.filter_map(token_id).any(|id| id >= rows)
+    }
+}
+
+fn token_id(token: &Json) -> Option<usize> {
+    usize::try_from(token.get("id")?.as_u64()?).ok()
+}
+
 /// A model's tokenizer; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
@@ -38,12 +57,28 @@ impl Tokenizer {
     /// # Errors
     /// It is missing or not a tokenizer.
     pub fn load(dir: &Path) -> Result<Self, TokenizerError> {
+        Self::load_within(dir, usize::MAX)
+    }
+
+    /// As [`Self::load`], for a model with so many rows of embeddings. Added tokens beyond
+    /// them are text to it: some models publish the tokenizer of a larger sibling.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_within(dir: &Path, rows: usize) -> Result<Self, TokenizerError> {
         let failed = |error: &dyn std::fmt::Display| TokenizerError(error.to_string());
-        let json = std::fs::read(dir.join("tokenizer.json")).map_err(|error| failed(&error))?;
+        let mut text = std::fs::read(dir.join("tokenizer.json")).map_err(|error| failed(&error))?;
         // The library takes its own parts for JSON once it has begun to read them.
-        serde_json::from_slice::<IgnoredAny>(&json).map_err(|error| failed(&error))?;
+        let ids: AddedIds = serde_json::from_slice(&text).map_err(|error| failed(&error))?;
+        if ids.any_beyond(rows) {
+            let mut json: Json = serde_json::from_slice(&text).map_err(|error| failed(&error))?;
+            if let Some(Json::Array(added)) = json.get_mut("added_tokens") {
+                added.retain(|token| token_id(token).is_none_or(|id| id < rows));
+            }
+            text = json.to_string().into_bytes();
+        }
         // It also panics at some files that contradict themselves.
-        catch_unwind(|| Self::read(&json)).unwrap_or_else(|_| {
+        catch_unwind(|| Self::read(&text)).unwrap_or_else(|_| {
             Err(TokenizerError(
                 "the tokenizer contradicts itself, and its library gave up".to_owned(),
             ))
@@ -275,6 +310,11 @@ mod tests {
 
     /// A byte-level tokenizer with every byte, a special token and an added one.
     fn tokenizer() -> Tokenizer {
+        tokenizer_within(usize::MAX)
+    }
+
+    /// The same, for a model with so many rows.
+    fn tokenizer_within(rows: usize) -> Tokenizer {
         let dir = tempfile::tempdir().unwrap();
         // GPT-2's bytes-to-characters table.
         let printable = |b: u32| matches!(b, 33..=126 | 161..=172 | 174..=255);
@@ -306,7 +346,23 @@ mod tests {
             "model": {"type": "BPE", "vocab": vocab, "merges": [], "unk_token": null},
         });
         std::fs::write(dir.path().join("tokenizer.json"), json.to_string()).unwrap();
-        Tokenizer::load(dir.path()).unwrap()
+        Tokenizer::load_within(dir.path(), rows).unwrap()
+    }
+
+    #[test]
+    fn added_tokens_beyond_the_models_rows_are_text() {
+        for (rows, known) in [(1000, 258), (258, 258), (257, 257), (256, 256), (100, 256)] {
+            let t = tokenizer_within(rows);
+            assert_eq!(t.vocab(), known, "{rows}");
+            for (id, text) in [(256, "<|im_end|>"), (257, "<tool_call>")] {
+                let encoded = t.encode(text, false).unwrap();
+                match id < known {
+                    true => assert_eq!(encoded, [id as u32], "{rows}"),
+                    false => assert_eq!(encoded.len(), text.len(), "{rows}"),
+                }
+                assert_eq!(t.decode(&encoded, true), text, "{rows}");
+            }
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use http_body_util::BodyExt;
 
-use super::error::{ApiError, Invalid, respond};
+use super::error::{ApiError, BodyError, Invalid, respond};
 use crate::chat::ChatError;
 use crate::chat::answer::Failed;
 use crate::encoder::EncodeError;
@@ -44,11 +44,16 @@ fn a_malformed_request_has_openais_four_keys_and_a_fitting_status() {
     check(ApiError::Invalid(invalid), 400);
     check(ApiError::UnknownModel("x".into()), 404);
     check(ApiError::WrongModel("generates text"), 400);
-    check(ApiError::UnknownRoute("/x".into()), 404);
+    let unknown = ApiError::UnknownRoute {
+        path: "/x".into(),
+        right: Some("/v1/models"),
+    };
+    check(unknown, 404);
     check(ApiError::Method { allowed: "GET" }, 405);
-    check(ApiError::BodyTooLarge, 413);
-    check(ApiError::BodyTimeout, 408);
-    check(ApiError::BodyBroken, 400);
+    check(ApiError::Body(BodyError::TooLarge), 413);
+    check(ApiError::Body(BodyError::Timeout), 408);
+    check(ApiError::Body(BodyError::Broken), 400);
+    check(ApiError::Body(BodyError::Coding), 415);
 }
 
 #[test]

@@ -5,7 +5,9 @@
 mod completions;
 mod contract;
 mod harness;
+mod directory;
 mod hub;
+mod paths;
 mod structured;
 
 use std::io::{Read, Write};
