@@ -112,7 +112,7 @@ impl Machine for Gemma {
     fn is_in_arguments(&self) -> bool {
         match &self.state {
             State::Python(call) => call.opened(),
-            State::Json(call) => call.opened(),
+            State::Json(call) => call.is_in_arguments(),
             _ => false,
         }
     }

@@ -76,7 +76,7 @@ impl Machine for Hermes {
     }
 
     fn is_in_arguments(&self) -> bool {
-        matches!(&self.state, State::Call(call) if call.opened())
+        matches!(&self.state, State::Call(call) if call.is_in_arguments())
     }
 }
 

@@ -52,6 +52,11 @@ impl JsonCall {
         self.opened
     }
 
+    /// Its arguments have been given out in part.
+    pub(super) fn is_in_arguments(&self) -> bool {
+        self.opened && matches!(self.state, State::Arguments(_) | State::Quoted(..))
+    }
+
     /// Begun, and not begun as an object of another kind: its first key is one of a
     /// call's, as far as it is written.
     pub(super) fn may_be_call(&self) -> bool {

@@ -84,7 +84,7 @@ impl Machine for Llama3Json {
     }
 
     fn is_in_arguments(&self) -> bool {
-        matches!(&self.state, State::Call(call) if call.opened())
+        matches!(&self.state, State::Call(call) if call.is_in_arguments())
     }
 }
 

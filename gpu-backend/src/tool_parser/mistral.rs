@@ -109,7 +109,7 @@ impl Machine for Mistral {
 
     fn is_in_arguments(&self) -> bool {
         match &self.state {
-            State::Object(call) => call.opened(),
+            State::Object(call) => call.is_in_arguments(),
             State::Arguments(_) => true,
             _ => false,
         }

@@ -31,7 +31,7 @@ impl Calls {
             let rule = format!("call_{i}");
             let body = match self.format {
                 ToolFormat::Hermes => object(function, "arguments", i, lark),
-                ToolFormat::Llama3Json => object(function, "parameters", i, lark),
+                ToolFormat::Llama3Json => bare_object(function, "parameters", i, lark),
                 ToolFormat::Pythonic | ToolFormat::Gemma => python(function, i, lark),
                 ToolFormat::Mistral => match lark.special("[ARGS]") {
                     Some(args) => {
@@ -140,6 +140,18 @@ fn object(function: &Function, key: &str, i: usize, lark: &mut Lark) -> String {
     );
     let value = arguments(function, i, lark);
     format!("{} {value} \"}}\"", literal(&head))
+}
+
+/// The same as the parts that JSON has: a text of JSON may stand in its place, and one
+/// literal from its first brace on would swallow that text's own.
+fn bare_object(function: &Function, key: &str, i: usize, lark: &mut Lark) -> String {
+    let word = |text: &str| literal(&Json::from(text).to_string());
+    let (name, key) = (word(&function.name), word(key));
+    let value = arguments(function, i, lark);
+    format!(
+        "\"{{\" {} /: ?/ {name} /, ?/ {key} /: ?/ {value} \"}}\"",
+        word("name")
+    )
 }
 
 /// A reference to the grammar of a function's arguments.

@@ -42,7 +42,7 @@ fn what_the_compiler_would_copy_without_end_is_too_large() {
     let large: Map<String, Json> = (0..500).map(|i| (format!("p{i}"), json!({}))).collect();
     let product = json!({"allOf": [{"anyOf": ways}, {"anyOf": [{"properties": large}]}]});
     let long = chain(
-        900,
+        330,
         |to| json!({"type": "object", "properties": {"a": {"type": "object", "allOf": [to]}}}),
     );
     for schema in [chain(40, twice), product, long] {
