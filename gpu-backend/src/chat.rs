@@ -11,6 +11,7 @@ pub mod answers;
 mod constrain;
 pub mod formats;
 pub mod scheduling;
+mod split;
 mod stop;
 
 use std::path::Path;
@@ -323,6 +324,7 @@ impl Chat {
                 let generate = self.generate(prompt, tokens_max, seed, options);
                 let generation = self.handle.submit(generate)?;
                 let tokenizer = self.text.tokenizer.clone();
+                let parsers = parsers.clone();
                 answers.push(Answer::new(generation, tokenizer, options, parsers, prompt));
             }
         }

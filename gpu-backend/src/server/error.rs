@@ -224,6 +224,10 @@ fn tell(error: ApiError) -> Told {
             "The request's deadline passed before the answer was complete.",
             Some("deadline_exceeded"),
         ),
+        ApiError::Failed(Failed::Form { field, message }) => Told {
+            param: field,
+            ..invalid(StatusCode::BAD_REQUEST, message, Some("invalid_value"))
+        },
         ApiError::Failed(Failed::Engine(_)) | ApiError::Internal(_) => server(
             StatusCode::INTERNAL_SERVER_ERROR,
             "The engine failed while answering.",
@@ -287,6 +291,16 @@ fn tell_chat(error: ChatError, prompt: &str) -> Told {
         } => on(
             field,
             invalid(bad, error.to_string(), Some("invalid_value")),
+        ),
+        ChatError::Form {
+            error: CompileError::Busy,
+            ..
+        } => retry(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "server_error",
+            "Too many other forms are being compiled. Please try again later.",
+            "compiler_busy",
+            RETRY_AFTER,
         ),
         ChatError::Form { ref field, .. } => on(
             field,

@@ -8,6 +8,7 @@ use http_body_util::BodyExt;
 use super::error::{ApiError, BodyError, Invalid, respond};
 use crate::chat::ChatError;
 use crate::chat::answer::Failed;
+use crate::constraint::compiler::CompileError;
 use crate::encoder::EncodeError;
 use crate::handle::Rejected;
 use crate::scheduler::Refused;
@@ -90,4 +91,17 @@ fn a_failure_of_the_engine_has_openais_four_keys_and_a_fitting_status() {
     check(ApiError::Loading, 503);
     check(ApiError::Failed(Failed::Engine("secret".into())), 500);
     check(ApiError::Failed(Failed::DeadlineExceeded), 504);
+    let (field, message) = (Some("guided_regex".into()), "It met a limit.".into());
+    check(ApiError::Failed(Failed::Form { field, message }), 400);
+    for (error, status) in [
+        (CompileError::Busy, 503),
+        (CompileError::TooSlow, 400),
+        (CompileError::Invalid("why".into()), 400),
+    ] {
+        let field = "response_format".to_owned();
+        check(
+            ApiError::of_prompt(ChatError::Form { field, error }, "messages"),
+            status,
+        );
+    }
 }
