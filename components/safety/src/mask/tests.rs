@@ -46,6 +46,29 @@ fn emails() {
         "https://user:<pass@example.com>/path",
         "<o'neil@example.ie>",
         "<bob@example.com>-",
+        "Ask <bob@example.com>. Then go.",
+        "[<bob@example.com>]",
+        "{\"to\":\"<bob@example.com>\"}",
+        "mailto:<bob@example.com>:",
+        "<bob+tag@a.b.c.example.museum>?",
+        "<bob@163.com>",
+        "<a1@4x.org>",
+        "<dev@rust.rs>, <dev@rust.rs>",
+        "<x@team.app> <x@team.app>",
+        "<x@shop.zip>",
+        "<me@studio.photography>",
+        "<bob@json.example.com>",
+        "<bob@service.example.com>",
+        "<bob@example.services>",
+        "<bob@targeted.net>",
+        "<bob@png.de>",
+        "<bob@example.com>: hello",
+        "<bob@example.com>:hunter2",
+        "<bob@example.com>:443/path",
+        "https://user:<pass@example.com>:8443/v1",
+        "<bob@example.com>:",
+        "<bob@example.com>.pdf",
+        "<bob@1.2x.org>",
     ] {
         check(Kind::Email, text);
     }
@@ -57,6 +80,47 @@ fn emails() {
         "bob@example.c",
         "5@3.1",
         "@",
+    ]);
+}
+
+#[test]
+fn what_only_looks_like_an_email_stays() {
+    unchanged(&[
+        // Files.
+        "icon@2x.png",
+        "assets/logo@3x.JPG and Icon-60@2x.webp, photo@night.jpeg.",
+        "report@2024.pdf",
+        "dump@host.tar.gz",
+        "app@dev.config.json",
+        "style@dark.css?v=1",
+        // Units of systemd, and names of a local network.
+        "getty@tty1.service",
+        "systemctl start wg-quick@wg0.service.",
+        "user@1000.service and foo@bar.socket",
+        "openvpn@home.target getty@tty1.service.d",
+        "backup@daily.timer",
+        "srv@data.mount",
+        "pi@raspberry.local",
+        // Where to copy from.
+        "git@github.com:org/repo.git",
+        "git clone git@gitlab.example.com:repo.git",
+        "scp user@host:~/dir .",
+        "user@host.example.com:~/dir",
+        "user@host.example.com:~$ ls",
+        "rsync user@host.example.com:/var/www/ .",
+        "deploy@host.example.com:./site",
+        "deploy@host.example.com:releases/v1",
+        // Packages and versions.
+        "@types/node@18",
+        "@types/node@18.1.2",
+        "pkg@1.2.3",
+        "pkg@1.2.3-beta.rc",
+        "pkg@v1.20.3-alpha.beta",
+        "pkg@1.2.x",
+        "golang.org/x/tools@v0.1.12",
+        "image@sha256:abc",
+        "HEAD@{1}",
+        "a@b",
     ]);
 }
 
