@@ -87,7 +87,11 @@ fn model(entry: &Value) -> Option<Model> {
 fn suggestions(entry: &Value) -> Vec<String> {
     let all = entry.get("suggestions").and_then(Value::as_array);
     let fits = |text: &&str| !text.is_empty() && text.len() <= ID_BYTES_MAX;
-    let texts = all.into_iter().flatten().filter_map(Value::as_str).filter(fits);
+    let texts = all
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .filter(fits);
     texts.take(SUGGESTIONS_MAX).map(str::to_owned).collect()
 }
 
