@@ -35,3 +35,5 @@ mod timing;
 mod error;
 mod log;
 mod bindings;
+#[cfg(not(target_family = "wasm"))]
+pub mod fuzzing;
