@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from personas import ANSWER, CALLS, CREATED, Persona, Reply, Stream, Turn, dumps, event
+from persona_server import Reply, Stream, dumps
+from personas import ANSWER, CALLS, CREATED, Persona, Turn, event
 
 HEAD = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": CREATED, "model": "m"}
 PIECES = Turn(text=ANSWER).pieces()
@@ -73,7 +74,9 @@ READABLE: dict[str, Callable[[], Reply | Stream]] = {
         said({}, "stop"),
         DONE,
     ),
-    "created-a-float": lambda: stream(*(e.replace(f"{CREATED}", f"{CREATED}.25") for e in answer())),
+    "created-a-float": lambda: stream(
+        *(e.replace(f"{CREATED}", f"{CREATED}.25") for e in answer())
+    ),
     "finish-reason-empty": lambda: stream(
         *(e.replace('"finish_reason":null', '"finish_reason":""') for e in answer())
     ),
@@ -136,20 +139,22 @@ HOPELESS: dict[str, Callable[[], Reply | Stream]] = {
 }
 
 WORDS = "This model's maximum context length is 4096 tokens."
+FLAT = {"message": WORDS, "type": "BadRequestError", "param": None, "code": 400}
+OF_PYDANTIC = [{"type": "value_error", "loc": ["body", "messages"], "msg": WORDS, "input": 1}]
 # Refusals of the request, in the shapes that servers give them: status and body.
-REFUSALS: dict[str, tuple[int, object, str]] = {
-    "openai": (400, {"error": {"message": WORDS, "type": "t", "param": "messages", "code": "c"}}, "application/json"),
-    "code-a-number": (400, {"error": {"message": WORDS, "type": "BadRequestError", "code": 400}}, "application/json"),
-    "old-vllm": (400, {"object": "error", "message": WORDS, "type": "BadRequestError", "param": None, "code": 400}, "application/json"),
-    "llama.cpp": (400, {"error": {"code": 400, "message": WORDS, "type": "exceed_context_size_error", "n_ctx": 4096}}, "application/json"),
-    "text-of-ollama": (400, {"error": WORDS}, "application/json"),
-    "detail": (422, {"detail": WORDS}, "application/json"),
-    "detail-of-pydantic": (422, {"detail": [{"type": "value_error", "loc": ["body", "messages"], "msg": WORDS, "input": 1}]}, "application/json"),
-    "mistral": (422, {"object": "error", "message": {"detail": [{"type": "value_error", "loc": ["body", "messages"], "msg": WORDS}]}, "type": "invalid_request_error", "param": None, "code": None}, "application/json"),
-    "message-alone": (400, {"message": WORDS, "request_id": "1"}, "application/json"),
-    "too-large": (413, {"error": {"message": WORDS}}, "application/json"),
-    "text-alone": (400, WORDS, "text/plain"),
-}  # fmt: skip
+REFUSALS: dict[str, tuple[int, object]] = {
+    "openai": (400, {"error": {**FLAT, "param": "messages", "code": "context_length_exceeded"}}),
+    "code-a-number": (400, {"error": FLAT}),
+    "old-vllm": (400, {"object": "error", **FLAT}),
+    "llama.cpp": (400, {"error": {"code": 400, "message": WORDS, "type": "t", "n_ctx": 4096}}),
+    "text-of-ollama": (400, {"error": WORDS}),
+    "detail": (422, {"detail": WORDS}),
+    "detail-of-pydantic": (422, {"detail": OF_PYDANTIC}),
+    "mistral": (422, {"object": "error", **FLAT, "message": {"detail": OF_PYDANTIC}}),
+    "message-alone": (400, {"message": WORDS, "request_id": "1"}),
+    "too-large": (413, {"error": {"message": WORDS}}),
+    "text-alone": (400, WORDS),
+}
 
 FAULTS = {**READABLE, **CALLING, **HOPELESS}
 
@@ -163,14 +168,18 @@ class Broken(Persona):
     def list(self) -> object:
         odd: list = [{"object": "model"}, None, {"id": 7}, {"id": ""}, "name"]
         listed = [{"id": model} for model in self.models[:3]]
-        listed += [{"id": model, "created": CREATED + 0.5, "owned_by": None} for model in self.models[3:6]]
+        listed += [
+            {"id": model, "created": CREATED + 0.5, "owned_by": None} for model in self.models[3:6]
+        ]
         listed += [self.listed(model) for model in self.models[6:]]
         return {"data": odd + listed, "has_more": False}
 
     def answer(self, body: dict) -> Reply | Stream:
         model = body["model"]
         if model.startswith("refuses/"):
-            return Reply(*REFUSALS[model.removeprefix("refuses/")])
+            status, body = REFUSALS[model.removeprefix("refuses/")]
+            content_type = "text/plain" if isinstance(body, str) else "application/json"
+            return Reply(status, body, content_type)
         return FAULTS[model]() if model in FAULTS else stream(*answer())
 
     def chunks(self, body: dict, turn: Turn) -> Iterator[dict]:

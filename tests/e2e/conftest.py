@@ -12,7 +12,8 @@ import pytest
 from admin import Admin, Key
 from drivers import COMMANDS, Behind, Client, Tls, edge_before
 from harness import Edge, Scripted, edge_up
-from personas import PERSONAS, Backend
+from persona_server import Backend
+from personas import PERSONAS
 
 
 @pytest.fixture(scope="session")

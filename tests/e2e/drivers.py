@@ -21,7 +21,7 @@ from pathlib import Path
 from unittest import mock
 
 from harness import Edge, edge_up
-from personas import Backend
+from persona_server import Backend
 
 FOLDER = Path(__file__).resolve().parent / "clients"
 # The first task of a process imports its library as well.

@@ -4,19 +4,18 @@ A persona says the same things as every other one, in its own server's words: th
 its list of models, of its events, its tool calls, its usage and its refusals, as those
 servers' sources and public reports show them. What it is asked decides what it says: a
 question gets `ANSWER`, tools get `CALLS`, a schema gets JSON in the schema's order, and
-results of tools are repeated. Every request is kept, with its bytes.
+results of tools are repeated.
 
 Knows nothing of edge, nor of what a client library makes of an answer.
 """
 
 from __future__ import annotations
 
-import json
 import re
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from persona_server import Reply, Stream, dumps
 
 ANSWER = "Grüße! The tide turns at noon – 潮 🌊 – and then at six."
 CALLS = [
@@ -28,35 +27,7 @@ CREATED = 1_764_547_200
 DIGEST = "5f1c0a3b7d9e4c2f8a6b1d3e5f7a9c0b"
 
 
-def dumps(value: object) -> str:
-    """Compact, as these servers write it."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
 # ── What was asked, and what is to be said ───────────────────────────────────
-
-
-@dataclass
-class Request:
-    """One request, as it came."""
-
-    method: str
-    path: str
-    headers: dict[str, str]
-    """Names in lower case."""
-    raw: bytes
-    body: dict = field(default_factory=dict)
-
-    def raw_field(self, name: str) -> str | None:
-        """The text of one of the body's own fields, byte for byte."""
-        text = self.raw.decode()
-        decoder, at = json.JSONDecoder(), text.index("{") + 1
-        while match := re.compile(r'[\s,]*("(?:[^"\\]|\\.)*")\s*:\s*').match(text, at):
-            _, end = decoder.raw_decode(text, match.end())
-            if json.loads(match[1]) == name:
-                return text[match.end() : end]
-            at = end
-        return None
 
 
 @dataclass
@@ -112,30 +83,6 @@ def sample(schema: dict, root: dict) -> object:
             return True
         case _:
             return "Oslo"
-
-
-# ── What goes out ────────────────────────────────────────────────────────────
-
-
-@dataclass
-class Reply:
-    """A body of known length."""
-
-    status: int
-    body: object
-    content_type: str = "application/json"
-
-    def bytes(self) -> bytes:
-        return (self.body if isinstance(self.body, str) else dumps(self.body)).encode()
-
-
-@dataclass
-class Stream:
-    """A body in chunks; `cut` closes the connection in its middle."""
-
-    writes: Iterator[str]
-    content_type: str = "text/event-stream; charset=utf-8"
-    cut: bool = False
 
 
 def event(data: object) -> str:
@@ -246,8 +193,15 @@ class OpenAi(Persona):
 
     def unauthorized(self, sent: str) -> Reply:
         if not sent:
-            return self.refusal(401, "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).")
-        message = f"Incorrect API key provided: {sent[:8]}****{sent[-4:]}. You can find your API key at https://platform.openai.com/account/api-keys."
+            return self.refusal(
+                401,
+                "You didn't provide an API key. You need to provide your API key in an "
+                "Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
+            )
+        message = (
+            f"Incorrect API key provided: {sent[:8]}****{sent[-4:]}. You can find your API key at "
+            "https://platform.openai.com/account/api-keys."
+        )
         return self.refusal(401, message, "invalid_api_key")
 
     def check(self, body: dict) -> Reply | None:
@@ -255,13 +209,23 @@ class OpenAi(Persona):
         if foreign:
             return self.refusal(400, f"Unrecognized request argument supplied: {foreign[0]}")
         if body["model"].startswith("o") and "max_tokens" in body:
-            message = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+            message = (
+                "Unsupported parameter: 'max_tokens' is not supported with this model. "
+                "Use 'max_completion_tokens' instead."
+            )
             error = {"message": message, "type": "invalid_request_error"}
-            return Reply(400, {"error": {**error, "param": "max_tokens", "code": "unsupported_parameter"}})
+            return Reply(
+                400, {"error": {**error, "param": "max_tokens", "code": "unsupported_parameter"}}
+            )
         if body["model"].startswith("o") and body.get("temperature", 1) != 1:
-            message = "Unsupported value: 'temperature' does not support 0.0 with this model. Only the default (1) value is supported."
+            message = (
+                "Unsupported value: 'temperature' does not support 0.0 with this model. "
+                "Only the default (1) value is supported."
+            )
             error = {"message": message, "type": "invalid_request_error"}
-            return Reply(400, {"error": {**error, "param": "temperature", "code": "unsupported_value"}})
+            return Reply(
+                400, {"error": {**error, "param": "temperature", "code": "unsupported_value"}}
+            )
         return None
 
     def chunks(self, body: dict, turn: Turn) -> Iterator[dict]:
@@ -280,7 +244,9 @@ class OpenAi(Persona):
             return {**made, "obfuscation": "lRK2aBv"}
 
         def choice(delta: dict, finish_reason: str | None = None) -> dict:
-            return chunk([{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}])
+            return chunk(
+                [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}]
+            )
 
         if turn.text:
             yield choice({"role": "assistant", "content": "", "refusal": None})
@@ -318,7 +284,10 @@ class Vllm(Persona):
     def check(self, body: dict) -> Reply | None:
         no_parser = body["model"].startswith("no-parser/") and body.get("tools")
         if no_parser and body.get("tool_choice", "auto") == "auto":
-            message = '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'
+            message = (
+                '"auto" tool choice requires --enable-auto-tool-choice and '
+                "--tool-call-parser to be set"
+            )
             error = {"message": message, "type": "BadRequestError", "param": None, "code": 400}
             old = body["model"].endswith("old-errors")
             return Reply(400, {"object": "error", **error} if old else {"error": error})
@@ -410,7 +379,10 @@ class LlamaCpp(Persona):
 
     def listed(self, model: str) -> dict:
         meta = {"vocab_type": 1, "n_vocab": 262144, "n_ctx_train": 131072, "n_embd": 2560}
-        return {**super().listed(model), "meta": {**meta, "n_params": 3880099328, "size": 2481446912}}
+        return {
+            **super().listed(model),
+            "meta": {**meta, "n_params": 3880099328, "size": 2481446912},
+        }
 
     def error(self, status: int, message: str, kind: str) -> Reply:
         return Reply(status, {"error": {"code": status, "message": message, "type": kind}})
@@ -426,7 +398,10 @@ class LlamaCpp(Persona):
         tail |= {"object": "chat.completion.chunk"}
 
         def choice(delta: dict, finish_reason: str | None = None) -> dict:
-            return {"choices": [{"finish_reason": finish_reason, "index": 0, "delta": delta}], **tail}
+            return {
+                "choices": [{"finish_reason": finish_reason, "index": 0, "delta": delta}],
+                **tail,
+            }
 
         yield choice({"role": "assistant", "content": None})
         for piece in turn.pieces():
@@ -438,7 +413,12 @@ class LlamaCpp(Persona):
             for piece in rest:
                 yield choice({"tool_calls": [{"index": index, "function": {"arguments": piece}}]})
         yield choice({}, turn.finish_reason)
-        timings = {"cache_n": 7, "prompt_n": 24, "prompt_ms": 251.51, "predicted_n": COMPLETION_TOKENS}
+        timings = {
+            "cache_n": 7,
+            "prompt_n": 24,
+            "prompt_ms": 251.51,
+            "predicted_n": COMPLETION_TOKENS,
+        }
         timings |= {"predicted_ms": 407.596, "predicted_per_second": 68.69547296833139}
         yield {"choices": [], **tail, "usage": self.usage(), "timings": timings}
 
@@ -476,13 +456,24 @@ class Mistral(Persona):
             known = {"role", "content", "tool_calls", "tool_call_id", "name", "prefix"}
             if message["role"] == "user":
                 known = {"role", "content"}
-            foreign += [["body", "messages", at, message["role"], f] for f in message if f not in known]
+            foreign += [
+                ["body", "messages", at, message["role"], f] for f in message if f not in known
+            ]
         if foreign:
             wrong = [
-                {"type": "extra_forbidden", "loc": loc, "msg": "Extra inputs are not permitted", "input": None}
+                {
+                    "type": "extra_forbidden",
+                    "loc": loc,
+                    "msg": "Extra inputs are not permitted",
+                    "input": None,
+                }
                 for loc in foreign
             ]
-            error = {"object": "error", "message": {"detail": wrong}, "type": "invalid_request_error"}
+            error = {
+                "object": "error",
+                "message": {"detail": wrong},
+                "type": "invalid_request_error",
+            }
             return Reply(422, {**error, "param": None, "code": None})
         for message in body["messages"]:
             ids = [call["id"] for call in message.get("tool_calls") or []]
@@ -492,7 +483,10 @@ class Mistral(Persona):
                     return self.error(words, "invalid_function_call", "3280")
         if body["messages"][-1]["role"] not in ("user", "tool"):
             role = body["messages"][-1]["role"]
-            words = f"Expected last role User or Tool (or Assistant with prefix True) for serving but got {role}"
+            words = (
+                "Expected last role User or Tool (or Assistant with prefix True) for serving "
+                f"but got {role}"
+            )
             return self.error(words, "invalid_request_message_order", "3230")
         return None
 
@@ -518,7 +512,9 @@ class Mistral(Persona):
         end: dict = {"content": ""}
         if turn.calls:
             calls = [self.call(i, call) for i, call in enumerate(turn.calls)]
-            end["tool_calls"] = [{"id": c["id"], "function": c["function"], "index": i} for i, c in enumerate(calls)]
+            end["tool_calls"] = [
+                {"id": c["id"], "function": c["function"], "index": i} for i, c in enumerate(calls)
+            ]
             if older:
                 for call, (_, arguments) in zip(end["tool_calls"], turn.calls, strict=True):
                     del call["index"]
@@ -579,7 +575,10 @@ class LiteLlm(Persona):
     models = ("claude-on-bedrock",)
 
     def unauthorized(self, sent: str) -> Reply:
-        words = f"Authentication Error, Invalid proxy server token passed. Received API Key = {sent[:3]}...{sent[-4:]}"
+        words = (
+            "Authentication Error, Invalid proxy server token passed. "
+            f"Received API Key = {sent[:3]}...{sent[-4:]}"
+        )
         error = {"message": words, "type": "token_not_found_in_db", "param": "key", "code": "401"}
         return Reply(401, {"error": error})
 
@@ -596,7 +595,12 @@ class LiteLlm(Persona):
             yield choice({"content": piece})
         for index, (name, arguments) in enumerate(turn.calls, 1):
             first = {"id": self.call_id(index), "type": "function", "index": index}
-            yield choice({"content": "", "tool_calls": [{**first, "function": {"name": name, "arguments": ""}}]})
+            yield choice(
+                {
+                    "content": "",
+                    "tool_calls": [{**first, "function": {"name": name, "arguments": ""}}],
+                }
+            )
             for piece in arguments_in_pieces(arguments):
                 later = {"type": "function", "index": index, "function": {"arguments": piece}}
                 yield choice({"tool_calls": [later]})
@@ -619,92 +623,3 @@ PERSONAS: tuple[Persona, ...] = (
     SgLang(),
     LiteLlm(),
 )
-
-
-# ── The server ───────────────────────────────────────────────────────────────
-
-
-class Backend:
-    """One persona on a port of its own, from `with` to its end."""
-
-    def __init__(self, persona: Persona):
-        self.persona = persona
-        self.requests: list[Request] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._server.backend = self  # type: ignore[attr-defined]
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self.origin = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self.url = self.origin + persona.base
-        # What an operator writes: nothing after the port where the API is in its usual place.
-        self.address = self.origin if persona.base == "/v1" else self.url
-
-    def __enter__(self) -> Backend:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._thread.is_alive():
-            self.close()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    def chats(self) -> list[Request]:
-        """The chats that it was asked, in order."""
-        return [request for request in self.requests if request.method == "POST"]
-
-    def reply(self, request: Request) -> Reply | Stream:
-        persona = self.persona
-        if request.path not in (f"{persona.base}/models", f"{persona.base}/chat/completions"):
-            return Reply(404, {"detail": "Not Found"})
-        sent = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if persona.key is not None and sent != persona.key:
-            return persona.unauthorized(sent)
-        if request.method == "GET":
-            return Reply(200, persona.list())
-        if request.body["model"] not in persona.models:
-            return persona.unknown_model(request.body["model"])
-        return persona.check(request.body) or persona.answer(request.body)
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        self._answer(b"")
-
-    def do_POST(self) -> None:
-        self._answer(self.rfile.read(int(self.headers.get("content-length", 0))))
-
-    def log_message(self, *_: object) -> None:
-        """Says nothing: pytest shows what went wrong."""
-
-    def _answer(self, raw: bytes) -> None:
-        backend: Backend = self.server.backend  # type: ignore[attr-defined]
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        request = Request(self.command, self.path, headers, raw, json.loads(raw) if raw else {})
-        backend.requests.append(request)
-        reply = backend.reply(request)
-        if isinstance(reply, Reply):
-            body = reply.bytes()
-            self._head(reply.status, reply.content_type, ("Content-Length", str(len(body))))
-            self.wfile.write(body)
-            return
-        self._head(200, reply.content_type, ("Transfer-Encoding", "chunked"))
-        for write in reply.writes:
-            data = write.encode()
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
-            self.wfile.flush()
-        if reply.cut:
-            self.close_connection = True
-        else:
-            self.wfile.write(b"0\r\n\r\n")
-
-    def _head(self, status: int, content_type: str, framing: tuple[str, str]) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header(*framing)
-        self.end_headers()

@@ -10,7 +10,8 @@ import pytest
 from broken_backend import CALLING, FAULTS, HOPELESS, READABLE, REFUSALS, WORDS, Broken
 from drivers import edge_before
 from harness import eventually
-from personas import ANSWER, CALLS, Backend, OpenAi
+from persona_server import Backend
+from personas import ANSWER, CALLS, OpenAi
 
 # The longest that the router leaves a backend alone, and some.
 AWAY_S_MAX = 15

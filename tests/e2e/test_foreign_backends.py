@@ -167,13 +167,15 @@ def test_a_schemas_numbers_order_and_spaces_arrive_as_written(behind):
     """What a parser would make others of: 1.0, an escape, an integer beyond 64 bits."""
     schema = (
         '{ "type":"object", "properties": {"z": {"type":"number","maximum":1.0,"minimum":1e2},\n'
-        ' "a":{"type":"string","const":"\\u00e9\\/"}, "m":{"type":"integer","maximum":123456789012345678901234567890}},'
+        ' "a":{"type":"string","const":"\\u00e9\\/"},'
+        ' "m":{"type":"integer","maximum":123456789012345678901234567890}},'
         ' "required":["z","a"] }'
     )
     tools = f'[ {{"type": "function", "function": {{"name":"f", "parameters": {schema}}}}} ]'
     format = f'{{"type": "json_schema", "json_schema": {{"name":"r", "schema": {schema}}}}}'
     for field, value in (("tools", tools), ("response_format", format)):
-        body = f'{{"model": {json.dumps(behind.persona.models[0])}, "{field}": {value}, "messages": [{{"role":"user","content":"Hi"}}]}}'
+        plain = {"model": behind.persona.models[0], "messages": [{"role": "user", "content": "Hi"}]}
+        body = f'{json.dumps(plain)[:-1]}, "{field}": {value}}}'
         with behind.edge.http(behind.edge.first_key) as http:
             json_type = {"content-type": "application/json"}
             answer = http.post("/v1/chat/completions", content=body.encode(), headers=json_type)
@@ -185,7 +187,9 @@ def test_a_schemas_numbers_order_and_spaces_arrive_as_written(behind):
 def test_the_ceiling_of_tokens_comes_by_the_name_that_it_knows(behind, asked):
     for model in behind.persona.models:
         sent = last_chat(behind, model, **{asked: 40}).body
-        found = {name: sent[name] for name in ("max_tokens", "max_completion_tokens") if name in sent}
+        found = {
+            name: sent[name] for name in ("max_tokens", "max_completion_tokens") if name in sent
+        }
         assert list(found.values()) == [40], (model, found)
 
 
