@@ -134,6 +134,7 @@ pub struct TextSide {
     generation: GenerationConfig,
     eos: Vec<u32>,
     formats: Formats,
+    suggestions: Vec<String>,
 }
 
 /// The text side of a model directory cannot be used.
@@ -145,6 +146,8 @@ pub enum TextSideError {
     Template(#[from] TemplateError),
     #[error("generation_config.json: {0}")]
     Generation(serde_json::Error),
+    #[error("suggestions.json: {0}")]
+    Suggestions(serde_json::Error),
 }
 
 impl TextSide {
@@ -166,6 +169,10 @@ impl TextSide {
             Err(_) => GenerationConfig::default(),
             Ok(text) => serde_json::from_slice(&text).map_err(TextSideError::Generation)?,
         };
+        let suggestions = match std::fs::read(dir.join("suggestions.json")) {
+            Err(_) => Vec::new(),
+            Ok(text) => serde_json::from_slice(&text).map_err(TextSideError::Suggestions)?,
+        };
         let mut eos = config.eos.clone();
         eos.extend(
             generation
@@ -184,6 +191,7 @@ impl TextSide {
             generation,
             eos,
             formats,
+            suggestions,
         })
     }
 
@@ -209,6 +217,11 @@ impl Chat {
 
     pub fn handle(&self) -> &Handle {
         &self.handle
+    }
+
+    /// Messages to begin a chat with, from the model's `suggestions.json`; empty without one.
+    pub fn suggestions(&self) -> &[String] {
+        &self.text.suggestions
     }
 
     pub fn context(&self) -> usize {

@@ -49,14 +49,21 @@ fn unescaped(path: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// OpenAI's object with vLLM's `max_model_len` and, where the model's folder has some,
+/// `suggestions`: messages that a page may offer to begin with.
 fn model_json(service: &Service) -> Json {
-    json!({
+    let mut model = json!({
         "id": service.model_name,
         "object": "model",
         "created": service.started,
         "owned_by": "skerry",
         "max_model_len": service.model.get().map(Served::tokens_max),
-    })
+    });
+    let suggestions = service.model.get().map_or(&[][..], Served::suggestions);
+    if !suggestions.is_empty() {
+        model["suggestions"] = json!(suggestions);
+    }
+    model
 }
 
 pub(super) fn health(service: &Service) -> Result<Response<Body>, ApiError> {
