@@ -85,24 +85,7 @@ fn parse_one(path: &str, value: Value) -> Result<Message, ApiError> {
             ));
         }
     };
-    let tool_call_id = match (role, fields.remove("tool_call_id")) {
-        (MessageRole::Tool, Some(Value::String(id))) if (1..=128).contains(&id.len()) => Some(id),
-        (MessageRole::Tool, _) => {
-            return Err(invalid(
-                path,
-                "tool_call_id",
-                "must name the call that this answers.",
-            ));
-        }
-        (_, None | Some(Value::Null)) => None,
-        (_, Some(_)) => {
-            return Err(invalid(
-                path,
-                "tool_call_id",
-                "belongs to the role 'tool' only.",
-            ));
-        }
-    };
+    let tool_call_id = tool_call_id(path, role, fields.remove("tool_call_id"))?;
     let content = match fields.remove("refusal") {
         Some(Value::String(refusal)) if role == MessageRole::Assistant => content
             .filter(|content| !content.is_empty())
@@ -121,27 +104,40 @@ fn parse_one(path: &str, value: Value) -> Result<Message, ApiError> {
     if let Some(unknown) = fields.keys().next() {
         return Err(super::fields::refuse(&format!("{path}.{unknown}")));
     }
-    match content {
-        Some(content) => Ok(Message {
-            role,
-            content,
-            name,
-            tool_calls,
-            tool_call_id,
-        }),
+    let content = match content {
+        Some(content) => content,
         // An answer may be empty: its tokens went into reasoning, or its call was cut.
-        None if role == MessageRole::Assistant => Ok(Message {
-            role,
-            content: String::new(),
-            name,
-            tool_calls,
-            tool_call_id,
-        }),
-        None => Err(invalid(
-            path,
-            "content",
-            "must be a string or an array of text parts.",
-        )),
+        None if role == MessageRole::Assistant => String::new(),
+        None => {
+            return Err(invalid(
+                path,
+                "content",
+                "must be a string or an array of text parts.",
+            ));
+        }
+    };
+    Ok(Message {
+        role,
+        content,
+        name,
+        tool_calls,
+        tool_call_id,
+    })
+}
+
+fn tool_call_id(
+    path: &str,
+    role: MessageRole,
+    value: Option<Value>,
+) -> Result<Option<String>, ApiError> {
+    let wrong = |message: &str| Err(invalid(path, "tool_call_id", message));
+    match (role, value) {
+        (MessageRole::Tool, Some(Value::String(id))) if (1..=128).contains(&id.len()) => {
+            Ok(Some(id))
+        }
+        (MessageRole::Tool, _) => wrong("must name the call that this answers."),
+        (_, None | Some(Value::Null)) => Ok(None),
+        (_, Some(_)) => wrong("belongs to the role 'tool' only."),
     }
 }
 
