@@ -42,8 +42,8 @@ pub struct ChatRequest {
     pub tools: Vec<Json>,
     /// Look for tool calls in the answer.
     pub parse_tools: bool,
-    /// What tool calls must be, where that is more than text to look for calls in. The
-    /// model's own format is put in by [`Chat::constrain`].
+    /// Which functions may be called, and whether calls are held to anything. The model's
+    /// own format is put in by [`Chat::constrain`].
     pub calls: Option<Calls>,
     /// Adds the tokenizer's own special tokens to what the template wrote.
     pub add_special: bool,

@@ -170,7 +170,7 @@ trait Machine: fmt::Debug + Send + Sync {
     /// The answer has ended.
     fn end(&mut self, out: &mut Out);
 
-    /// What is held back may be the beginning of a call, as far as it has come.
+    /// Tells whether the text that is held back may be the beginning of a call.
     fn may_be_call(&self) -> bool;
 
     /// A call was given out whose arguments are not complete.

@@ -7,7 +7,7 @@ use super::answer::Finish;
 use crate::reasoning::ReasoningParser;
 use crate::tool_parser::{Piece, ToolParser};
 
-/// What looks for reasoning and calls in the text.
+/// Parser of the reasoning and of the calls in an answer's text.
 #[derive(Debug)]
 pub(super) struct Split {
     /// Absent where the model does not reason.
@@ -39,7 +39,7 @@ impl Split {
         self.called
     }
 
-    /// What comes now is reasoning.
+    /// Tells whether the text that comes now is reasoning.
     pub(super) fn is_reasoning(&self) -> bool {
         self.reasoning.as_ref().is_some_and(ReasoningParser::inside)
     }

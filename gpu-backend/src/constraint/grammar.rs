@@ -13,8 +13,8 @@ use serde_json::{Map, Value as Json, json};
 use crate::reasoning::{ReasoningFormat, Thinking};
 use crate::tool_parser::ToolFormat;
 
-/// What parts two members, and a name from its value, as regular expressions: one blank
-/// at most, and none anywhere else. With more, a model that is sampled hot writes blanks
+/// Separators of two members, and of a name and its value, as regular expressions: one
+/// blank at most, and none anywhere else. With more, a model that is sampled hot writes blanks
 /// until its tokens run out.
 const JSON_SEPARATORS: [&str; 2] = [", ?", ": ?"];
 /// The key under which llguidance takes options inside a schema.

@@ -24,8 +24,8 @@ const RECURSIVE_COPIES_MAX: usize = 5_000;
 /// for a text that meets them all, in time that grows faster than any of its own limits
 /// sees (16 took 70 ms, 100 did not end).
 const PATTERNS_MAX: usize = 8;
-/// What a pattern counts among the copies, for it is tried when it is compiled. Patterns
-/// of names are tried with one another.
+/// Copies that a pattern counts as, for it is tried when it is compiled. Patterns of names
+/// are tried with one another.
 const PATTERN_COPIES: usize = 100;
 
 /// Keywords that constrain and that the compiler does not know (JSON Schema 2020-12 and
@@ -82,7 +82,7 @@ pub(super) enum SchemaFault {
     Endless,
 }
 
-/// What was seen of a schema that can be compiled.
+/// Findings in a schema that can be compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
     /// A keyword that the compiler does not know, if there is one.
@@ -321,7 +321,7 @@ impl Node {
         all.chain(&self.values).copied()
     }
 
-    /// What its patterns count among the copies.
+    /// Copies that its patterns count as.
     fn tried(&self) -> usize {
         let pairs = self.name_patterns.saturating_mul(self.name_patterns);
         pairs

@@ -163,6 +163,13 @@ fn of_model(status: StatusCode, message: String, code: &'static str) -> Told {
     }
 }
 
+fn of_form(field: Option<String>, message: String) -> Told {
+    Told {
+        param: field,
+        ..invalid(StatusCode::BAD_REQUEST, message, Some("invalid_value"))
+    }
+}
+
 fn server(status: StatusCode, message: &str, code: Option<&'static str>) -> Told {
     let kind = "server_error";
     Told {
@@ -224,10 +231,7 @@ fn tell(error: ApiError) -> Told {
             "The request's deadline passed before the answer was complete.",
             Some("deadline_exceeded"),
         ),
-        ApiError::Failed(Failed::Form { field, message }) => Told {
-            param: field,
-            ..invalid(StatusCode::BAD_REQUEST, message, Some("invalid_value"))
-        },
+        ApiError::Failed(Failed::Form { field, message }) => of_form(field, message),
         ApiError::Failed(Failed::Engine(_)) | ApiError::Internal(_) => server(
             StatusCode::INTERNAL_SERVER_ERROR,
             "The engine failed while answering.",

@@ -52,7 +52,7 @@ fn flatten<'a>(decoder: &'a Json, steps: &mut Vec<&'a Json>) {
 }
 
 impl Writing {
-    /// What a token of the model's own vocabulary stands for.
+    /// Bytes of a token of the model's own vocabulary.
     pub(super) fn bytes(self, text: &str) -> Vec<u8> {
         match self {
             Self::ByteLevel => text

@@ -1,3 +1,5 @@
+//! Answers that are cut anywhere, in every format of calls.
+
 use super::*;
 use crate::tool_parser::ToolFormat;
 

@@ -1,3 +1,5 @@
+//! What is found in a schema before it is compiled: bounds, references, unknown keywords.
+
 use serde_json::json;
 
 use super::*;
