@@ -103,9 +103,10 @@ class Client:
         return self.log.read()[-4000:]
 
     def close(self) -> None:
+        """It has nothing to save."""
         if self.popen:
-            self.popen.stdin.close()
-            self.popen.wait(30)
+            self.popen.kill()
+            self.popen.wait()
         self.log.close()
 
 
