@@ -80,6 +80,7 @@ READABLE: dict[str, Callable[[], Reply | Stream]] = {
     "finish-reason-empty": lambda: stream(
         *(e.replace('"finish_reason":null', '"finish_reason":""') for e in answer())
     ),
+    "reason-absent": lambda: stream(*(e for e in answer() if '"stop"' not in e)),
     "done-absent": lambda: stream(*answer(end="")),
     "content-type-wrong": lambda: stream(*answer(), content_type="application/octet-stream"),
     "whole-object": lambda: Reply(200, whole()),
@@ -125,7 +126,6 @@ HOPELESS: dict[str, Callable[[], Reply | Stream]] = {
     "cut-in-the-middle": lambda: stream(*answer()[:5], cut=True),
     "ends-without-a-reason": lambda: stream(*answer()[:5]),
     "nothing-at-all": lambda: stream(),
-    "done-alone": lambda: stream(DONE),
     "not-json": lambda: stream(*answer()[:3], event("{broken"), DONE),
     "error-at-once": lambda: stream(event({"error": ERROR}), DONE),
     "error-in-the-middle": lambda: stream(*answer()[:5], event({"error": ERROR}), DONE),

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from unittest import mock
 
@@ -103,9 +103,10 @@ class Client:
         return self.log.read()[-4000:]
 
     def close(self) -> None:
+        """It has nothing to save."""
         if self.popen:
-            self.popen.stdin.close()
-            self.popen.wait(30)
+            self.popen.kill()
+            self.popen.wait()
         self.log.close()
 
 
@@ -158,8 +159,8 @@ def edge_before(backend: Backend, tls: Tls, key: str | None = None) -> Iterator[
         state = Path(folder) / "state"
         state.mkdir(mode=0o700)
         tls.give(state)
-        with mock.patch.dict(os.environ, variables):
-            running = edge_up("--backend", backend.address, state=state)
-        with running as edge:
+        with ExitStack() as stack:
+            with mock.patch.dict(os.environ, variables):
+                edge = stack.enter_context(edge_up("--backend", backend.address, state=state))
             tls.take(state)
             yield Behind(edge, backend)

@@ -5,8 +5,10 @@ Knows HTTP, a key and the two paths of the API; what is said is the persona's.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -83,9 +85,8 @@ class Backend:
     def __init__(self, persona: Persona):
         self.persona = persona
         self.requests: list[Request] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._server.backend = self  # type: ignore[attr-defined]
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self._server.backend = self
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self.origin = f"http://127.0.0.1:{self._server.server_address[1]}"
         self.url = self.origin + persona.base
@@ -101,9 +102,13 @@ class Backend:
             self.close()
 
     def close(self) -> None:
+        """As a server that is killed: open connections end too."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        for connection in self._server.connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def chats(self) -> list[Request]:
         """The chats that it was asked, in order."""
@@ -123,20 +128,45 @@ class Backend:
         return persona.check(request.body) or persona.answer(request.body)
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    backend: Backend
+
+    def __init__(self, *where: object):
+        self.connections: list[socket.socket] = []
+        super().__init__(*where)
+
+    def process_request(self, request: socket.socket, client_address: object) -> None:
+        self.connections.append(request)
+        super().process_request(request, client_address)
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    server: Server
 
     def do_GET(self) -> None:
         self._answer(b"")
 
     def do_POST(self) -> None:
-        self._answer(self.rfile.read(int(self.headers.get("content-length", 0))))
+        self._answer(b"".join(self._body()))
+
+    def _body(self) -> Iterator[bytes]:
+        """Of a known length, or in chunks (RFC 9112, 7.1), which http.server leaves as they are."""
+        if self.headers.get("transfer-encoding") != "chunked":
+            yield self.rfile.read(int(self.headers.get("content-length", 0)))
+            return
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            yield self.rfile.read(size)
+            self.rfile.readline()
+        while self.rfile.readline().strip():
+            continue  # Trailer fields.
 
     def log_message(self, *_: object) -> None:
         """Says nothing: pytest shows what went wrong."""
 
     def _answer(self, raw: bytes) -> None:
-        backend: Backend = self.server.backend  # type: ignore[attr-defined]
+        backend = self.server.backend
         headers = {name.lower(): value for name, value in self.headers.items()}
         request = Request(self.command, self.path, headers, raw, json.loads(raw) if raw else {})
         backend.requests.append(request)

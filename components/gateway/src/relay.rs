@@ -272,8 +272,10 @@ enum Body {
 struct TooLong;
 
 impl Body {
-    fn push(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
+    fn push(&mut self, mut bytes: &[u8]) -> Result<(), TooLong> {
         if matches!(self, Self::Empty) {
+            // One byte order mark may stand before the first event (WHATWG HTML, 9.2.5).
+            bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
             match bytes.trim_ascii_start().first() {
                 None => return Ok(()),
                 Some(b'{') => *self = Self::Document(Vec::new()),

@@ -221,9 +221,25 @@ fn read(event: &str) -> (String, String, String, bool) {
     )
 }
 
+/// An event, and what it says: content, reasoning, reason, whether usage was counted.
+type Case = (Value, &'static str, &'static str, &'static str, bool);
+
+#[track_caller]
+fn check_read(cases: impl IntoIterator<Item = Case>) {
+    for (event, content, reasoning, finish, usage) in cases {
+        let expected = (
+            content.to_owned(),
+            reasoning.to_owned(),
+            finish.to_owned(),
+            usage,
+        );
+        assert_eq!(read(&event.to_string()), expected, "{event}");
+    }
+}
+
 #[test]
-fn an_odd_value_loses_nothing_else() {
-    for (event, content, reasoning, finish, usage) in [
+fn an_odd_delta_loses_nothing_else() {
+    check_read([
         (
             json!({"choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": null}]}),
             "a",
@@ -280,6 +296,12 @@ fn an_odd_value_loses_nothing_else() {
             "",
             false,
         ),
+    ]);
+}
+
+#[test]
+fn an_event_of_another_form_loses_nothing_else() {
+    check_read([
         (
             json!({"choices": [{"delta": {"content": "a", "tool_calls": null}, "logprobs": {"content": null}}]}),
             "a",
@@ -305,15 +327,11 @@ fn an_odd_value_loses_nothing_else() {
         (json!({"timings": {}, "created": 1.5}), "", "", "", false),
         (json!([]), "", "", "", false),
         (json!(null), "", "", "", false),
-    ] {
-        let expected = (
-            content.to_owned(),
-            reasoning.to_owned(),
-            finish.to_owned(),
-            usage,
-        );
-        assert_eq!(read(&event.to_string()), expected, "{event}");
-    }
+    ]);
+}
+
+#[test]
+fn an_event_without_data_is_passed_over_and_a_broken_one_is_not_quoted() {
     for empty in ["", " ", "\t"] {
         assert!(Chunk::parse(empty.as_bytes()).unwrap().choices.is_empty());
     }

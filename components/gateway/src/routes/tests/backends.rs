@@ -50,6 +50,13 @@ fn an_answer_in_an_odd_form_is_an_answer() {
             .concat(),
         ),
         (
+            "a byte order mark",
+            vec![
+                "\u{feff}".to_owned()
+                    + &events(&[parts.clone(), finish("stop"), nothing.clone()]).concat(),
+            ],
+        ),
+        (
             "no reason",
             [events(&[parts, nothing]), vec!["data: [DONE]\n\n".into()]].concat(),
         ),
