@@ -251,7 +251,7 @@ impl Chat {
         match tokens.iter().find(|id| **id as usize >= self.vocab) {
             None => Ok(tokens),
             Some(&id) => Err(ChatError::TokenBeyond {
-                text: tokenizer.token_text(id),
+                text: tokenizer.token_text(id, true).text,
                 id,
             }),
         }

@@ -263,7 +263,7 @@ impl Tokenizer {
         let mut first = self.token_text(id, show_special);
         if first.text.starts_with(' ') && !self.decode(&[id], show_special).starts_with(' ') {
             first.text.remove(0);
-            first.bytes = first.bytes.map(|bytes| bytes[1..].to_vec());
+            first.bytes = first.bytes.map(|bytes| bytes.into_iter().skip(1).collect());
         }
         first
     }
