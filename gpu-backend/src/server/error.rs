@@ -291,25 +291,8 @@ fn tell_chat(error: ChatError, prompt: &str) -> Told {
         ),
         ChatError::Form {
             ref field,
-            error: CompileError::Invalid(_) | CompileError::TooSlow,
-        } => on(
-            field,
-            invalid(bad, error.to_string(), Some("invalid_value")),
-        ),
-        ChatError::Form {
-            error: CompileError::Busy,
-            ..
-        } => retry(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "server_error",
-            "Too many other forms are being compiled. Please try again later.",
-            "compiler_busy",
-            RETRY_AFTER,
-        ),
-        ChatError::Form { ref field, .. } => on(
-            field,
-            invalid(bad, error.to_string(), Some("unsupported_parameter")),
-        ),
+            error: ref compile,
+        } => tell_form(field, compile, error.to_string()),
         ChatError::PromptTooLong { .. } => on(prompt, invalid(bad, error.to_string(), long)),
         ChatError::AnswerTooLong { .. } => on("max_tokens", invalid(bad, error.to_string(), long)),
         ChatError::Rejected(Rejected::Refused(refused)) => on(
@@ -339,6 +322,27 @@ fn tell_chat(error: ChatError, prompt: &str) -> Told {
                 Some("model_error"),
             )
         }
+    }
+}
+
+/// A form that could not be compiled: `message` says why.
+fn tell_form(field: &str, error: &CompileError, message: String) -> Told {
+    let code = match error {
+        CompileError::Busy => {
+            return retry(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "server_error",
+                "Too many other forms are being compiled. Please try again later.",
+                "compiler_busy",
+                RETRY_AFTER,
+            );
+        }
+        CompileError::Invalid(_) | CompileError::TooSlow => "invalid_value",
+        CompileError::Vocabulary(_) => "unsupported_parameter",
+    };
+    Told {
+        param: Some(field.to_owned()),
+        ..invalid(StatusCode::BAD_REQUEST, message, Some(code))
     }
 }
 
