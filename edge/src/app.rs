@@ -44,6 +44,8 @@ use wasmtime_wasi_http::{WasiBody, p2, p3};
 
 /// The application variable that is set to the engine's address.
 pub(crate) const BACKEND_VARIABLE: &str = "backend_url";
+/// The application variable that holds the key for that address.
+const BACKEND_KEY_VARIABLE: &str = "backend_api_key";
 
 /// What the operator said, for all versions.
 pub(crate) struct Settings {
@@ -129,7 +131,12 @@ impl App {
         let providers = &release.runtime_config.variable_providers;
         let values = Values::resolve(manifest, &given, providers).map_err(application)?;
         resources.open(release)?;
-        let own_engine = settings.backend_url.as_deref().map(LlmEngine::own);
+        let key = values.get(BACKEND_KEY_VARIABLE).unwrap_or_default().trim();
+        let own_engine = settings.backend_url.as_deref();
+        let own_engine = own_engine.map(|url| LlmEngine::own(url, key)).transpose();
+        let own_engine = own_engine.map_err(|what| {
+            LoadError::Application(format!("variable {BACKEND_KEY_VARIABLE:?}: {what}"))
+        })?;
         let loader = Loader {
             resources,
             release,
@@ -377,5 +384,22 @@ fn proxy(instance: InstancePre<State>) -> Result<ProxyPre<State>, String> {
             "exports neither wasi:http/handler@0.3.0 ({p3_error:#}) nor \
              wasi:http/incoming-handler@0.2 ({p2_error:#})"
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_url_grants_its_origin() {
+        for (url, origin) in [
+            ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
+            ("https://api.groq.com/openai/v1", "https://api.groq.com"),
+            ("http://[::1]:8000/v1/", "http://[::1]:8000"),
+        ] {
+            assert_eq!(origin_of(url), origin, "{url}");
+            assert!(AllowedHost::parse(&origin_of(url)).is_ok(), "{url}");
+        }
     }
 }

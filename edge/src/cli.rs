@@ -179,8 +179,11 @@ pub(crate) struct UpOptions {
     /// Do not serve the operator's pages.
     #[arg(long)]
     pub(crate) no_operator: bool,
-    /// Use the backend at this URL and start none.
-    #[arg(long, value_name = "URL", conflicts_with_all = ["model", "backend_bin"])]
+    /// Use the backend at this URL and start none: any server that speaks OpenAI's API, by the
+    /// base of its API (without a path: /v1). Its key is the application variable
+    /// `backend_api_key`, which SPIN_VARIABLE_BACKEND_API_KEY in the environment sets.
+    #[arg(long, value_name = "URL", value_parser = api_base)]
+    #[arg(conflicts_with_all = ["model", "backend_bin"])]
     pub(crate) backend: Option<String>,
     /// The model for the backend that is started: a folder in Hugging Face layout, or the name
     /// (OWNER/NAME) of one on the hub, which the backend fetches.
@@ -264,6 +267,24 @@ pub(crate) fn origin(text: &str) -> Result<Target, String> {
     target
         .filter(|target| target.scheme == "http" && text.contains("://"))
         .ok_or_else(|| "expected http://HOST:PORT".to_owned())
+}
+
+/// `http://HOST:PORT` or `https://HOST`, with a path or without; without a slash at the end.
+fn api_base(text: &str) -> Result<String, String> {
+    let uri = text.parse::<http::Uri>().ok();
+    let is_base = |uri: &http::Uri| {
+        let has_user = uri.authority().is_some_and(|it| it.as_str().contains('@'));
+        uri.query().is_none() && !has_user && !text.contains('#')
+    };
+    let target = uri.filter(is_base).as_ref().and_then(Target::of);
+    target
+        .filter(|target| ["http", "https"].contains(&&*target.scheme) && text.contains("://"))
+        .map(|_| text.trim_end_matches('/').to_owned())
+        .ok_or_else(|| {
+            "expected http://HOST:PORT or https://HOST, or that with the path of the API, and no \
+             user, query or fragment"
+                .to_owned()
+        })
 }
 
 pub(crate) fn assignment(text: &str) -> Result<(String, String), String> {
@@ -363,6 +384,35 @@ mod tests {
             "",
         ] {
             assert!(origin(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_backend_is_the_base_of_an_api() {
+        for (url, base) in [
+            ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
+            ("http://[::1]:8000/", "http://[::1]:8000"),
+            (
+                "https://api.groq.com/openai/v1",
+                "https://api.groq.com/openai/v1",
+            ),
+            ("https://a.org/v1/", "https://a.org/v1"),
+        ] {
+            assert_eq!(api_base(url), Ok(base.to_owned()), "{url}");
+        }
+        for wrong in [
+            "",
+            "a",
+            "a:8000",
+            "ftp://a",
+            "http://",
+            "http://me:secret@a",
+            "http://a?key=x",
+            "http://a/v1#x",
+            "http://a b",
+        ] {
+            let error = api_base(wrong).unwrap_err();
+            assert!(error.starts_with("expected http://"), "{wrong}: {error}");
         }
     }
 

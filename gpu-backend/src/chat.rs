@@ -11,6 +11,7 @@ pub mod answers;
 mod constrain;
 pub mod formats;
 pub mod scheduling;
+mod split;
 mod stop;
 
 use std::path::Path;
@@ -41,8 +42,8 @@ pub struct ChatRequest {
     pub tools: Vec<Json>,
     /// Look for tool calls in the answer.
     pub parse_tools: bool,
-    /// What tool calls must be, where that is more than text to look for calls in. The
-    /// model's own format is put in by [`Chat::constrain`].
+    /// Which functions may be called, and whether calls are held to anything. The model's
+    /// own format is put in by [`Chat::constrain`].
     pub calls: Option<Calls>,
     /// Adds the tokenizer's own special tokens to what the template wrote.
     pub add_special: bool,
@@ -75,6 +76,9 @@ pub enum ChatError {
     Tokenizer(#[from] TokenizerError),
     #[error("The prompt holds no token.")]
     PromptEmpty,
+    /// The tokenizer knows more tokens than the model has embeddings.
+    #[error("The prompt holds {text:?}, token {id}, for which this model has no embedding.")]
+    TokenBeyond { text: String, id: u32 },
     #[error(
         "This model's maximum context length is {context} tokens. However, your prompt \
          resulted in {prompt} tokens. Please reduce its length."
@@ -130,6 +134,7 @@ pub struct TextSide {
     generation: GenerationConfig,
     eos: Vec<u32>,
     formats: Formats,
+    suggestions: Vec<String>,
 }
 
 /// The text side of a model directory cannot be used.
@@ -141,8 +146,8 @@ pub enum TextSideError {
     Template(#[from] TemplateError),
     #[error("generation_config.json: {0}")]
     Generation(serde_json::Error),
-    #[error("tokenizer.json knows {tokenizer} tokens, config.json's `vocab_size` is {model}")]
-    Vocab { tokenizer: usize, model: usize },
+    #[error("suggestions.json: {0}")]
+    Suggestions(serde_json::Error),
 }
 
 impl TextSide {
@@ -153,17 +158,20 @@ impl TextSide {
     /// Loads tokenizer, template and generation defaults.
     ///
     /// # Errors
-    /// A file is missing or malformed, or the tokenizer is not this model's.
+    /// A file is missing or malformed.
     pub fn load(dir: &Path, config: &ModelConfig) -> Result<Self, TextSideError> {
-        let tokenizer = Tokenizer::load(dir)?;
-        if tokenizer.vocab() > config.vocab {
-            let (tokenizer, model) = (tokenizer.vocab(), config.vocab);
-            return Err(TextSideError::Vocab { tokenizer, model });
-        }
+        let tokenizer = Tokenizer::load_within(dir, config.vocab)?;
         let template = ChatTemplate::load(dir)?;
+        if template.source().is_empty() {
+            tracing::warn!("the model has no chat template: it answers completions alone");
+        }
         let generation = match std::fs::read(dir.join("generation_config.json")) {
             Err(_) => GenerationConfig::default(),
             Ok(text) => serde_json::from_slice(&text).map_err(TextSideError::Generation)?,
+        };
+        let suggestions = match std::fs::read(dir.join("suggestions.json")) {
+            Err(_) => Vec::new(),
+            Ok(text) => serde_json::from_slice(&text).map_err(TextSideError::Suggestions)?,
         };
         let mut eos = config.eos.clone();
         eos.extend(
@@ -183,6 +191,7 @@ impl TextSide {
             generation,
             eos,
             formats,
+            suggestions,
         })
     }
 
@@ -210,6 +219,11 @@ impl Chat {
         &self.handle
     }
 
+    /// Messages to begin a chat with, from the model's `suggestions.json`; empty without one.
+    pub fn suggestions(&self) -> &[String] {
+        &self.text.suggestions
+    }
+
     pub fn context(&self) -> usize {
         self.context
     }
@@ -227,8 +241,20 @@ impl Chat {
     /// # Errors
     /// The template refuses the messages, or a file of the model is at fault.
     pub fn prompt(&self, request: &ChatRequest) -> Result<Vec<u32>, ChatError> {
-        let text = self.render(request)?;
-        Ok(self.text.tokenizer.encode(&text, request.add_special)?)
+        self.tokens(&self.render(request)?, request.add_special)
+    }
+
+    /// A text's tokens, all of which the model knows.
+    fn tokens(&self, text: &str, add_special: bool) -> Result<Vec<u32>, ChatError> {
+        let tokenizer = &self.text.tokenizer;
+        let tokens = tokenizer.encode(text, add_special)?;
+        match tokens.iter().find(|id| **id as usize >= self.vocab) {
+            None => Ok(tokens),
+            Some(&id) => Err(ChatError::TokenBeyond {
+                text: tokenizer.token_text(id, true).text,
+                id,
+            }),
+        }
     }
 
     fn render(&self, request: &ChatRequest) -> Result<String, ChatError> {
@@ -243,10 +269,10 @@ impl Chat {
     /// written out, for the caller writes the whole prompt.
     ///
     /// # Errors
-    /// The tokenizer failed.
+    /// The tokenizer failed, or the model has no embedding for a token.
     pub fn encode(&self, prompt: &Prompt, add_special: bool) -> Result<Vec<u32>, ChatError> {
         match prompt {
-            Prompt::Text(text) => Ok(self.text.tokenizer.encode(text, add_special)?),
+            Prompt::Text(text) => self.tokens(text, add_special),
             Prompt::Tokens(tokens) => Ok(tokens.clone()),
         }
     }
@@ -267,7 +293,7 @@ impl Chat {
     /// As [`Self::prompt`]; or the context is too short, or the engine takes no more.
     pub fn answers(&self, request: ChatRequest) -> Result<Answers, ChatError> {
         let text = self.render(&request)?;
-        let prompt = self.text.tokenizer.encode(&text, request.add_special)?;
+        let prompt = self.tokens(&text, request.add_special)?;
         let parsers = self.text.formats.parsers(&request, &text);
         let platform_tokens = self.platform_tokens(&request, &prompt);
         let mut options = request.options;
@@ -311,6 +337,7 @@ impl Chat {
                 let generate = self.generate(prompt, tokens_max, seed, options);
                 let generation = self.handle.submit(generate)?;
                 let tokenizer = self.text.tokenizer.clone();
+                let parsers = parsers.clone();
                 answers.push(Answer::new(generation, tokenizer, options, parsers, prompt));
             }
         }

@@ -2,9 +2,11 @@
 //! gives to templates.
 //! Knows nothing of HTTP; a message is already checked when it comes here.
 
+mod forms;
 mod globals;
 mod python;
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use minijinja::value::Value;
@@ -22,6 +24,9 @@ const FUEL_MAX: u64 = 5_000_000;
 pub struct Message {
     pub role: &'static str,
     pub content: String,
+    /// The assistant's reasoning before its answer, for templates that know of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,6 +40,7 @@ impl Message {
         Self {
             role,
             content: content.into(),
+            reasoning_content: None,
             name: None,
             tool_call_id: None,
             tool_calls: Vec::new(),
@@ -51,7 +57,8 @@ pub struct PastCall {
     pub function: PastFunction,
 }
 
-/// Its function; templates write `arguments | tojson`, so it is an object here.
+/// Its function; templates write `arguments | tojson`, so that they are an object here
+/// where the model wrote one, and else its text.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PastFunction {
     pub name: String,
@@ -63,16 +70,18 @@ pub struct PastFunction {
 pub enum TemplateError {
     #[error("{file}: {problem}")]
     File { file: &'static str, problem: String },
-    #[error("the model has no chat template (chat_template.jinja or tokenizer_config.json)")]
+    #[error("the model has no chat template")]
     Missing,
     /// The template called `raise_exception`: the messages are at fault.
     #[error("the model's chat template refuses these messages: {0}")]
     Refused(String),
     #[error("the model's chat template failed: {0}")]
     Failed(String),
+    #[error("the model's chat template takes too many steps for these messages")]
+    Endless,
 }
 
-/// A compiled chat template.
+/// A compiled chat template, or the lack of one: a base model has none.
 #[derive(Debug)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
@@ -81,18 +90,28 @@ pub struct ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// Loads `chat_template.jinja`, or `chat_template` of `tokenizer_config.json`.
+    /// Loads `chat_template.jinja`, or else `chat_template` of `chat_template.json` or of
+    /// `tokenizer_config.json`. A directory without any has a template that renders
+    /// nothing.
     ///
     /// # Errors
-    /// There is none, or it does not compile.
+    /// A file is malformed, or the template does not compile.
     pub fn load(dir: &Path) -> Result<Self, TemplateError> {
-        let config = read_config(dir)?;
+        let config = read_json(dir, "tokenizer_config.json")?;
         let token = |key: &str| special_token(config.get(key));
+        let (bos, eos) = (token("bos_token"), token("eos_token"));
         let source = match std::fs::read_to_string(dir.join("chat_template.jinja")) {
-            Ok(source) => source,
-            Err(_) => source_of(&config).ok_or(TemplateError::Missing)?,
+            Ok(source) => Some(source),
+            Err(_) => source_of(&read_json(dir, "chat_template.json")?).or(source_of(&config)),
         };
-        Self::compile(source, token("bos_token"), token("eos_token"))
+        match source {
+            Some(source) => Self::compile(source, bos, eos),
+            None => Ok(Self {
+                environment: Environment::new(),
+                bos,
+                eos,
+            }),
+        }
     }
 
     /// Compiles a template.
@@ -136,7 +155,7 @@ impl ChatTemplate {
         })
     }
 
-    /// The template itself, as the model's files have it.
+    /// The template itself, as the model's files have it; empty if there is none.
     pub fn source(&self) -> String {
         let template = self.environment.get_template(NAME);
         template.map_or_else(|_| String::new(), |template| template.source().to_owned())
@@ -147,12 +166,39 @@ impl ChatTemplate {
         &self.eos
     }
 
-    /// Renders a chat up to the point where the assistant speaks.
+    /// Renders a chat up to the point where the assistant speaks. Messages that the
+    /// template cannot write as they are come in the next form that it can write.
     ///
     /// # Errors
-    /// The template refuses the messages, or fails.
+    /// There is no template; or it refuses the messages in every form, or fails.
     pub fn render(&self, messages: &[Message], tools: &[Json]) -> Result<String, TemplateError> {
-        self.render_with(messages, tools, true)
+        let messages = &self.known(messages);
+        let first = match self.render_with(messages, tools, true) {
+            Err(error @ (TemplateError::Refused(_) | TemplateError::Failed(_))) => error,
+            done => return done,
+        };
+        let knows_tools = self.source().contains("tool");
+        for messages in forms::of(messages, knows_tools) {
+            match self.render_with(&messages, tools, true) {
+                Err(TemplateError::Refused(_) | TemplateError::Failed(_)) => {}
+                done => return done,
+            }
+        }
+        Err(first)
+    }
+
+    /// Messages without the reasoning, where the template does not speak of it: it may
+    /// write out all that a message has.
+    fn known<'a>(&self, messages: &'a [Message]) -> Cow<'a, [Message]> {
+        let reasoned = messages.iter().any(|m| m.reasoning_content.is_some());
+        if !reasoned || self.source().contains("reasoning_content") {
+            return Cow::Borrowed(messages);
+        }
+        let mut messages = messages.to_vec();
+        for message in &mut messages {
+            message.reasoning_content = None;
+        }
+        Cow::Owned(messages)
     }
 
     /// As [`Self::render`]; the assistant's turn is opened if `generation_prompt`.
@@ -165,7 +211,7 @@ impl ChatTemplate {
         let template = self
             .environment
             .get_template(NAME)
-            .map_err(|e| TemplateError::Failed(e.to_string()))?;
+            .map_err(|_| TemplateError::Missing)?;
         let tools = if tools.is_empty() {
             Value::from(())
         } else {
@@ -179,28 +225,25 @@ impl ChatTemplate {
             bos_token => self.bos,
             eos_token => self.eos,
         };
-        template
-            .render(context)
-            .map_err(|error| match error.kind() {
-                ErrorKind::InvalidOperation
-                    if error
-                        .detail()
-                        .is_some_and(|d| d.starts_with(globals::RAISED)) =>
-                {
-                    let detail = error.detail().unwrap_or_default();
-                    TemplateError::Refused(detail.trim_start_matches(globals::RAISED).to_owned())
+        template.render(context).map_err(|error| {
+            let raised = error.detail().and_then(|d| d.strip_prefix(globals::RAISED));
+            match (error.kind(), raised) {
+                (ErrorKind::InvalidOperation, Some(words)) => {
+                    TemplateError::Refused(words.to_owned())
                 }
+                (ErrorKind::OutOfFuel, _) => TemplateError::Endless,
                 _ => TemplateError::Failed(error.to_string()),
-            })
+            }
+        })
     }
 }
 
-fn read_config(dir: &Path) -> Result<Json, TemplateError> {
-    const FILE: &str = "tokenizer_config.json";
-    match std::fs::read(dir.join(FILE)) {
+/// A file's JSON; null if there is no such file.
+fn read_json(dir: &Path, file: &'static str) -> Result<Json, TemplateError> {
+    match std::fs::read(dir.join(file)) {
         Err(_) => Ok(Json::Null),
         Ok(text) => serde_json::from_slice(&text).map_err(|e| TemplateError::File {
-            file: FILE,
+            file,
             problem: e.to_string(),
         }),
     }

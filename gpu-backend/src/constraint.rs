@@ -10,6 +10,7 @@ pub mod grammar;
 mod cache;
 pub mod compiler;
 mod matcher;
+mod schema;
 mod vocabulary;
 
 /// A constraint could not go on. The request that it belongs to ends; nothing else does.

@@ -23,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::model::Model;
 use crate::pace::Pace;
 use crate::runner::Runner;
+use crate::sampler::SampleError;
 use crate::scheduler::{Limits, Plan, Scheduler, SequenceId, Terms};
 use crate::speculation::{Asked, Speculation};
 use sequence::{Chosen, Sequence, reason, sample, score_prompts};
@@ -261,8 +262,11 @@ impl Engine {
             if !tokens.is_empty() {
                 sequence.observe_latency(&self.metrics);
             }
-            let failed = |error: crate::sampler::SampleError| Event::Failed {
-                message: error.to_string(),
+            let failed = |error: SampleError| match error {
+                SampleError::Constraint(error) => Event::FormFailed { message: error.0 },
+                SampleError::NotFinite(error) => Event::Failed {
+                    message: error.to_string(),
+                },
             };
             let end = sequence.push(chosen.tokens);
             match end.or(chosen.failed.map(failed)) {

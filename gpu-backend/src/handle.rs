@@ -67,6 +67,8 @@ pub enum Event {
     },
     /// The engine could not go on.
     Failed { message: String },
+    /// The constraint on this answer could not go on.
+    FormFailed { message: String },
     /// The deadline passed before the end.
     DeadlineExceeded,
 }

@@ -47,10 +47,12 @@ mod files {
     /// Times that a download which broke off goes on where it was.
     const RETRIES_MAX: usize = 5;
 
-    const OPTIONAL: [&str; 3] = [
+    const OPTIONAL: [&str; 5] = [
         "tokenizer_config.json",
         "generation_config.json",
         "chat_template.jinja",
+        "chat_template.json",
+        "suggestions.json",
     ];
     const INDEX: &str = "model.safetensors.index.json";
 

@@ -5,6 +5,7 @@
 
 mod checkpoint;
 mod encoder;
+mod layout;
 mod parts;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use crate::model::config::{ConfigError, ModelConfig, Rope};
 use crate::model::{Model, rope};
 use checkpoint::Checkpoint;
 pub use encoder::load_encoder;
+pub use layout::check_layout;
 use parts::Parts;
 
 /// Why a model cannot be loaded.
@@ -29,6 +31,11 @@ use parts::Parts;
 pub enum LoadError {
     #[error(transparent)]
     Config(#[from] ConfigError),
+    #[error(
+        "{} {found}; a directory in Hugging Face's layout is expected: config.json, \
+         tokenizer.json and weights in safetensors", path.display()
+    )]
+    Format { path: PathBuf, found: String },
     #[error("{}: cannot be read: {source}", path.display())]
     Read {
         path: PathBuf,

@@ -125,6 +125,7 @@ pub enum AnswerError {
 /// Names what is missing, damaged, unsupported or too small.
 pub fn open(dir: &Path, options: &Options) -> Result<(Chat, JoinHandle<()>), OpenError> {
     let device = backend::open(options.device)?;
+    loader::check_layout(dir)?;
     // The text side first: it is small, and its mistakes show before weights are read.
     let config = ModelConfig::read(dir).map_err(LoadError::from)?;
     let mut text = TextSide::load(dir, &config)?;
@@ -195,7 +196,7 @@ fn draft_model(
             draft.context
         )));
     }
-    let tokenizer = Tokenizer::load(dir).map_err(|e| wrong(e.to_string()))?;
+    let tokenizer = Tokenizer::load_within(dir, config.vocab).map_err(|e| wrong(e.to_string()))?;
     if draft.vocab > config.vocab || !tokenizer.is_like(text.tokenizer()) {
         return Err(wrong("its tokenizer is another one".to_owned()));
     }

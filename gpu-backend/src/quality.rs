@@ -10,6 +10,7 @@ use crate::kernels::workers::Workers;
 use crate::kernels::{BLOCK_TOKENS, Span, StepLayout};
 use crate::loader::{self, LoadError};
 use crate::model::Model;
+use crate::model::config::ModelConfig;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// Sixty dialogues of the bundled model's own kind, from its generator
@@ -61,7 +62,8 @@ pub enum QualityError {
 /// # Errors
 /// The model cannot be loaded, or the text is too short.
 pub fn run(dir: &Path, text: Option<&str>, threads: usize) -> Result<Vec<Figures>, QualityError> {
-    let tokenizer = Tokenizer::load(dir)?;
+    let config = ModelConfig::read(dir).map_err(LoadError::from)?;
+    let tokenizer = Tokenizer::load_within(dir, config.vocab)?;
     let mut sequences = Vec::new();
     for part in text.unwrap_or(DIALOGUES).split("\n\n") {
         let tokens = tokenizer.encode(part.trim(), false)?;

@@ -170,6 +170,15 @@ impl ReasoningParser {
         }
     }
 
+    /// The rest of an answer that was cut: the beginning of a tag is dropped.
+    pub fn cut(&mut self) -> Vec<Piece> {
+        let begun = !self.held.trim().is_empty();
+        if begun && matches!(self.state, State::Before | State::Inside) {
+            self.held.clear();
+        }
+        self.finish()
+    }
+
     fn before(&mut self, c: char, answer: &mut String) {
         self.held.push(c);
         let tag = self.held.trim_start();
@@ -285,6 +294,21 @@ mod tests {
         ] {
             let want = (reasoning.to_owned(), answer.to_owned());
             assert_eq!(parse(format, thinking, [text]), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_tag_that_was_cut_is_not_shown() {
+        for (thinking, text, reasoning, answer) in [
+            (Thinking::Possible, " <thin", "", ""),
+            (Thinking::Possible, "\n", "", "\n"),
+            (Thinking::Possible, "<think>a </thi", "a", ""),
+            (Thinking::Open, "a</think>b", "a", "b"),
+        ] {
+            let mut parser = ReasoningFormat::Qwen3.parser(thinking).unwrap();
+            let mut all = parser.push(text);
+            all.extend(parser.cut());
+            assert_eq!(all, pieces(reasoning.into(), answer.into()), "{text:?}");
         }
     }
 

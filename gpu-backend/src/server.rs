@@ -72,6 +72,13 @@ impl Served {
         }
     }
 
+    fn suggestions(&self) -> &[String] {
+        match self {
+            Self::Generator(chat) => chat.suggestions(),
+            Self::Encoder { .. } => &[],
+        }
+    }
+
     fn metrics(&self) -> &Metrics {
         match self {
             Self::Generator(chat) => chat.handle().metrics(),

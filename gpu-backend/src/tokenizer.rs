@@ -2,12 +2,18 @@
 //! UTF-8 character.
 //! Knows nothing of requests or of the engine.
 
+mod bytes;
+
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::panic::catch_unwind;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::de::IgnoredAny;
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use bytes::Writing;
 
 /// Replacement characters at the end of a text that may still become one character:
 /// a decoder writes one for the beginning of a character, or one for each of its up to
@@ -24,12 +30,43 @@ const TRIAL: &str = "Hello, w\u{f6}rld 42\n\u{1f600}\u{7}";
 #[error("tokenizer.json: {0}")]
 pub struct TokenizerError(String);
 
+/// The one part of the file that is looked at before the library reads it all.
+#[derive(Deserialize)]
+struct AddedIds {
+    #[serde(default)]
+    added_tokens: Json,
+}
+
+impl AddedIds {
+    fn any_beyond(&self, rows: usize) -> bool {
+        let added = self.added_tokens.as_array().into_iter().flatten();
+        added.filter_map(token_id).any(|id| id >= rows)
+    }
+}
+
+fn token_id(token: &Json) -> Option<usize> {
+    usize::try_from(token.get("id")?.as_u64()?).ok()
+}
+
 /// A model's tokenizer; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     inner: Arc<tokenizers::Tokenizer>,
     /// Written forms of special tokens, which a client's text must not forge.
     special: Arc<[String]>,
+    /// Tokens beside the model's own vocabulary, and whether they are special.
+    added: Arc<HashMap<u32, (String, bool)>>,
+    /// How the vocabulary writes its tokens; absent: in a way that is not known here.
+    writing: Option<Writing>,
+}
+
+/// A token by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenText {
+    /// Its text, or its bytes as escapes (`\\xe2\\x82`) where they are part of a character.
+    pub text: String,
+    /// Absent for a special token that is not shown.
+    pub bytes: Option<Vec<u8>>,
 }
 
 impl Tokenizer {
@@ -38,12 +75,28 @@ impl Tokenizer {
     /// # Errors
     /// It is missing or not a tokenizer.
     pub fn load(dir: &Path) -> Result<Self, TokenizerError> {
+        Self::load_within(dir, usize::MAX)
+    }
+
+    /// As [`Self::load`], for a model with so many rows of embeddings. Added tokens beyond
+    /// them are text to it: some models publish the tokenizer of a larger sibling.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_within(dir: &Path, rows: usize) -> Result<Self, TokenizerError> {
         let failed = |error: &dyn std::fmt::Display| TokenizerError(error.to_string());
-        let json = std::fs::read(dir.join("tokenizer.json")).map_err(|error| failed(&error))?;
+        let mut text = std::fs::read(dir.join("tokenizer.json")).map_err(|error| failed(&error))?;
         // The library takes its own parts for JSON once it has begun to read them.
-        serde_json::from_slice::<IgnoredAny>(&json).map_err(|error| failed(&error))?;
+        let ids: AddedIds = serde_json::from_slice(&text).map_err(|error| failed(&error))?;
+        if ids.any_beyond(rows) {
+            let mut json: Json = serde_json::from_slice(&text).map_err(|error| failed(&error))?;
+            if let Some(Json::Array(added)) = json.get_mut("added_tokens") {
+                added.retain(|token| token_id(token).is_none_or(|id| id < rows));
+            }
+            text = json.to_string().into_bytes();
+        }
         // It also panics at some files that contradict themselves.
-        catch_unwind(|| Self::read(&json)).unwrap_or_else(|_| {
+        catch_unwind(|| Self::read(&text)).unwrap_or_else(|_| {
             Err(TokenizerError(
                 "the tokenizer contradicts itself, and its library gave up".to_owned(),
             ))
@@ -58,15 +111,21 @@ impl Tokenizer {
             .with_truncation(None)
             .map_err(|error| failed(&error))?
             .with_padding(None);
-        let special = inner
+        let added: HashMap<u32, (String, bool)> = inner
             .get_added_tokens_decoder()
-            .into_values()
-            .filter(|token| token.special && !token.content.is_empty())
-            .map(|token| token.content)
+            .into_iter()
+            .map(|(id, token)| (id, (token.content, token.special)))
+            .collect();
+        let special = added
+            .values()
+            .filter(|(content, special)| *special && !content.is_empty())
+            .map(|(content, _)| content.clone())
             .collect();
         let tokenizer = Self {
+            writing: bytes::writing(&inner),
             inner: Arc::new(inner),
             special,
+            added: Arc::new(added),
         };
         // What it cannot do is found out here, and not by a client.
         let ids = tokenizer.encode(TRIAL, true)?;
@@ -79,9 +138,27 @@ impl Tokenizer {
         self.inner.get_vocab_size(true)
     }
 
-    /// The tokenizer itself, for what asks after its vocabulary.
-    pub(crate) fn inner(&self) -> &tokenizers::Tokenizer {
-        &self.inner
+    /// Whether the vocabulary is written in a way whose bytes are known.
+    pub(crate) fn has_known_bytes(&self) -> bool {
+        self.writing.is_some()
+    }
+
+    /// Whether this is a special token, which decoding leaves out.
+    pub(crate) fn is_special_id(&self, id: u32) -> bool {
+        self.added.get(&id).is_some_and(|(_, special)| *special)
+    }
+
+    /// The bytes that a token stands for, which may be part of a character; of a special
+    /// token those of its written form. None for an id that is no token.
+    pub(crate) fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
+        if let Some((content, _)) = self.added.get(&id) {
+            return Some(content.clone().into_bytes());
+        }
+        let text = self.inner.id_to_token(id)?;
+        Some(match self.writing {
+            Some(writing) => writing.bytes(&text),
+            None => self.decode(&[id], true).into_bytes(),
+        })
     }
 
     /// Whether each token has the same id in both.
@@ -165,14 +242,30 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
-    /// One token's own text, special or not, as log-probabilities report it.
-    pub fn token_text(&self, id: u32) -> String {
-        let text = self.inner.decode(&[id], false).unwrap_or_default();
-        if text.is_empty() {
-            self.inner.id_to_token(id).unwrap_or_default()
-        } else {
-            text
+    /// One token by itself, as log-probabilities report it. A special one is named by its
+    /// written form, and has bytes only where special tokens are shown.
+    pub fn token_text(&self, id: u32, show_special: bool) -> TokenText {
+        let bytes = self.token_bytes(id).unwrap_or_default();
+        let text = match bytes.is_empty() {
+            true => self.inner.id_to_token(id).unwrap_or_default(),
+            false => bytes::written(&bytes),
+        };
+        let shown = show_special || !self.is_special_id(id);
+        TokenText {
+            text,
+            bytes: shown.then_some(bytes),
         }
+    }
+
+    /// As [`Self::token_text`], of a token that begins a text: some tokenizers drop the
+    /// blank with which it is written.
+    pub fn first_token_text(&self, id: u32, show_special: bool) -> TokenText {
+        let mut first = self.token_text(id, show_special);
+        if first.text.starts_with(' ') && !self.decode(&[id], show_special).starts_with(' ') {
+            first.text.remove(0);
+            first.bytes = first.bytes.map(|bytes| bytes.into_iter().skip(1).collect());
+        }
+        first
     }
 
     /// A client's text in which no special token is written out: a zero-width space
@@ -233,9 +326,18 @@ impl TextStream {
         self.give(self.ids.len() - self.read > HELD_TOKENS_MAX)
     }
 
-    /// The rest at the end of the answer; broken bytes become U+FFFD.
+    /// The rest at the end of the answer. Bytes that are no text become U+FFFD; those of
+    /// a character that is not complete are left out.
     pub fn finish(&mut self) -> String {
-        self.give(true)
+        self.give(!self.is_cut())
+    }
+
+    /// The last bytes begin a character that more bytes could have completed.
+    fn is_cut(&self) -> bool {
+        let held = &self.ids[self.read.min(self.ids.len())..];
+        let bytes = held.iter().filter_map(|id| self.tokenizer.token_bytes(*id));
+        let bytes: Vec<u8> = bytes.flatten().collect();
+        ends_inside_character(&bytes)
     }
 
     fn decode(&self, from: usize) -> String {
@@ -254,6 +356,15 @@ impl TextStream {
         }
         new
     }
+}
+
+/// Whether more bytes could complete a character at the end of these.
+fn ends_inside_character(bytes: &[u8]) -> bool {
+    let last = bytes.iter().rev().take(HELD_CHARS_MAX);
+    let continued = last.take_while(|byte| **byte & 0xc0 == 0x80).count();
+    let from = bytes.len() - continued.min(bytes.len());
+    let from = from.saturating_sub(1);
+    std::str::from_utf8(&bytes[from..]).is_err_and(|error| error.error_len().is_none())
 }
 
 /// Length of the text that further tokens cannot change.
@@ -275,6 +386,11 @@ mod tests {
 
     /// A byte-level tokenizer with every byte, a special token and an added one.
     fn tokenizer() -> Tokenizer {
+        tokenizer_within(usize::MAX)
+    }
+
+    /// The same, for a model with so many rows.
+    fn tokenizer_within(rows: usize) -> Tokenizer {
         let dir = tempfile::tempdir().unwrap();
         // GPT-2's bytes-to-characters table.
         let printable = |b: u32| matches!(b, 33..=126 | 161..=172 | 174..=255);
@@ -306,7 +422,23 @@ mod tests {
             "model": {"type": "BPE", "vocab": vocab, "merges": [], "unk_token": null},
         });
         std::fs::write(dir.path().join("tokenizer.json"), json.to_string()).unwrap();
-        Tokenizer::load(dir.path()).unwrap()
+        Tokenizer::load_within(dir.path(), rows).unwrap()
+    }
+
+    #[test]
+    fn added_tokens_beyond_the_models_rows_are_text() {
+        for (rows, known) in [(1000, 258), (258, 258), (257, 257), (256, 256), (100, 256)] {
+            let t = tokenizer_within(rows);
+            assert_eq!(t.vocab(), known, "{rows}");
+            for (id, text) in [(256, "<|im_end|>"), (257, "<tool_call>")] {
+                let encoded = t.encode(text, false).unwrap();
+                match id < known {
+                    true => assert_eq!(encoded, [id as u32], "{rows}"),
+                    false => assert_eq!(encoded.len(), text.len(), "{rows}"),
+                }
+                assert_eq!(t.decode(&encoded, true), text, "{rows}");
+            }
+        }
     }
 
     #[test]
@@ -336,7 +468,10 @@ mod tests {
     fn broken_bytes_are_replaced_and_do_not_stop_the_stream() {
         let mut stream = tokenizer().stream(false);
         assert_eq!(stream.push(0xe2), "");
-        assert_eq!(stream.finish(), "\u{fffd}");
+        assert_eq!(stream.finish(), "", "a character that is not complete");
+        let mut stream = tokenizer().stream(false);
+        assert_eq!(stream.push(0xff), "");
+        assert_eq!(stream.finish(), "\u{fffd}", "no character's beginning");
         let mut stream = tokenizer().stream(false);
         let text: String = (0..40).map(|_| stream.push(0xff)).collect();
         assert!(text.chars().count() > 30 && text.chars().all(|c| c == '\u{fffd}'));
@@ -345,6 +480,48 @@ mod tests {
             "\u{fffd}\u{fffd}\u{fffd}a",
             "held, not lost"
         );
+    }
+
+    #[test]
+    fn a_token_has_its_own_bytes_also_where_they_are_part_of_a_character() {
+        let t = tokenizer();
+        for (id, text) in [
+            (0x61, "a"),
+            (0x20, " "),
+            (0x0a, "\n"),
+            (0xe2, "\\xe2"),
+            (0x82, "\\x82"),
+            (0xff, "\\xff"),
+            (0x00, "\0"),
+        ] {
+            let bytes = Some(vec![u8::try_from(id).unwrap()]);
+            let text = text.to_owned();
+            assert_eq!(t.token_text(id, false), TokenText { text, bytes });
+        }
+        assert_eq!(t.token_text(257, false).bytes, Some("<tool_call>".into()));
+    }
+
+    #[test]
+    fn a_blank_that_the_decoder_drops_is_not_among_the_first_tokens_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let json = serde_json::json!({
+            "version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": null,
+            "post_processor": null,
+            "decoder": {"type": "Sequence", "decoders": [
+                {"type": "Replace", "pattern": {"String": "\u{2581}"}, "content": " "},
+                {"type": "ByteFallback"}, {"type": "Fuse"},
+                {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
+            "model": {"type": "BPE", "vocab": {"\u{2581}a": 0, "<0xC3>": 1, "<0xA9>": 2},
+                "merges": [], "unk_token": null},
+        });
+        std::fs::write(dir.path().join("tokenizer.json"), json.to_string()).unwrap();
+        let t = Tokenizer::load(dir.path()).unwrap();
+        let bytes = |token: TokenText| String::from_utf8(token.bytes.unwrap()).unwrap();
+        assert_eq!(bytes(t.first_token_text(0, false)), "a");
+        assert_eq!(bytes(t.token_text(0, false)), " a");
+        let mut stream = t.stream(false);
+        let parts = [0, 0, 1, 2, 0, 1].map(|id| stream.push(id));
+        assert_eq!(parts.concat() + &stream.finish(), "a a\u{e9} a");
     }
 
     #[test]
@@ -360,10 +537,33 @@ mod tests {
         );
         assert_eq!(t.decode(&[104, 256, 105], false), "hi");
         assert_eq!(t.decode(&[104, 256, 105], true), "h<|im_end|>i");
-        assert_eq!(t.token_text(256), "<|im_end|>");
+        let text = "<|im_end|>";
+        for (shown, bytes) in [(false, None), (true, Some(text.into()))] {
+            let text = text.to_owned();
+            assert_eq!(t.token_text(256, shown), TokenText { text, bytes });
+        }
     }
 
     proptest! {
+        #[test]
+        fn an_answer_that_is_cut_anywhere_ends_with_a_whole_character(text in "[aé€😀]{1,8}", cut in 1usize..32) {
+            let t = tokenizer();
+            let bytes = &text.as_bytes()[..cut.min(text.len())];
+            let mut stream = t.stream(false);
+            let mut got: String = bytes.iter().map(|byte| stream.push((*byte).into())).collect();
+            got += &stream.finish();
+            let whole = std::str::from_utf8(bytes).map_or_else(|error| error.valid_up_to(), str::len);
+            prop_assert_eq!(got.as_bytes(), &bytes[..whole]);
+        }
+
+        #[test]
+        fn the_tokens_bytes_are_those_of_the_text(text in "\\PC{0,40}") {
+            let t = tokenizer();
+            let ids = t.encode(&t.defuse(&text), false).unwrap();
+            let bytes: Vec<u8> = ids.iter().flat_map(|id| t.token_text(*id, false).bytes.unwrap()).collect();
+            prop_assert_eq!(String::from_utf8(bytes).unwrap(), t.decode(&ids, false));
+        }
+
         #[test]
         fn streamed_text_is_the_whole_text(text in "\\PC{0,40}") {
             let t = tokenizer();

@@ -4,7 +4,8 @@
 //! Invariant: the result does not depend on where the text was cut: every machine takes
 //! one character at a time.
 //! Invariant: nothing is lost: what is no call is given back as text, and what follows
-//! the place where a call goes wrong is text.
+//! the place where a call goes wrong is text. The one exception is an answer that was
+//! cut inside what began as a call: that is never text.
 //! Knows nothing of tokens, HTTP, or what the tools do.
 
 mod out;
@@ -24,6 +25,7 @@ mod tests;
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use out::Out;
 
@@ -95,6 +97,15 @@ impl ToolFormat {
 
     /// A parser for one answer.
     pub fn parser(self) -> ToolParser {
+        self.with(Out::new(self, None))
+    }
+
+    /// As [`Self::parser`]; an object is a call only if it names one of these functions.
+    pub fn parser_of(self, names: Arc<[String]>) -> ToolParser {
+        self.with(Out::new(self, Some(names)))
+    }
+
+    fn with(self, out: Out) -> ToolParser {
         let machine: Box<dyn Machine> = match self {
             Self::Hermes => Box::new(hermes::Hermes::default()),
             Self::Llama3Json => Box::new(llama3_json::Llama3Json::default()),
@@ -102,10 +113,7 @@ impl ToolFormat {
             Self::Mistral => Box::new(mistral::Mistral::default()),
             Self::Gemma => Box::new(gemma::Gemma::default()),
         };
-        ToolParser {
-            machine,
-            out: Out::new(self),
-        }
+        ToolParser { machine, out }
     }
 
     /// Texts that must reach the parser even where the vocabulary has them as special
@@ -161,6 +169,12 @@ trait Machine: fmt::Debug + Send + Sync {
 
     /// The answer has ended.
     fn end(&mut self, out: &mut Out);
+
+    /// Tells whether the text that is held back may be the beginning of a call.
+    fn may_be_call(&self) -> bool;
+
+    /// A call was given out whose arguments are not complete.
+    fn is_in_arguments(&self) -> bool;
 }
 
 /// Splits a streamed answer into text and calls. Blanks next to a call are layout and
@@ -191,6 +205,20 @@ impl ToolParser {
         self.machine.end(&mut self.out);
         self.out.end();
         self.out.take()
+    }
+
+    /// The rest of an answer that was cut: the beginning of a call is dropped.
+    pub fn cut(&mut self) -> Vec<Piece> {
+        if !self.machine.may_be_call() {
+            return self.finish();
+        }
+        self.out.end();
+        self.out.take()
+    }
+
+    /// A call was given out whose arguments are not complete.
+    pub fn is_in_arguments(&self) -> bool {
+        self.machine.is_in_arguments()
     }
 }
 

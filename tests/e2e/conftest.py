@@ -10,7 +10,10 @@ import openai
 import pytest
 
 from admin import Admin, Key
+from drivers import COMMANDS, Behind, Client, Tls, edge_before
 from harness import Edge, Scripted, edge_up
+from persona_server import Backend
+from personas import PERSONAS
 
 
 @pytest.fixture(scope="session")
@@ -79,3 +82,38 @@ def answers(client: openai.OpenAI, model: str) -> Callable[..., str]:
         return completion.choices[0].message.content or ""
 
     return ask
+
+
+@pytest.fixture(scope="session")
+def tls() -> Iterator[Tls]:
+    tls = Tls()
+    yield tls
+    tls.remove()
+
+
+@pytest.fixture(scope="session")
+def clients(tls: Tls) -> Iterator[Callable[[str], Client]]:
+    """A client library by its name, in a process that is started once."""
+    started: dict[str, Client] = {}
+
+    def client(name: str) -> Client:
+        if name not in started:
+            started[name] = Client(name, tls.certificate)
+        return started[name]
+
+    yield client
+    for each in started.values():
+        each.close()
+
+
+@pytest.fixture(params=COMMANDS)
+def library(request: pytest.FixtureRequest, clients: Callable[[str], Client]) -> Client:
+    """Each client library in turn."""
+    return clients(request.param)
+
+
+@pytest.fixture(scope="session", params=PERSONAS, ids=lambda persona: persona.name)
+def behind(request: pytest.FixtureRequest, tls: Tls) -> Iterator[Behind]:
+    """Each persona in turn, with an edge before it."""
+    with Backend(request.param) as backend, edge_before(backend, tls) as behind:
+        yield behind

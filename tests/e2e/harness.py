@@ -27,8 +27,6 @@ ROOT = Path(__file__).resolve().parents[2]
 # With nothing compiled before, on two cores that others use as well.
 START_S_MAX = 150.0
 STOP_S_MAX = 20.0
-# Clients, edge and engine share the cores here: that is nothing to shed requests for.
-QUEUE_DELAY = "queue-delay-ms=5000"
 # Linux gives away the ports from here on, to clients and to who asks for port 0.
 EPHEMERAL_PORT_MIN = 32_768
 
@@ -237,8 +235,6 @@ class Edge(Process):
             f"127.0.0.1:{self.operator_port}",
             "--state",
             str(self.state),
-            "--limit",
-            QUEUE_DELAY,
             *options,
         ]
         super().__init__("edge", command, folder, dict(os.environ))
@@ -278,6 +274,18 @@ class Edge(Process):
         found = re.search(r"^\s*(curl (?:.*\\\n)*.*)$", self.printed(), re.MULTILINE)
         assert found, f"no curl line was printed:\n{self.printed()}"
         return found[1]
+
+    def holders(self, secret: str | bytes) -> list[Path]:
+        """The files of its state, of its output and of its log that hold these bytes."""
+        needle = secret.encode() if isinstance(secret, str) else secret
+        folders = {self.folder, self.state}
+        found = []
+        for path in {path for folder in folders for path in folder.rglob("*")}:
+            # It is at work: what was listed may be gone.
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+                if path.is_file() and needle in path.read_bytes():
+                    found.append(path)
+        return found
 
     def engine_pids(self) -> list[int]:
         """The engines that it supervises: one, or none while one is started again."""

@@ -51,10 +51,15 @@ def test_a_streamed_turn_is_stored_too(client, model):
     assert texts(client, conversation) == [("user", "Hello!"), ("assistant", said)]
 
 
-def test_a_request_without_one_is_stored_nowhere(client, model, answers):
+def test_a_request_without_one_is_stored_nowhere(edge, client, model, answers):
     conversation = client.conversations.create().id
-    answers("Hello!")
+    said = "Good morning, quicksilver marmoset!"
+    answers(said)
     assert texts(client, conversation) == []
+    assert not edge.holders(said)
+    # One with a conversation would be found.
+    say(client, model, conversation, said)
+    assert edge.holders(said)
 
 
 def test_another_projects_conversation_is_not_found(edge, admin, client, model):

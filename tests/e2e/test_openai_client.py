@@ -181,11 +181,22 @@ def test_a_key_over_its_tokens_is_a_rate_limit_error(edge, admin, model):
 
 
 def test_an_unsupported_field_is_refused_by_its_name(client, model):
-    for field, value in [("n", 2), ("store", True), ("functions", []), ("temprature", 1)]:
+    for field, value in [("store", True), ("functions", []), ("cache_salt", "x"), ("temprature", 1)]:
         with pytest.raises(openai.BadRequestError) as raised:
             client.chat.completions.create(**hello(model, extra_body={field: value}))
         assert raised.value.param == field
         assert field in raised.value.message
+
+
+def test_several_answers_to_one_prompt(client, model):
+    answer = client.chat.completions.create(**hello(model, n=2))
+    assert [choice.index for choice in answer.choices] == [0, 1]
+    assert all(choice.message.content for choice in answer.choices)
+    texts = ["", ""]
+    for chunk in client.chat.completions.create(**hello(model, n=2, stream=True)):
+        for choice in chunk.choices:
+            texts[choice.index] += choice.delta.content or ""
+    assert all(texts)
 
 
 def test_a_field_of_the_wrong_type_is_refused_by_its_name(client, model):

@@ -46,6 +46,14 @@ pub struct Principal {
     /// The project's ceilings.
     #[serde(default)]
     pub project_limits: Limits,
+    /// The project lets its models call the platform's own tools.
+    #[serde(default = "allowed")]
+    pub platform_tools: bool,
+}
+
+/// A directory of an older version says nothing of tools.
+fn allowed() -> bool {
+    true
 }
 
 /// As `role` in wit/types.wit.
@@ -90,6 +98,7 @@ mod tests {
                     tokens_per_minute: None,
                 },
                 project_limits: Limits::default(),
+                platform_tools: true,
             },
             expires_at_ms: Some(1_800_000_000_000),
         };

@@ -140,5 +140,6 @@ fn into_wit(principal: Principal) -> types::Principal {
         roles: principal.roles.into_iter().map(role).collect(),
         key_limits: limits(principal.key_limits),
         project_limits: limits(principal.project_limits),
+        platform_tools: principal.platform_tools,
     }
 }

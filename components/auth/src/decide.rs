@@ -96,7 +96,9 @@ fn bearer(authorization: &str) -> Result<Option<Key>, AuthError> {
     const EXPECTED: AuthError = AuthError::Malformed(
         "the Authorization header must be 'Bearer ' followed by an API key that begins with 'sk-'",
     );
-    let (scheme, key) = authorization.split_once(' ').ok_or(EXPECTED)?;
+    // RFC 9110 §11.4 has one space or more between the two.
+    let (scheme, key) = authorization.trim().split_once(' ').ok_or(EXPECTED)?;
+    let key = key.trim_start();
     if !scheme.eq_ignore_ascii_case("bearer")
         || !key.starts_with("sk-")
         || !key.bytes().all(|byte| byte.is_ascii_graphic())

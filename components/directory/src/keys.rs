@@ -182,7 +182,8 @@ impl Wanted {
             .text("role", NAME_CHARS_MAX)?
             .unwrap_or_else(|| "member".to_owned());
         let expires_at = fields.number("expires_at", 0, EXPIRES_AT_MAX)?;
-        let (requests_per_minute, tokens_per_minute) = projects::rate_limits(&mut fields)?;
+        let (requests_per_minute, tokens_per_minute) =
+            projects::rate_limits(&mut fields)?.unwrap_or_default();
         fields.finish()?;
         if !["owner", "member", "reader"].contains(&role.as_str()) {
             let message = "'role' must be 'owner', 'member' or 'reader'.";

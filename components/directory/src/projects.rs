@@ -13,19 +13,24 @@ use serde_json::json;
 /// Projects of one organisation, at most.
 const PROJECTS_MAX: u32 = 1_000;
 
-const FIND: &str =
-    "SELECT id, name, created_at_ms, requests_per_minute, tokens_per_minute FROM projects
-    WHERE organization_id = ?1 AND id = ?2";
-const LIST: &str =
-    "SELECT id, name, created_at_ms, requests_per_minute, tokens_per_minute FROM projects
-    WHERE organization_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
+const FIND: &str = "SELECT id, name, created_at_ms, requests_per_minute, tokens_per_minute,
+        platform_tools
+    FROM projects WHERE organization_id = ?1 AND id = ?2";
+const LIST: &str = "SELECT id, name, created_at_ms, requests_per_minute, tokens_per_minute,
+        platform_tools
+    FROM projects WHERE organization_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
 const PLACE: &str = "SELECT seq FROM projects WHERE organization_id = ?1 AND id = ?2";
 const INSERT: &str = "INSERT INTO projects
         (id, organization_id, name, requests_per_minute, tokens_per_minute, created_at_ms,
-         created_by)
-    SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7
+         created_by, platform_tools)
+    SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?9
     WHERE (SELECT count(*) FROM projects WHERE organization_id = ?2) < ?8
-    RETURNING id, name, created_at_ms, requests_per_minute, tokens_per_minute";
+    RETURNING id, name, created_at_ms, requests_per_minute, tokens_per_minute, platform_tools";
+const UPDATE: &str = "UPDATE projects
+    SET name = ?3, requests_per_minute = ?4, tokens_per_minute = ?5, platform_tools = ?6,
+        updated_at_ms = ?7, updated_by = ?8
+    WHERE organization_id = ?1 AND id = ?2
+    RETURNING id, name, created_at_ms, requests_per_minute, tokens_per_minute, platform_tools";
 
 /// `GET /v1/organization/projects`.
 pub async fn list(
@@ -66,7 +71,8 @@ pub async fn create(
 ) -> Result<Answer, ApiError> {
     let mut fields = Fields::parse(&asked.body)?;
     let name = fields.text("name", NAME_CHARS_MAX)?;
-    let limits = rate_limits(&mut fields)?;
+    let limits = rate_limits(&mut fields)?.unwrap_or_default();
+    let platform_tools = fields.boolean("platform_tools")?.unwrap_or(true);
     fields.finish()?;
     let parameters = vec![
         Value::from(make::id("proj", random)?),
@@ -77,6 +83,7 @@ pub async fn create(
         Value::from(now_ms),
         Value::from(who.key_id.as_str()),
         Value::from(PROJECTS_MAX),
+        Value::from(u32::from(platform_tools)),
     ];
     let rows = database.execute(INSERT, parameters).await?;
     match rows.first() {
@@ -97,6 +104,40 @@ pub async fn get(
     Ok(Answer::ok(shape(&find(database, who, project).await?)?))
 }
 
+/// `POST /v1/organization/projects/{project}`: what is left out stays as it is.
+pub async fn update(
+    database: &impl Database,
+    who: &Principal,
+    project: &str,
+    asked: &Asked,
+    now_ms: i64,
+) -> Result<Answer, ApiError> {
+    let before = find(database, who, project).await?;
+    let mut fields = Fields::parse(&asked.body)?;
+    let name = fields.text("name", NAME_CHARS_MAX)?;
+    let limits = rate_limits(&mut fields)?;
+    let platform_tools = fields.boolean("platform_tools")?;
+    fields.finish()?;
+    let limits = match limits {
+        Some(limits) => limits,
+        None => (before.optional_integer(3)?, before.optional_integer(4)?),
+    };
+    let platform_tools = platform_tools.unwrap_or(before.integer(5)? != 0);
+    let parameters = vec![
+        Value::from(who.organization_id.as_str()),
+        Value::from(project),
+        Value::from(name.map_or_else(|| before.text(1).map(str::to_owned), Ok)?),
+        Value::from(limits.0),
+        Value::from(limits.1),
+        Value::from(u32::from(platform_tools)),
+        Value::from(now_ms),
+        Value::from(who.key_id.as_str()),
+    ];
+    let rows = database.execute(UPDATE, parameters).await?;
+    let row = rows.first().ok_or_else(|| ApiError::not_found("project"))?;
+    Ok(Answer::ok(shape(row)?))
+}
+
 /// The project, if it is the organisation's.
 pub(crate) async fn find(
     database: &impl Database,
@@ -111,15 +152,18 @@ pub(crate) async fn find(
     found.ok_or_else(|| ApiError::not_found("project"))
 }
 
-/// `rate_limits` in a body: requests and tokens a minute.
-pub(crate) fn rate_limits(fields: &mut Fields) -> Result<(Option<i64>, Option<i64>), ApiError> {
+/// Requests and tokens a minute; None is the platform's default.
+type RateLimits = (Option<i64>, Option<i64>);
+
+/// `rate_limits` in a body, if it is there.
+pub(crate) fn rate_limits(fields: &mut Fields) -> Result<Option<RateLimits>, ApiError> {
     let Some(mut limits) = fields.object("rate_limits")? else {
-        return Ok((None, None));
+        return Ok(None);
     };
     let requests = limits.number("requests_per_minute", 0, LIMITS_MAX.0)?;
     let tokens = limits.number("tokens_per_minute", 0, LIMITS_MAX.1)?;
     limits.finish()?;
-    Ok((requests, tokens))
+    Ok(Some((requests, tokens)))
 }
 
 fn shape(row: &Row) -> Result<serde_json::Value, DatabaseError> {
@@ -134,5 +178,6 @@ fn shape(row: &Row) -> Result<serde_json::Value, DatabaseError> {
             "requests_per_minute": row.optional_integer(3)?,
             "tokens_per_minute": row.optional_integer(4)?,
         },
+        "platform_tools": row.integer(5)? != 0,
     }))
 }

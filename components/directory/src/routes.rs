@@ -31,6 +31,8 @@ pub enum Public {
     CreateProject,
     /// One project.
     GetProject(String),
+    /// Changes a project.
+    UpdateProject(String),
     /// A project's keys.
     ListKeys(String),
     /// A new key of a project.
@@ -62,7 +64,8 @@ pub fn route(asked: &Asked) -> Result<Route, ApiError> {
         (["v1", "organization", "projects", project], method) if !project.is_empty() => {
             match method {
                 "GET" => Public::GetProject((*project).to_owned()),
-                _ => return wrong_method("GET"),
+                "POST" => Public::UpdateProject((*project).to_owned()),
+                _ => return wrong_method("GET, POST"),
             }
         }
         (["v1", "organization", "projects", project, "api_keys"], method) => match method {
@@ -107,6 +110,9 @@ pub async fn serve(
         Public::ListProjects => projects::list(database, who, asked).await,
         Public::CreateProject => projects::create(database, who, asked, now_ms, random).await,
         Public::GetProject(project) => projects::get(database, who, project).await,
+        Public::UpdateProject(project) => {
+            projects::update(database, who, project, asked, now_ms).await
+        }
         Public::ListKeys(project) => keys::list(database, who, project, asked).await,
         Public::CreateKey(project) => {
             keys::create(database, who, project, asked, now_ms, random).await
@@ -147,6 +153,12 @@ mod tests {
             &format!("{base}/p"),
             public(Public::GetProject("p".into())),
         );
+        check(
+            "POST",
+            &format!("{base}/p"),
+            public(Public::UpdateProject("p".into())),
+        );
+        check("DELETE", &format!("{base}/p"), Err(405));
         check("GET", &format!("{base}/"), Err(404));
         check(
             "POST",

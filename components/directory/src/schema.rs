@@ -6,7 +6,19 @@
 use records::migrate::Step;
 
 /// All steps, oldest first.
-pub const STEPS: &[Step] = &[TABLES];
+pub const STEPS: &[Step] = &[TABLES, POLICIES];
+
+/// A project may be changed, and lets its models call the platform's tools or not.
+const POLICIES: Step = &[
+    "ALTER TABLE projects ADD COLUMN platform_tools INTEGER NOT NULL DEFAULT 1",
+    "ALTER TABLE projects ADD COLUMN updated_at_ms INTEGER",
+    "ALTER TABLE projects ADD COLUMN updated_by TEXT",
+    "CREATE TRIGGER IF NOT EXISTS audit_project_updated
+    AFTER UPDATE OF updated_at_ms ON projects BEGIN
+        INSERT INTO audit (at_ms, actor, action, target, project_id)
+        VALUES (new.updated_at_ms, new.updated_by, 'project.updated', new.id, new.id);
+    END",
+];
 
 const TABLES: Step = &[
     "CREATE TABLE IF NOT EXISTS organizations (

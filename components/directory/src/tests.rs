@@ -429,6 +429,50 @@ fn a_project_is_the_committed_json() {
 }
 
 #[test]
+fn a_project_is_changed_in_what_is_given_and_its_keys_with_it() {
+    let (directory, who, _) = Directory::started();
+    let body = r#"{"name":"Second","rate_limits":{"tokens_per_minute":9000}}"#;
+    let (_, made) = directory.ask(&who, "POST", "", body);
+    let id = made["id"].as_str().unwrap();
+    let (_, key) = directory.ask(&who, "POST", &format!("/{id}/api_keys"), "");
+    let known = || directory.verify(key["value"].as_str().unwrap()).unwrap()["principal"].clone();
+    assert_eq!(known()["platform_tools"], true);
+    let change = |body: &str| directory.ask(&who, "POST", &format!("/{id}"), body);
+
+    let (status, changed) = change(r#"{"platform_tools":false}"#);
+    let mut expected = made.clone();
+    expected["platform_tools"] = json!(false);
+    assert_eq!((status, &changed), (200, &expected));
+    assert_eq!(known()["platform_tools"], false);
+    assert_eq!(
+        known()["project_limits"],
+        json!({ "tokens_per_minute": 9_000 })
+    );
+
+    let (_, changed) = change(r#"{"name":"Third","rate_limits":{"requests_per_minute":5}}"#);
+    assert_eq!(
+        (&changed["name"], &changed["platform_tools"]),
+        (&json!("Third"), &json!(false))
+    );
+    assert_eq!(
+        known()["project_limits"],
+        json!({ "requests_per_minute": 5 })
+    );
+
+    for (body, param) in [
+        (r#"{"platform_tools":"no"}"#, "platform_tools"),
+        (r#"{"x":1}"#, "x"),
+    ] {
+        let (status, error) = change(body);
+        assert_eq!((status, &error["error"]["param"]), (400, &json!(param)));
+    }
+    let missing = directory.ask(&who, "POST", "/proj_x", r#"{"name":"a"}"#);
+    assert_eq!(missing.0, 404);
+    let audit = "SELECT count(*) FROM audit WHERE action = 'project.updated'";
+    assert_eq!(directory.sql(audit, vec![])[0].integer(0), Ok(2));
+}
+
+#[test]
 fn every_change_is_in_the_audit_and_no_secret_anywhere() {
     let (directory, who, project) = Directory::started();
     let (_, made) = directory.ask(&who, "POST", &format!("/{project}/api_keys"), "");

@@ -11,7 +11,8 @@ const LAST_USED_STEP_MS: i64 = 60_000;
 
 const FIND: &str = "SELECT p.organization_id, k.project_id, k.user_id, k.id, k.role,
            k.requests_per_minute, k.tokens_per_minute,
-           p.requests_per_minute, p.tokens_per_minute, k.expires_at_ms, k.last_used_at_ms
+           p.requests_per_minute, p.tokens_per_minute, k.expires_at_ms, k.last_used_at_ms,
+           p.platform_tools
     FROM api_keys k JOIN projects p ON p.id = k.project_id
     WHERE k.sha256 = ?1 AND k.revoked_at_ms IS NULL";
 const TOUCH: &str = "UPDATE api_keys SET last_used_at_ms = ?2
@@ -72,6 +73,7 @@ fn principal(row: &Row) -> Result<Principal, DatabaseError> {
         roles: roles(row.text(4)?),
         key_limits: limits(5)?,
         project_limits: limits(7)?,
+        platform_tools: row.integer(11)? != 0,
     })
 }
 

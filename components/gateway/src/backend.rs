@@ -1,48 +1,43 @@
 //! The backend's wire: OpenAI's chat completions, always streamed, so that the
 //! guard sees the answer as it grows and a vanished client stops it.
 //!
-//! It does NOT know which backend this is, nor who asks.
+//! It does NOT know who asks, nor how a backend is reached.
+
+pub(crate) mod chunk;
+pub(crate) mod usage;
+mod dialect;
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::{Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
-use serde_json::{Map, Value};
 
-use crate::bindings::skerry::chat::types::{Message, MessageRole, ToolDefinition, Usage};
-use crate::error::ErrorObject;
+use crate::bindings::skerry::chat::router::Dialect;
+use crate::bindings::skerry::chat::types::{Message, MessageRole, ToolCall, ToolDefinition};
+pub(crate) use dialect::Written;
 
-/// What is asked of a backend.
-#[derive(Serialize)]
+/// A request as it is sent to a backend: its fields in order.
+#[derive(Debug)]
 pub(crate) struct BackendRequest<'a> {
+    pub(crate) dialect: Dialect,
     pub(crate) model: &'a str,
-    pub(crate) messages: Vec<WireMessage<'a>>,
-    pub(crate) stream: bool,
-    pub(crate) stream_options: StreamOptions,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) max_completion_tokens: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) messages: &'a [Message],
+    pub(crate) tokens_max: Option<u32>,
     pub(crate) tools: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) tool_choice: Option<Value>,
-    /// Whose prompt it is: an engine shares what it has cached within that alone
-    /// (vLLM's field).
+    /// None leaves it to the backend, which is `auto` where there are tools.
+    pub(crate) tool_choice: Option<Cow<'a, RawValue>>,
+    /// The tenant: an engine shares what it has cached within that alone (vLLM's field).
     pub(crate) cache_salt: String,
     /// The tools and so many of the first messages are the platform's own, the same for
     /// every tenant (a field of our engine's).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cache_shared_messages: Option<u32>,
-    #[serde(flatten)]
-    pub(crate) sampling: &'a Map<String, Value>,
+    /// The client's other fields, in its order and as it wrote them.
+    pub(crate) fields: &'a [(String, Box<RawValue>)],
 }
 
+/// A message, as OpenAI writes it.
 #[derive(Serialize)]
-pub(crate) struct StreamOptions {
-    pub(crate) include_usage: bool,
-}
-
-#[derive(Serialize)]
-pub(crate) struct WireMessage<'a> {
+struct WireMessage<'a> {
     role: &'static str,
     content: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,31 +49,70 @@ pub(crate) struct WireMessage<'a> {
 }
 
 #[derive(Serialize)]
-pub(crate) struct WireToolCall<'a> {
-    pub(crate) id: &'a str,
+struct WireToolCall<'a> {
+    id: &'a str,
     #[serde(rename = "type")]
-    pub(crate) kind: &'static str,
-    pub(crate) function: WireFunction<'a>,
+    kind: &'static str,
+    function: WireFunction<'a>,
 }
 
 #[derive(Serialize)]
-pub(crate) struct WireFunction<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) arguments: &'a str,
+struct WireFunction<'a> {
+    name: &'a str,
+    arguments: Cow<'a, str>,
 }
 
-impl<'a> From<&'a Message> for WireMessage<'a> {
-    fn from(message: &'a Message) -> Self {
+/// For a call that was never answered, where a backend wants an answer to each.
+const NO_ANSWER: &str = "The call was not carried out.";
+/// For an answer whose call is not in the prompt, where a backend wants a call for each.
+const UNKNOWN_FUNCTION: &str = "unknown";
+
+/// A prompt's messages in the form that every backend takes: each call has a JSON object as
+/// its arguments and an answer, each answer its call.
+struct WireMessages<'a> {
+    messages: &'a [Message],
+    dialect: Dialect,
+}
+
+impl Serialize for WireMessages<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.whole())
+    }
+}
+
+impl<'a> WireMessages<'a> {
+    fn whole(&self) -> Vec<WireMessage<'a>> {
+        let mut whole = Vec::with_capacity(self.messages.len());
+        let mut open: Vec<&'a str> = Vec::new();
+        for message in self.messages {
+            match (&message.tool_call_id, message.role) {
+                (Some(id), MessageRole::Tool) => match open.iter().position(|open| open == id) {
+                    Some(answered) => drop(open.remove(answered)),
+                    None => {
+                        answer(&mut open, &mut whole);
+                        whole.push(unknown_call(id));
+                    }
+                },
+                _ => answer(&mut open, &mut whole),
+            }
+            open.extend(message.tool_calls.iter().map(|call| call.id.as_str()));
+            whole.push(self.wire(message));
+        }
+        answer(&mut open, &mut whole);
+        whole
+    }
+
+    fn wire(&self, message: &'a Message) -> WireMessage<'a> {
         let tool_calls = message.tool_calls.iter().map(|call| WireToolCall {
             id: &call.id,
             kind: "function",
             function: WireFunction {
                 name: &call.name,
-                arguments: &call.arguments,
+                arguments: arguments(call),
             },
         });
-        Self {
-            role: role(message.role),
+        WireMessage {
+            role: dialect::role(self.dialect, message.role),
             content: (message.tool_calls.is_empty() || !message.content.is_empty())
                 .then_some(message.content.as_str()),
             name: message.name.as_deref(),
@@ -88,13 +122,46 @@ impl<'a> From<&'a Message> for WireMessage<'a> {
     }
 }
 
-fn role(role: MessageRole) -> &'static str {
-    match role {
-        MessageRole::System => "system",
-        MessageRole::Developer => "developer",
-        MessageRole::User => "user",
-        MessageRole::Assistant => "assistant",
-        MessageRole::Tool => "tool",
+/// Answers the calls that nobody did.
+fn answer<'a>(open: &mut Vec<&'a str>, whole: &mut Vec<WireMessage<'a>>) {
+    whole.extend(open.drain(..).map(|id| WireMessage {
+        role: "tool",
+        content: Some(NO_ANSWER),
+        name: None,
+        tool_calls: Vec::new(),
+        tool_call_id: Some(id),
+    }));
+}
+
+fn unknown_call(id: &str) -> WireMessage<'_> {
+    let call = WireToolCall {
+        id,
+        kind: "function",
+        function: WireFunction {
+            name: UNKNOWN_FUNCTION,
+            arguments: "{}".into(),
+        },
+    };
+    WireMessage {
+        role: "assistant",
+        content: None,
+        name: None,
+        tool_calls: vec![call],
+        tool_call_id: None,
+    }
+}
+
+/// A call's arguments as a JSON object: backends parse those of past calls, and refuse a
+/// prompt for one that was cut.
+fn arguments(call: &ToolCall) -> Cow<'_, str> {
+    let text = call.arguments.trim();
+    let is_json = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+    match (is_json, text) {
+        (true, object) if object.starts_with('{') => Cow::Borrowed(&call.arguments),
+        (_, "" | "null" | "[]" | "\"\"") => "{}".into(),
+        _ => serde_json::json!({"arguments": call.arguments})
+            .to_string()
+            .into(),
     }
 }
 
@@ -135,130 +202,5 @@ pub(crate) fn tool_definitions(tools: &[ToolDefinition]) -> Option<Box<RawValue>
     to_raw_value(&tools).ok()
 }
 
-/// One event of a backend's stream. Its texts stay where they are.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Chunk<'a> {
-    #[serde(borrow, default)]
-    pub(crate) choices: Vec<Choice<'a>>,
-    #[serde(default)]
-    pub(crate) usage: Option<WireUsage>,
-    #[serde(default)]
-    pub(crate) error: Option<ErrorObject>,
-}
-
-impl<'a> Chunk<'a> {
-    /// Reads an event's data. What is wrong is said for the log: without the words of the
-    /// event, which may be the answer's.
-    pub(crate) fn parse(data: &'a [u8]) -> Result<Self, String> {
-        // Checked once: of bytes, serde_json would check text by text.
-        let data = str::from_utf8(data).map_err(|_| "an event is not UTF-8".to_owned())?;
-        serde_json::from_str(data).map_err(|error| {
-            let (kind, column) = (error.classify(), error.column());
-            format!("an event is no chunk: {kind:?} error at byte {column}")
-        })
-    }
-}
-
-/// A text of an event: a copy only where an escape stands in it.
-#[derive(Debug, Deserialize)]
-#[serde(transparent)]
-pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
-
-#[derive(Debug, Deserialize)]
-pub(crate) struct Choice<'a> {
-    #[serde(borrow, default)]
-    pub(crate) delta: Delta<'a>,
-    #[serde(borrow, default)]
-    pub(crate) finish_reason: Option<Text<'a>>,
-    #[serde(default)]
-    pub(crate) logprobs: Option<Logprobs>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-pub(crate) struct Delta<'a> {
-    #[serde(borrow, default)]
-    pub(crate) content: Option<Text<'a>>,
-    #[serde(default)]
-    pub(crate) tool_calls: Option<Vec<ToolCallDelta>>,
-}
-
-#[derive(Debug, Deserialize)]
-pub(crate) struct ToolCallDelta {
-    #[serde(default)]
-    pub(crate) index: usize,
-    #[serde(default)]
-    pub(crate) id: Option<String>,
-    #[serde(default)]
-    pub(crate) function: FunctionDelta,
-}
-
-#[derive(Debug, Default, Deserialize)]
-pub(crate) struct FunctionDelta {
-    #[serde(default)]
-    pub(crate) name: Option<String>,
-    #[serde(default)]
-    pub(crate) arguments: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-pub(crate) struct Logprobs {
-    #[serde(default)]
-    pub(crate) content: Option<Vec<Box<RawValue>>>,
-}
-
-/// OpenAI's `usage`, in and out.
-#[derive(Debug, Default, Clone, Serialize, Deserialize)]
-pub(crate) struct WireUsage {
-    pub(crate) prompt_tokens: u32,
-    #[serde(default)]
-    pub(crate) completion_tokens: u32,
-    #[serde(default)]
-    pub(crate) total_tokens: u32,
-    #[serde(default)]
-    pub(crate) prompt_tokens_details: Option<PromptTokensDetails>,
-    #[serde(default)]
-    pub(crate) completion_tokens_details: Option<CompletionTokensDetails>,
-}
-
-#[derive(Debug, Default, Clone, Serialize, Deserialize)]
-pub(crate) struct PromptTokensDetails {
-    #[serde(default)]
-    pub(crate) cached_tokens: u32,
-}
-
-#[derive(Debug, Default, Clone, Serialize, Deserialize)]
-pub(crate) struct CompletionTokensDetails {
-    #[serde(default)]
-    pub(crate) reasoning_tokens: u32,
-}
-
-impl From<WireUsage> for Usage {
-    fn from(usage: WireUsage) -> Self {
-        Self {
-            prompt_tokens: usage.prompt_tokens,
-            cached_tokens: usage
-                .prompt_tokens_details
-                .map_or(0, |details| details.cached_tokens),
-            completion_tokens: usage.completion_tokens,
-            reasoning_tokens: usage
-                .completion_tokens_details
-                .map_or(0, |details| details.reasoning_tokens),
-        }
-    }
-}
-
-impl From<Usage> for WireUsage {
-    fn from(usage: Usage) -> Self {
-        Self {
-            prompt_tokens: usage.prompt_tokens,
-            completion_tokens: usage.completion_tokens,
-            total_tokens: usage.prompt_tokens.saturating_add(usage.completion_tokens),
-            prompt_tokens_details: Some(PromptTokensDetails {
-                cached_tokens: usage.cached_tokens,
-            }),
-            completion_tokens_details: Some(CompletionTokensDetails {
-                reasoning_tokens: usage.reasoning_tokens,
-            }),
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,8 @@
 //! It does NOT know how a request is carried out: callers say what happened, in
 //! the client's words and, apart from them, in the operator's.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::bindings::skerry::chat::auth::AuthError;
 use crate::bindings::skerry::chat::rate_limit::{Quantity, RateLimitError, State};
@@ -12,6 +13,9 @@ use crate::bindings::skerry::chat::router::RouteError;
 use crate::bindings::skerry::chat::session::SessionError;
 use crate::headers::limit_headers;
 use crate::reply::Reply;
+
+/// Of a backend's message, what a client is shown.
+const BACKEND_MESSAGE_CHARS_MAX: usize = 4_000;
 
 /// OpenAI's error kinds: what a client library turns into an exception's class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,38 +63,61 @@ pub(crate) struct Failure {
 }
 
 /// OpenAI's error object; all four keys are always there.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 pub(crate) struct ErrorBody {
     pub(crate) error: ErrorObject,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 pub(crate) struct ErrorObject {
-    pub(crate) message: String,
-    #[serde(rename = "type", default)]
-    pub(crate) kind: Option<String>,
-    #[serde(default)]
-    pub(crate) param: Option<String>,
-    #[serde(default)]
-    pub(crate) code: Option<serde_json::Value>,
+    message: String,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    param: Option<String>,
+    code: Option<String>,
 }
 
-impl ErrorObject {
-    /// A backend's error for the log: its kind and code, and of its words, which may quote the
-    /// prompt, no more than how many there are.
-    pub(crate) fn of_backend(&self) -> String {
-        let name = |text: &str| -> String {
-            let named = |c: char| c.is_ascii_alphanumeric() || c == '_';
-            text.chars().take(64).filter(|c| named(*c)).collect()
-        };
-        let kind = self.kind.as_deref().map(name).unwrap_or_default();
-        let code = match &self.code {
-            Some(serde_json::Value::String(code)) => name(code),
-            Some(serde_json::Value::Number(code)) => code.to_string(),
-            _ => String::new(),
-        };
-        let length = self.message.len();
-        format!("the backend reported an error of type {kind:?}, code {code:?}, {length} bytes")
+/// An error that a backend reports in its stream, for the log: its kind and code, and of its
+/// message, which may quote the prompt, no more than its length.
+pub(crate) fn of_backend(error: &Value) -> String {
+    let name = |text: &str| -> String {
+        let named = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        text.chars().take(64).filter(|c| named(*c)).collect()
+    };
+    let kind = error["type"].as_str().map(name).unwrap_or_default();
+    let code = match &error["code"] {
+        Value::String(code) => name(code),
+        Value::Number(code) => code.to_string(),
+        _ => String::new(),
+    };
+    let length = message(error).map_or(0, |message| message.len());
+    format!("the backend reported an error of type {kind:?}, code {code:?}, {length} bytes")
+}
+
+/// The message of an error's JSON, whatever its shape: OpenAI's object, vLLM's older
+/// `{"object": "error"}`, Ollama's `{"error": "…"}`, FastAPI's `{"detail": …}`.
+fn message(error: &Value) -> Option<String> {
+    match error {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(entries) => {
+            let messages: Vec<String> = entries.iter().filter_map(message).collect();
+            (!messages.is_empty()).then(|| messages.join("; "))
+        }
+        Value::Object(object) => {
+            let found = ["error", "message", "detail", "msg", "reason"]
+                .iter()
+                .find_map(|key| message(object.get(*key)?))?;
+            // FastAPI says where the field stands.
+            let place = object.get("loc").and_then(Value::as_array).map(|loc| {
+                let part = |part: &Value| part.as_str().map_or(part.to_string(), str::to_owned);
+                loc.iter().map(part).collect::<Vec<_>>().join(".")
+            });
+            Some(match place {
+                Some(place) => format!("{place}: {found}"),
+                None => found,
+            })
+        }
+        _ => None,
     }
 }
 
@@ -148,6 +175,18 @@ impl ApiError {
             413,
             Kind::InvalidRequest,
             Some("request_too_large"),
+            message,
+        )
+    }
+
+    /// 415: a coding of the body that is not decoded here (RFC 9110 §15.5.16).
+    pub(crate) fn unsupported_encoding() -> Self {
+        let message =
+            "The request's Content-Encoding is not supported; send gzip, deflate or none.";
+        Self::new(
+            415,
+            Kind::InvalidRequest,
+            Some("unsupported_content_encoding"),
             message,
         )
     }
@@ -250,17 +289,34 @@ impl ApiError {
         error
     }
 
-    /// A backend's own refusal of the request (400, 404, 413, 422), in its words.
+    /// A backend's own refusal of the request (4xx), in its words.
     pub(crate) fn refused_by_backend(status: u16, body: &[u8]) -> Self {
-        let Ok(body) = serde_json::from_slice::<ErrorBody>(body) else {
-            return Self::backend_failed(format!("{status} with a body that is no error object"));
+        let json: Value = serde_json::from_slice(body).unwrap_or_default();
+        let object = match &json["error"] {
+            Value::Object(_) => &json["error"],
+            _ => &json,
         };
-        let mut error = Self::new(status, Kind::InvalidRequest, None, body.error.message);
-        error.param = body.error.param;
-        error.code = body.error.code.map(|code| match code {
-            serde_json::Value::String(code) => code,
-            other => other.to_string(),
-        });
+        let text = |key: &str| match &object[key] {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        };
+        let plain = || {
+            let text = String::from_utf8_lossy(body);
+            let text = text.trim();
+            let is_page = text.starts_with('<') || text.starts_with('{');
+            (!text.is_empty() && !is_page).then(|| text.to_owned())
+        };
+        let words = message(&json).or_else(plain);
+        let words =
+            words.unwrap_or_else(|| format!("The model's backend refused the request ({status})."));
+        let words = words
+            .chars()
+            .take(BACKEND_MESSAGE_CHARS_MAX)
+            .collect::<String>();
+        let mut error = Self::new(status, Kind::InvalidRequest, None, words);
+        error.param = text("param");
+        error.code = text("code");
         error
     }
 
@@ -271,7 +327,7 @@ impl ApiError {
                 message: self.message.clone(),
                 kind: Some(self.kind.name().into()),
                 param: self.param.clone(),
-                code: self.code.clone().map(Into::into),
+                code: self.code.clone(),
             },
         }
     }

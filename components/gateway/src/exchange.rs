@@ -7,9 +7,10 @@
 
 mod open;
 
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 
-use crate::backend::{WireUsage, tool_definitions};
+use crate::backend::tool_definitions;
+use crate::backend::usage::WireUsage;
 use crate::bindings::skerry::chat::billing::UsageEvent;
 use crate::bindings::skerry::chat::orchestrator::{
     Action, Event, ModelOutcome, ToolUse, TurnOptions,
@@ -23,8 +24,8 @@ use crate::bindings::skerry::chat::types::{
 use crate::error::ApiError;
 use crate::output::{Gone, Identity, Output, StepEvent};
 use crate::platform::{Platform, Turn};
-use crate::prompt;
-use crate::relay::{Relay, RelayError};
+use crate::prompt::Prompt;
+use crate::relay::{Relay, RelayError, Relayed, Wanted};
 use crate::request::{ChatRequest, ToolChoice};
 use crate::settings;
 use crate::timing::Timing;
@@ -80,6 +81,8 @@ pub(crate) struct Exchange<P: Platform> {
     tool_calls: u32,
     /// What the client was shown of a call that was cut.
     cut_text: String,
+    /// How each choice of the last call ended.
+    finish_reasons: Vec<FinishReason>,
 }
 
 impl<P: Platform> Exchange<P> {
@@ -96,7 +99,8 @@ impl<P: Platform> Exchange<P> {
         let prompt_tokens = platform.estimate_tokens(&request.messages).await;
         let completion_tokens = request
             .completion_tokens_max
-            .map_or(COMPLETION_TOKENS_ASSUMED, |(tokens, _)| tokens);
+            .map_or(COMPLETION_TOKENS_ASSUMED, |(tokens, _)| tokens)
+            .saturating_mul(u32::try_from(request.choices).unwrap_or(u32::MAX));
         let admission = platform
             .admit(&who, prompt_tokens.saturating_add(completion_tokens))
             .await?;
@@ -128,6 +132,7 @@ impl<P: Platform> Exchange<P> {
             model_calls: 0,
             tool_calls: 0,
             cut_text: String::new(),
+            finish_reasons: Vec::new(),
         };
         match exchange.prepare().await {
             Ok(()) => Ok(exchange),
@@ -168,6 +173,12 @@ impl<P: Platform> Exchange<P> {
         self.usage.into()
     }
 
+    /// How each choice ended: of a turn that ended with `reason` the first one's.
+    pub(crate) fn finish_reasons(&self, reason: FinishReason) -> Vec<FinishReason> {
+        let others = self.finish_reasons.iter().skip(1).copied();
+        std::iter::once(reason).chain(others).collect()
+    }
+
     /// History, safety, the first decision, and the backend's first word.
     async fn prepare(&mut self) -> Result<(), ApiError> {
         if let Some(conversation) = &self.request.conversation {
@@ -199,11 +210,15 @@ impl<P: Platform> Exchange<P> {
     /// than today's policy, or was never screened. The words for the user where it is refused.
     async fn screen(&mut self) -> Option<String> {
         self.messages.append(&mut self.request.messages);
-        let tools = &mut self.request.tools;
-        let texts = prompt::texts(&mut self.messages, tools.as_mut());
+        let mut prompt = Prompt {
+            messages: &mut self.messages,
+            tools: self.request.tools.as_mut(),
+            fields: &mut self.request.fields,
+        };
+        let texts = prompt.texts();
         let blocked = match self.platform.screen(&texts).await {
             Ok(screened) => {
-                prompt::replace(&mut self.messages, tools.as_mut(), screened.texts);
+                prompt.replace(screened.texts);
                 None
             }
             Err(refusal) => Some(refusal.message),
@@ -218,7 +233,10 @@ impl<P: Platform> Exchange<P> {
 
     async fn options(&mut self) -> Result<TurnOptions, ApiError> {
         let client_tools = self.request.tools.take();
-        let wanted = self.request.tool_choice != ToolChoice::None;
+        // The platform answers the calls of one choice: the others would have none.
+        let wanted = self.who.platform_tools
+            && self.request.choices == 1
+            && !matches!(self.request.tool_choice, ToolChoice::None);
         let platform_tools = if client_tools.is_none() && wanted {
             tool_definitions(&self.platform.tools(&self.who).await)
         } else {
@@ -232,13 +250,7 @@ impl<P: Platform> Exchange<P> {
             query: self.request.query().to_owned(),
         };
         self.client_tools = client_tools.is_some();
-        self.tools = match client_tools {
-            Some(tools) => {
-                let tools = to_raw_value(&tools);
-                Some(tools.map_err(|error| ApiError::internal(error.to_string()))?)
-            }
-            None => platform_tools,
-        };
+        self.tools = client_tools.or(platform_tools);
         Ok(options)
     }
 
@@ -255,11 +267,14 @@ impl<P: Platform> Exchange<P> {
                 Some(Action::CallTools(calls)) => self.call_tools(calls, out).await?,
                 Some(Action::Refuse(words)) => {
                     self.push_answer(words.clone(), Vec::new());
-                    out.text(words, Vec::new()).await?;
+                    out.text(0, words, Vec::new()).await?;
                     out.flush().await?;
                     return Ok(FinishReason::ContentFilter);
                 }
-                Some(Action::Finish(reason)) => return Ok(reason),
+                Some(Action::Finish(reason)) => {
+                    self.drop_unrun_calls();
+                    return Ok(reason);
+                }
                 Some(Action::Retrieve(_)) => {
                     return Err(ApiError::internal("a passage was asked for; none is kept").into());
                 }
@@ -276,31 +291,37 @@ impl<P: Platform> Exchange<P> {
         tool_use: ToolUse,
         out: &mut impl Output,
     ) -> Result<Event, Interrupt> {
+        if self.completion_tokens_left() == Some(0) {
+            return Ok(Event::ModelFinished(ModelOutcome {
+                finish_reason: FinishReason::Length,
+                tool_calls: Vec::new(),
+            }));
+        }
         let mut opened = match self.opened.take() {
             Some(opened) => opened,
             None => self.open(tool_use).await?,
         };
+        let wanted = Wanted {
+            show_tool_calls: self.client_tools,
+            logprobs: self.request.logprobs,
+            json: self.request.json,
+            choices: self.request.choices,
+        };
         loop {
             self.model_calls += 1;
-            let mut relay =
-                Relay::new(&self.platform, self.client_tools, self.request.logprobs).await;
+            let mut relay = Relay::new(&self.platform, wanted).await;
             let relayed = relay.run(opened.upstream, out).await;
             let first_token_ns = relay.first_token_ns();
             let cut_text = relay.text().to_owned();
             let usage = relay.usage(&self.messages).await;
+            let finish_reasons = relay.finish_reasons();
+            self.finish_reasons = finish_reasons;
             self.usage = sum(self.usage, usage);
             match relayed {
                 Ok(relayed) => {
                     self.report_answered(&opened.target, opened.sent_ns, first_token_ns)
                         .await;
-                    self.push_answer(relayed.text, relayed.tool_calls.clone());
-                    if relayed.refusal.is_some() {
-                        return Ok(Event::Cut);
-                    }
-                    return Ok(Event::ModelFinished(ModelOutcome {
-                        finish_reason: relayed.finish_reason,
-                        tool_calls: relayed.tool_calls,
-                    }));
+                    return Ok(self.model_finished(relayed));
                 }
                 Err(RelayError::Gone) => {
                     // A backend that was left before its first token has shown nothing.
@@ -314,16 +335,47 @@ impl<P: Platform> Exchange<P> {
                     }
                     return Err(Interrupt::Gone);
                 }
-                Err(RelayError::Failed { detail, shown }) => {
-                    self.report_failed(&opened.target).await;
-                    if shown || opened.others.is_empty() {
-                        return Err(ApiError::backend_failed(detail).into());
+                Err(RelayError::Failed(failure)) => {
+                    if failure.is_unhealthy {
+                        self.report_failed(&opened.target).await;
+                    }
+                    if failure.is_shown || opened.others.is_empty() {
+                        return Err(ApiError::backend_failed(failure.detail).into());
                     }
                     // Nothing was shown yet: the next backend begins anew.
                     self.timing.skip(self.platform.monotonic_ns());
                     opened = self.open_at(opened.others, tool_use).await?;
                 }
             }
+        }
+    }
+
+    fn model_finished(&mut self, relayed: Relayed) -> Event {
+        self.push_answer(relayed.text, relayed.tool_calls.clone());
+        if relayed.refusal.is_some() {
+            return Event::Cut;
+        }
+        Event::ModelFinished(ModelOutcome {
+            finish_reason: relayed.finish_reason,
+            tool_calls: relayed.tool_calls,
+        })
+    }
+
+    /// Of the client's ceiling, what the calls to the model so far have left: it bounds the
+    /// turn, and not each call.
+    fn completion_tokens_left(&self) -> Option<u32> {
+        let (tokens, _) = self.request.completion_tokens_max?;
+        // Of the first call nothing is used, whatever it is.
+        Some(tokens.saturating_sub(self.usage.completion_tokens))
+    }
+
+    /// A call of the platform's tools that nobody runs, because it was cut or one too many, has
+    /// no answer: it may not stay in the turn.
+    fn drop_unrun_calls(&mut self) {
+        if !self.client_tools
+            && let Some(answer) = self.messages.last_mut()
+        {
+            answer.tool_calls.clear();
         }
     }
 

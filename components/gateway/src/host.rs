@@ -21,10 +21,11 @@ use crate::bindings::skerry::chat::types::{Message, Principal, ToolCall, ToolDef
 use crate::bindings::skerry::chat::{
     auth, billing, orchestrator, rate_limit, router, safety, session, tools,
 };
+use crate::body::Body;
 use crate::output::{Gone, Sink};
 use crate::platform::{Answer, CallError, Guard, Platform, Turn, Upstream};
 use crate::reply::Reply;
-use crate::routes::{self, Body, Handled, Incoming};
+use crate::routes::{self, Handled, Incoming};
 
 struct Component;
 wasip3::http::service::export!(Component);
@@ -37,12 +38,16 @@ impl Guest for Component {
         let path = path.split('?').next().unwrap_or_default();
         let method = http::Method::try_from(request.get_method())
             .map_err(|_| ErrorCode::HttpRequestMethodInvalid)?;
-        let authorization = header(&request.get_headers(), "authorization");
+        let headers = request.get_headers();
+        let authorization = header(&headers, "authorization");
+        let encoding = header(&headers, "content-encoding");
+        drop(headers);
         let incoming = Incoming {
             method: method.as_str().to_owned(),
             path: if path.is_empty() { "/" } else { path }.to_owned(),
             // A header that is no text is a malformed one, not a missing one.
             authorization: authorization.map(|value| String::from_utf8(value).unwrap_or_default()),
+            content_encoding: encoding.map(|value| String::from_utf8(value).unwrap_or_default()),
             body: RequestBody(IncomingRequestBody::new(request)?.stream()),
         };
         Ok(answer(incoming).await)
@@ -147,6 +152,10 @@ impl Turn for orchestrator::Turn {
 impl Guard for safety::StreamGuard {
     fn push(&self, delta: &str) -> safety::Released {
         safety::StreamGuard::push(self, delta)
+    }
+
+    fn boundary(&self) -> safety::Released {
+        safety::StreamGuard::boundary(self)
     }
 
     fn finish(&self) -> safety::Released {
@@ -267,14 +276,19 @@ impl Platform for Imports {
     async fn post(
         &self,
         url: &str,
+        headers: &[(String, String)],
         body: Vec<u8>,
         request_id: &str,
     ) -> Result<Answer<ResponseBody>, CallError> {
         let malformed = |words: String| CallError::Failed(words);
-        let request = http::Request::post(url)
+        let mut request = http::Request::post(url)
             .header("content-type", "application/json")
             .header("accept", "text/event-stream")
-            .header("x-request-id", request_id)
+            .header("x-request-id", request_id);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let request = request
             .body(FullBody::new(bytes::Bytes::from(body)))
             .map_err(|error| malformed(error.to_string()))?
             .into_request()

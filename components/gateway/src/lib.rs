@@ -15,10 +15,14 @@
 #[cfg(target_family = "wasm")]
 mod host;
 mod routes;
+mod body;
 mod request;
 mod exchange;
 mod prompt;
+mod json_text;
 mod relay;
+mod json_guard;
+mod calls;
 mod backend;
 mod output;
 mod sse;
@@ -31,3 +35,5 @@ mod timing;
 mod error;
 mod log;
 mod bindings;
+#[cfg(not(target_family = "wasm"))]
+pub mod fuzzing;

@@ -25,7 +25,13 @@ pub(crate) async fn answer<P: Platform>(platform: &P, id: Option<&str>) -> Resul
     }
 }
 
+/// OpenAI's object, with vLLM's `max_model_len` (null where the backend does not say) and, where
+/// the model has some, our `suggestions`: messages to begin with.
 fn object(model: &Model) -> Value {
-    json!({"id": model.id, "object": "model", "created": model.created,
-           "owned_by": model.owned_by, "max_model_len": model.context_window})
+    let mut object = json!({"id": model.id, "object": "model", "created": model.created,
+        "owned_by": model.owned_by, "max_model_len": model.context_window});
+    if !model.suggestions.is_empty() {
+        object["suggestions"] = json!(model.suggestions);
+    }
+    object
 }

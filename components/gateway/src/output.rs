@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::backend::WireUsage;
+use crate::backend::usage::WireUsage;
 use crate::bindings::skerry::chat::types::{FinishReason, ToolCall};
 use crate::error::ApiError;
 use crate::sse;
@@ -54,11 +54,18 @@ pub(crate) enum StepEvent<'a> {
     },
 }
 
+/// Each piece of an answer belongs to a choice, counted from 0.
 pub(crate) trait Output {
-    async fn text(&mut self, text: String, logprobs: Vec<Box<RawValue>>) -> Result<(), Gone>;
-    async fn tool_call(&mut self, piece: ToolCallPiece) -> Result<(), Gone>;
+    async fn text(
+        &mut self,
+        choice: usize,
+        text: String,
+        logprobs: Vec<Box<RawValue>>,
+    ) -> Result<(), Gone>;
+    async fn reasoning(&mut self, choice: usize, text: String) -> Result<(), Gone>;
+    async fn tool_call(&mut self, choice: usize, piece: ToolCallPiece) -> Result<(), Gone>;
     async fn step(&mut self, event: StepEvent<'_>) -> Result<(), Gone>;
-    /// Nothing to say: finds out whether the client is still there.
+    /// Finds out whether the client is still there, if nothing was sent since the last call.
     async fn alive(&mut self) -> Result<(), Gone>;
     /// Sends what was said: before anything is waited for, and at the end.
     async fn flush(&mut self) -> Result<(), Gone>;
@@ -75,7 +82,10 @@ pub(crate) struct Streamed<S> {
     around_text: Option<(Vec<u8>, Vec<u8>)>,
     include_usage: bool,
     events: bool,
-    role_sent: bool,
+    /// The choices whose role was sent.
+    begun: Vec<bool>,
+    /// Nothing was sent since the last [`Output::alive`].
+    is_quiet: bool,
 }
 
 #[derive(Serialize)]
@@ -94,7 +104,7 @@ struct Chunk<'a> {
 
 #[derive(Serialize)]
 struct ChunkChoice<'a> {
-    index: u32,
+    index: usize,
     delta: Delta<'a>,
     logprobs: Option<LogprobsOut<'a>>,
     finish_reason: Option<&'static str>,
@@ -106,6 +116,9 @@ struct Delta<'a> {
     role: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     content: Option<&'a str>,
+    /// The name that DeepSeek and vLLM gave it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_calls: Option<[Value; 1]>,
 }
@@ -125,27 +138,31 @@ impl<S: Sink> Streamed<S> {
             around_text: None,
             include_usage,
             events,
-            role_sent: true,
+            begun: vec![true],
+            is_quiet: true,
         };
         let no_text = Delta {
             content: Some(""),
             ..Delta::default()
         };
-        streamed.choice(no_text, &[], None);
+        streamed.choice(0, no_text, &[], None);
         streamed.around_text = around_text(&streamed.said);
         streamed.said.clear();
-        streamed.role_sent = false;
+        streamed.begun.clear();
         streamed
     }
 
     fn choice(
         &mut self,
+        index: usize,
         mut delta: Delta<'_>,
         logprobs: &[Box<RawValue>],
         finish_reason: Option<&'static str>,
     ) {
-        if !self.role_sent {
-            self.role_sent = true;
+        if self.begun.len() <= index {
+            self.begun.resize(index + 1, false);
+        }
+        if !std::mem::replace(&mut self.begun[index], true) {
             delta.role = Some("assistant");
         }
         let logprobs = (!logprobs.is_empty()).then_some(LogprobsOut {
@@ -153,7 +170,7 @@ impl<S: Sink> Streamed<S> {
             refusal: None,
         });
         let choice = ChunkChoice {
-            index: 0,
+            index,
             delta,
             logprobs,
             finish_reason,
@@ -183,10 +200,12 @@ impl<S: Sink> Streamed<S> {
     /// The last chunks of a whole answer, and its `[DONE]`.
     pub(crate) async fn finish(
         &mut self,
-        reason: FinishReason,
+        reasons: &[FinishReason],
         usage: WireUsage,
     ) -> Result<(), Gone> {
-        self.choice(Delta::default(), &[], Some(reason_name(reason)));
+        for (index, reason) in reasons.iter().enumerate() {
+            self.choice(index, Delta::default(), &[], Some(reason_name(*reason)));
+        }
         if self.include_usage {
             self.chunk(&[], Some(Some(usage)), None);
         }
@@ -209,8 +228,14 @@ fn around_text(event: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
 }
 
 impl<S: Sink> Output for Streamed<S> {
-    async fn text(&mut self, text: String, logprobs: Vec<Box<RawValue>>) -> Result<(), Gone> {
-        if self.role_sent
+    async fn text(
+        &mut self,
+        choice: usize,
+        text: String,
+        logprobs: Vec<Box<RawValue>>,
+    ) -> Result<(), Gone> {
+        if choice == 0
+            && self.begun.first() == Some(&true)
             && logprobs.is_empty()
             && let Some((before, after)) = &self.around_text
             && let Ok(text) = serde_json::to_string(&text)
@@ -225,44 +250,58 @@ impl<S: Sink> Output for Streamed<S> {
             content: Some(&text),
             ..Delta::default()
         };
-        self.choice(delta, &logprobs, None);
+        self.choice(choice, delta, &logprobs, None);
         Ok(())
     }
 
-    async fn tool_call(&mut self, piece: ToolCallPiece) -> Result<(), Gone> {
+    async fn reasoning(&mut self, choice: usize, text: String) -> Result<(), Gone> {
+        let delta = Delta {
+            reasoning_content: Some(&text),
+            ..Delta::default()
+        };
+        self.choice(choice, delta, &[], None);
+        Ok(())
+    }
+
+    async fn tool_call(&mut self, choice: usize, piece: ToolCallPiece) -> Result<(), Gone> {
         let call = match &piece.start {
             Some((id, name)) => json!({"index": piece.index, "id": id, "type": "function",
                 "function": {"name": name, "arguments": piece.arguments}}),
             None => json!({"index": piece.index, "function": {"arguments": piece.arguments}}),
         };
-        self.choice(
-            Delta {
-                tool_calls: Some([call]),
-                ..Delta::default()
-            },
-            &[],
-            None,
-        );
+        let delta = Delta {
+            tool_calls: Some([call]),
+            ..Delta::default()
+        };
+        self.choice(choice, delta, &[], None);
         Ok(())
     }
 
     async fn step(&mut self, event: StepEvent<'_>) -> Result<(), Gone> {
         if !self.events {
-            return self.alive().await;
+            self.said.extend_from_slice(sse::COMMENT);
+            return self.flush().await;
         }
         self.chunk(&[], None, Some(&event));
         self.flush().await
     }
 
     async fn alive(&mut self) -> Result<(), Gone> {
-        self.said.extend_from_slice(sse::COMMENT);
-        self.flush().await
+        if std::mem::replace(&mut self.is_quiet, true) {
+            self.said.extend_from_slice(sse::COMMENT);
+        }
+        let sent = self.flush().await;
+        self.is_quiet = true;
+        sent
     }
 
     async fn flush(&mut self) -> Result<(), Gone> {
         match std::mem::take(&mut self.said) {
             nothing if nothing.is_empty() => Ok(()),
-            said => self.sink.write(said).await,
+            said => {
+                self.is_quiet = false;
+                self.sink.write(said).await
+            }
         }
     }
 }
@@ -270,21 +309,20 @@ impl<S: Sink> Output for Streamed<S> {
 /// One object at the end.
 #[derive(Default)]
 pub(crate) struct Collected {
-    content: String,
-    tool_calls: Vec<ToolCall>,
-    logprobs: Vec<Box<RawValue>>,
+    choices: Vec<Message>,
     steps: Vec<Value>,
 }
 
-impl Collected {
-    /// OpenAI's `chat.completion`.
-    pub(crate) fn into_json(
-        self,
-        identity: &Identity,
-        reason: FinishReason,
-        usage: WireUsage,
-        events: bool,
-    ) -> Value {
+#[derive(Default)]
+struct Message {
+    content: String,
+    reasoning: String,
+    tool_calls: Vec<ToolCall>,
+    logprobs: Vec<Box<RawValue>>,
+}
+
+impl Message {
+    fn into_json(self, index: usize, reason: FinishReason) -> Value {
         let mut message = json!({"role": "assistant", "content": self.content, "refusal": null});
         if !self.tool_calls.is_empty() {
             if self.content.is_empty() {
@@ -296,39 +334,83 @@ impl Collected {
             });
             message["tool_calls"] = calls.collect();
         }
+        if !self.reasoning.is_empty() {
+            message["reasoning_content"] = self.reasoning.into();
+        }
         let logprobs =
             (!self.logprobs.is_empty()).then(|| json!({"content": self.logprobs, "refusal": null}));
+        json!({"index": index, "message": message, "logprobs": logprobs,
+               "finish_reason": reason_name(reason)})
+    }
+}
+
+impl Collected {
+    /// OpenAI's `chat.completion`.
+    pub(crate) fn into_json(
+        mut self,
+        identity: &Identity,
+        reasons: &[FinishReason],
+        usage: WireUsage,
+        events: bool,
+    ) -> Value {
+        self.choices.resize_with(reasons.len(), Message::default);
+        let choices: Vec<Value> = self
+            .choices
+            .into_iter()
+            .zip(reasons)
+            .enumerate()
+            .map(|(index, (message, reason))| message.into_json(index, *reason))
+            .collect();
         let mut completion = json!({
             "id": identity.id, "object": "chat.completion", "created": identity.created,
-            "model": identity.model, "usage": usage,
-            "choices": [{"index": 0, "message": message, "logprobs": logprobs,
-                         "finish_reason": reason_name(reason)}],
+            "model": identity.model, "usage": usage, "choices": choices,
         });
         if events {
             completion["skerry"] = json!({"steps": self.steps});
         }
         completion
     }
+
+    fn message(&mut self, choice: usize) -> &mut Message {
+        if self.choices.len() <= choice {
+            self.choices.resize_with(choice + 1, Message::default);
+        }
+        &mut self.choices[choice]
+    }
 }
 
 impl Output for Collected {
-    async fn text(&mut self, text: String, mut logprobs: Vec<Box<RawValue>>) -> Result<(), Gone> {
-        self.content.push_str(&text);
-        self.logprobs.append(&mut logprobs);
+    async fn text(
+        &mut self,
+        choice: usize,
+        text: String,
+        mut logprobs: Vec<Box<RawValue>>,
+    ) -> Result<(), Gone> {
+        let message = self.message(choice);
+        message.content.push_str(&text);
+        message.logprobs.append(&mut logprobs);
         Ok(())
     }
 
-    async fn tool_call(&mut self, piece: ToolCallPiece) -> Result<(), Gone> {
-        if let Some((id, name)) = piece.start {
-            self.tool_calls.push(ToolCall {
-                id,
-                name,
+    async fn reasoning(&mut self, choice: usize, text: String) -> Result<(), Gone> {
+        self.message(choice).reasoning.push_str(&text);
+        Ok(())
+    }
+
+    async fn tool_call(&mut self, choice: usize, piece: ToolCallPiece) -> Result<(), Gone> {
+        let calls = &mut self.message(choice).tool_calls;
+        if calls.len() <= piece.index {
+            calls.resize_with(piece.index + 1, || ToolCall {
+                id: String::new(),
+                name: String::new(),
                 arguments: String::new(),
             });
         }
-        if let Some(call) = self.tool_calls.get_mut(piece.index) {
-            call.arguments.push_str(&piece.arguments);
+        let call = &mut calls[piece.index];
+        if let Some((id, name)) = piece.start {
+            (call.id, call.name) = (id, name);
         }
+        call.arguments.push_str(&piece.arguments);
         Ok(())
     }
 

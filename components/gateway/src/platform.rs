@@ -56,6 +56,7 @@ pub(crate) trait Platform {
     async fn post(
         &self,
         url: &str,
+        headers: &[(String, String)],
         body: Vec<u8>,
         request_id: &str,
     ) -> Result<Answer<Self::Upstream>, CallError>;
@@ -74,6 +75,7 @@ pub(crate) trait Turn {
 
 pub(crate) trait Guard {
     fn push(&self, delta: &str) -> Released;
+    fn boundary(&self) -> Released;
     fn finish(&self) -> Released;
 }
 

@@ -3,27 +3,27 @@
 //!
 //! It does NOT choose the backend, and does NOT know what happens after.
 
+mod choice;
+
 use std::pin::pin;
 
-use bytes::Bytes;
 use futures::future::{Either, select};
-use serde_json::value::RawValue;
 
-use crate::backend::{Chunk, Text, ToolCallDelta};
-use crate::bindings::skerry::chat::safety::{Refusal, Released};
+use crate::backend::chunk::Chunk;
+use crate::bindings::skerry::chat::safety::Refusal;
 use crate::bindings::skerry::chat::types::{FinishReason, Message, ToolCall, Usage};
-use crate::output::{Gone, Output, ToolCallPiece};
-use crate::platform::{CallError, Guard, Platform, Upstream};
+use crate::error;
+use crate::output::{Gone, Output};
+use crate::platform::{CallError, Platform, Upstream};
 use crate::sse;
+use choice::Choice;
 
-/// While no token has come: how often the client is asked whether it is there.
+/// While nothing leaves: how often the client is asked whether it is there.
 const HEARTBEAT_MS: u64 = 2_000;
 /// What one call to a model may add to an answer.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
-/// As many tool calls as a request may offer tools.
-const TOOL_CALLS_MAX: usize = crate::request::TOOLS_MAX;
 
-/// What a whole call gave.
+/// What a whole call gave, of the first choice.
 pub(crate) struct Relayed {
     pub(crate) finish_reason: FinishReason,
     /// What the client was shown.
@@ -36,11 +36,19 @@ pub(crate) struct Relayed {
 #[derive(Debug)]
 pub(crate) enum RelayError {
     Gone,
-    /// The backend failed. `shown` tells whether anything of the answer left before.
-    Failed {
-        detail: String,
-        shown: bool,
-    },
+    Failed(Failure),
+}
+
+/// A backend's failure.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// For the operator.
+    pub(crate) detail: String,
+    /// Something of the answer left before.
+    pub(crate) is_shown: bool,
+    /// It speaks of the backend's health: the connection broke. An answer that cannot be
+    /// read, or an error that the backend reports, may be one request's fault.
+    pub(crate) is_unhealthy: bool,
 }
 
 impl From<Gone> for RelayError {
@@ -49,54 +57,47 @@ impl From<Gone> for RelayError {
     }
 }
 
-struct Call<G> {
-    call: ToolCall,
-    guard: G,
+/// How a request wants to be answered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    /// Tool calls go to the client, not to the platform.
+    pub(crate) show_tool_calls: bool,
+    pub(crate) logprobs: bool,
+    /// The text is a JSON document.
+    pub(crate) json: bool,
+    /// Answers to the prompt.
+    pub(crate) choices: usize,
 }
 
 /// The state of one call. It outlives an interruption: what was used and shown so
 /// far stands in it.
 pub(crate) struct Relay<'a, P: Platform> {
     platform: &'a P,
-    guard: P::Guard,
-    /// Tool calls go to the client, not to the platform.
-    show_tool_calls: bool,
-    text: String,
-    calls: Vec<Call<P::Guard>>,
-    /// Text that the guard still holds, as far as that is known: see [`Self::release`].
-    held: Option<String>,
-    logprobs: Vec<Box<RawValue>>,
-    refusal: Option<Refusal>,
-    finish_reason: Option<FinishReason>,
+    wanted: Wanted,
+    choices: Vec<Choice<P::Guard>>,
     usage: Option<Usage>,
-    /// Chunks with text: the count of tokens where the backend has told none.
+    /// Pieces of an answer: the count of tokens where the backend has told none.
     deltas: u32,
     first_token_ns: Option<u64>,
-    done: bool,
+    is_done: bool,
 }
 
 impl<'a, P: Platform> Relay<'a, P> {
-    pub(crate) async fn new(platform: &'a P, show_tool_calls: bool, logprobs: bool) -> Self {
+    pub(crate) async fn new(platform: &'a P, wanted: Wanted) -> Self {
         Self {
             platform,
-            guard: platform.guard().await,
-            show_tool_calls,
-            text: String::new(),
-            calls: Vec::new(),
-            held: logprobs.then(String::new),
-            logprobs: Vec::new(),
-            refusal: None,
-            finish_reason: None,
+            wanted,
+            choices: vec![Choice::new(platform, wanted).await],
             usage: None,
             deltas: 0,
             first_token_ns: None,
-            done: false,
+            is_done: false,
         }
     }
 
-    /// What was shown so far.
+    /// What was shown so far of the first choice.
     pub(crate) fn text(&self) -> &str {
-        &self.text
+        self.choices.first().map_or("", Choice::text)
     }
 
     /// When the first token came, on the monotonic clock.
@@ -104,18 +105,22 @@ impl<'a, P: Platform> Relay<'a, P> {
         self.first_token_ns
     }
 
-    /// What the backend says was used; where it was cut before it said, a token for each
-    /// chunk and the prompt as estimated.
+    /// What the backend says was used; where it was cut before it said, or says nothing, a
+    /// token for each piece and the prompt as estimated.
     pub(crate) async fn usage(&self, prompt: &[Message]) -> Usage {
-        match self.usage {
-            Some(usage) => usage,
-            None => Usage {
-                prompt_tokens: self.platform.estimate_tokens(prompt).await,
-                cached_tokens: 0,
-                completion_tokens: self.deltas,
-                reasoning_tokens: 0,
-            },
+        let mut usage = self.usage.unwrap_or(Usage {
+            prompt_tokens: 0,
+            cached_tokens: 0,
+            completion_tokens: 0,
+            reasoning_tokens: 0,
+        });
+        if usage.prompt_tokens == 0 {
+            usage.prompt_tokens = self.platform.estimate_tokens(prompt).await;
         }
+        if usage.completion_tokens == 0 {
+            usage.completion_tokens = self.deltas;
+        }
+        usage
     }
 
     /// Relays the whole answer.
@@ -124,214 +129,181 @@ impl<'a, P: Platform> Relay<'a, P> {
         mut upstream: P::Upstream,
         out: &mut impl Output,
     ) -> Result<Relayed, RelayError> {
-        let mut parser = sse::Parser::default();
-        while !self.done && self.refusal.is_none() {
-            let bytes = match self.next(&mut upstream, out).await? {
+        let platform = self.platform;
+        let mut body = Body::default();
+        // One timer for the whole answer: what comes meanwhile does not move it.
+        let mut pause = pin!(platform.sleep_ms(HEARTBEAT_MS));
+        while !self.is_done && !self.is_refused() {
+            let mut next = pin!(upstream.next());
+            let bytes = loop {
+                match select(next.as_mut(), pause.as_mut()).await {
+                    Either::Left((bytes, _)) => break bytes,
+                    Either::Right(_) => {
+                        pause.set(platform.sleep_ms(HEARTBEAT_MS));
+                        out.alive().await?;
+                    }
+                }
+            };
+            let bytes = match bytes {
                 Some(Ok(bytes)) => bytes,
                 Some(Err(CallError::AskerGone)) => return Err(RelayError::Gone),
-                Some(Err(CallError::Failed(detail))) => return Err(self.failed(detail)),
+                Some(Err(CallError::Failed(detail))) => return Err(self.failed(detail, true)),
                 None => break,
             };
-            if parser.push(&bytes).is_err() || self.text.len() > ANSWER_BYTES_MAX {
-                return Err(self.failed("the answer is larger than its maximum".into()));
+            if body.push(&bytes).is_err() || self.is_too_long() {
+                return Err(self.failed("the answer is larger than its maximum".into(), false));
             }
-            while let Some(data) = parser.next_event() {
+            while let Some(data) = body.next_event() {
                 self.event(data, out).await?;
             }
             out.flush().await?;
+        }
+        if let Some(document) = body.document() {
+            self.event(&document, out).await?;
         }
         let relayed = self.end(out).await?;
         out.flush().await?;
         Ok(relayed)
     }
 
-    /// The next bytes. Before the first token the client gets a comment now and
-    /// then, so that one that has gone is noticed.
-    async fn next(
-        &self,
-        upstream: &mut P::Upstream,
-        out: &mut impl Output,
-    ) -> Result<Option<Result<Bytes, CallError>>, Gone> {
-        if self.first_token_ns.is_some() {
-            return Ok(upstream.next().await);
-        }
-        let mut next = pin!(upstream.next());
-        loop {
-            let pause = pin!(self.platform.sleep_ms(HEARTBEAT_MS));
-            match select(next.as_mut(), pause).await {
-                Either::Left((bytes, _)) => return Ok(bytes),
-                Either::Right(_) => out.alive().await?,
-            }
-        }
+    fn is_refused(&self) -> bool {
+        self.choices.iter().any(Choice::is_refused)
+    }
+
+    fn is_too_long(&self) -> bool {
+        let bytes: usize = self.choices.iter().map(Choice::bytes).sum();
+        bytes > ANSWER_BYTES_MAX
     }
 
     async fn event(&mut self, data: &[u8], out: &mut impl Output) -> Result<(), RelayError> {
-        if data == b"[DONE]" {
-            self.done = true;
+        if data.trim_ascii() == b"[DONE]" {
+            self.is_done = true;
             return Ok(());
         }
-        let chunk = Chunk::parse(data).map_err(|detail| self.failed(detail))?;
+        let chunk = Chunk::parse(data).map_err(|detail| self.failed(detail, false))?;
         if let Some(error) = chunk.error {
-            return Err(self.failed(error.of_backend()));
+            return Err(self.failed(error::of_backend(&error), false));
         }
         if let Some(usage) = chunk.usage {
-            self.usage = Some(usage.into());
+            self.usage = Some(usage.0);
         }
-        let Some(choice) = chunk.choices.into_iter().next() else {
-            return Ok(());
-        };
-        if let Some(reason) = choice.finish_reason {
-            self.finish_reason = Some(finish_reason(&reason.0));
-        }
-        if self.held.is_some() {
-            let entries = choice.logprobs.and_then(|logprobs| logprobs.content);
-            self.logprobs.extend(entries.unwrap_or_default());
-        }
-        if let Some(Text(text)) = choice.delta.content
-            && !text.is_empty()
-        {
-            self.token();
-            if let Some(held) = &mut self.held {
-                held.push_str(&text);
+        for choice in chunk.choices {
+            let index = choice.index;
+            if index >= self.wanted.choices {
+                return Err(self.failed(format!("a choice {index} that was not asked"), false));
             }
-            let released = self.guard.push(&text);
-            self.release(released, out).await?;
-        }
-        for delta in choice.delta.tool_calls.unwrap_or_default() {
-            self.token();
-            self.tool_call(delta, out).await?;
-        }
-        Ok(())
-    }
-
-    fn token(&mut self) {
-        self.deltas += 1;
-        self.first_token_ns
-            .get_or_insert_with(|| self.platform.monotonic_ns());
-    }
-
-    /// Text that may be shown. Log probabilities name the tokens, so they leave only
-    /// when the guard holds nothing back; after a mask was put in, none leaves.
-    async fn release(&mut self, released: Released, out: &mut impl Output) -> Result<(), Gone> {
-        self.refusal = self.refusal.take().or(released.refusal);
-        if released.text.is_empty() {
-            return Ok(());
-        }
-        let mut logprobs = Vec::new();
-        if let Some(held) = &mut self.held {
-            match held.strip_prefix(released.text.as_str()).map(str::to_owned) {
-                Some(rest) if rest.is_empty() => {
-                    held.clear();
-                    logprobs = std::mem::take(&mut self.logprobs);
-                }
-                Some(rest) => *held = rest,
-                None => {
-                    self.held = None;
-                    self.logprobs.clear();
-                }
+            while self.choices.len() <= index {
+                let choice = Choice::new(self.platform, self.wanted).await;
+                self.choices.push(choice);
             }
-        }
-        self.text.push_str(&released.text);
-        out.text(released.text, logprobs).await
-    }
-
-    async fn tool_call(
-        &mut self,
-        delta: ToolCallDelta,
-        out: &mut impl Output,
-    ) -> Result<(), RelayError> {
-        let index = delta.index;
-        let mut start = None;
-        if index == self.calls.len() && index < TOOL_CALLS_MAX {
-            let (Some(id), Some(name)) = (delta.id, delta.function.name) else {
-                return Err(self.failed("a tool call begins without id and name".into()));
-            };
-            start = Some((id.clone(), name.clone()));
-            let call = ToolCall {
-                id,
-                name,
-                arguments: String::new(),
-            };
-            self.calls.push(Call {
-                call,
-                guard: self.platform.guard().await,
-            });
-        }
-        let Some(call) = self.calls.get_mut(index) else {
-            return Err(self.failed(format!("tool call {index} is out of order")));
-        };
-        let released = call
-            .guard
-            .push(delta.function.arguments.as_deref().unwrap_or_default());
-        self.release_arguments(index, start, released, out).await
-    }
-
-    async fn release_arguments(
-        &mut self,
-        index: usize,
-        start: Option<(String, String)>,
-        released: Released,
-        out: &mut impl Output,
-    ) -> Result<(), RelayError> {
-        self.refusal = self.refusal.take().or(released.refusal);
-        if let Some(call) = self.calls.get_mut(index) {
-            call.call.arguments.push_str(&released.text);
-            if call.call.arguments.len() > ANSWER_BYTES_MAX {
-                return Err(self.failed("a tool call is larger than its maximum".into()));
+            let pieces = choice.delta.tool_calls.len()
+                + usize::from(has_text(choice.delta.content.as_deref()))
+                + usize::from(has_text(choice.delta.reasoning.as_deref()));
+            if pieces > 0 {
+                self.deltas += u32::try_from(pieces).unwrap_or(u32::MAX);
+                let platform = self.platform;
+                self.first_token_ns
+                    .get_or_insert_with(|| platform.monotonic_ns());
             }
-        }
-        if self.show_tool_calls && (start.is_some() || !released.text.is_empty()) {
-            out.tool_call(ToolCallPiece {
-                index,
-                start,
-                arguments: released.text,
-            })
-            .await?;
+            let relayed = self.choices[index]
+                .take(self.platform, index, choice, out)
+                .await;
+            relayed.map_err(|error| self.choice_error(error))?;
         }
         Ok(())
     }
 
     /// Lets go what the guards still hold.
     async fn end(&mut self, out: &mut impl Output) -> Result<Relayed, RelayError> {
-        if self.refusal.is_none() {
-            let Some(finish_reason) = self.finish_reason else {
-                return Err(self.failed("the answer ended without a finish_reason".into()));
-            };
-            let released = self.guard.finish();
-            self.release(released, out).await?;
-            for index in 0..self.calls.len() {
-                let released = self.calls[index].guard.finish();
-                self.release_arguments(index, None, released, out).await?;
-            }
-            if self.refusal.is_none() {
-                return Ok(self.relayed(finish_reason));
-            }
+        let is_complete = |choice: &Choice<P::Guard>| choice.has_finished();
+        // A server that says that it is done and not why has still answered.
+        if !self.is_refused() && !self.is_done && !self.choices.iter().all(is_complete) {
+            let detail = "the answer ended without a finish_reason".into();
+            return Err(self.failed(detail, false));
         }
-        Ok(self.relayed(FinishReason::ContentFilter))
+        let is_refused = self.is_refused();
+        for index in 0..self.choices.len() {
+            if is_refused && !self.choices[index].is_refused() {
+                // The cut of one choice ends the answer.
+                self.choices[index].cut();
+                continue;
+            }
+            let ended = self.choices[index].end(index, out).await;
+            ended.map_err(|error| self.choice_error(error))?;
+        }
+        Ok(self.choices[0].relayed())
     }
 
-    fn relayed(&mut self, finish_reason: FinishReason) -> Relayed {
-        Relayed {
-            finish_reason,
-            text: self.text.clone(),
-            tool_calls: self.calls.drain(..).map(|call| call.call).collect(),
-            refusal: self.refusal.take(),
+    /// How each choice ended, the first one's as the orchestrator has it.
+    pub(crate) fn finish_reasons(&self) -> Vec<FinishReason> {
+        self.choices.iter().map(Choice::finish_reason).collect()
+    }
+
+    fn choice_error(&self, error: choice::Error) -> RelayError {
+        match error {
+            choice::Error::Gone => RelayError::Gone,
+            choice::Error::Unreadable(detail) => self.failed(detail, false),
         }
     }
 
-    fn failed(&self, detail: String) -> RelayError {
-        RelayError::Failed {
+    fn failed(&self, detail: String, is_unhealthy: bool) -> RelayError {
+        RelayError::Failed(Failure {
             detail,
-            shown: self.first_token_ns.is_some(),
-        }
+            is_shown: self.first_token_ns.is_some(),
+            is_unhealthy,
+        })
     }
 }
 
-fn finish_reason(name: &str) -> FinishReason {
-    match name {
-        "length" => FinishReason::Length,
-        "tool_calls" => FinishReason::ToolCalls,
-        "content_filter" => FinishReason::ContentFilter,
-        _ => FinishReason::Stop,
+fn has_text(text: Option<&str>) -> bool {
+    text.is_some_and(|text| !text.is_empty())
+}
+
+/// A backend's answer: a stream of events, or one document where a server does not stream.
+#[derive(Default)]
+enum Body {
+    #[default]
+    Empty,
+    Events(sse::Parser),
+    Document(Vec<u8>),
+}
+
+/// The body, or a line of it, is longer than its maximum.
+struct TooLong;
+
+impl Body {
+    fn push(&mut self, mut bytes: &[u8]) -> Result<(), TooLong> {
+        if matches!(self, Self::Empty) {
+            // One byte order mark may stand before the first event (WHATWG HTML, 9.2.5).
+            bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+            match bytes.trim_ascii_start().first() {
+                None => return Ok(()),
+                Some(b'{') => *self = Self::Document(Vec::new()),
+                Some(_) => *self = Self::Events(sse::Parser::default()),
+            }
+        }
+        match self {
+            Self::Document(document) if document.len() + bytes.len() > ANSWER_BYTES_MAX => {
+                return Err(TooLong);
+            }
+            Self::Document(document) => document.extend_from_slice(bytes),
+            Self::Events(parser) => parser.push(bytes).map_err(|_| TooLong)?,
+            Self::Empty => {}
+        }
+        Ok(())
+    }
+
+    fn next_event(&mut self) -> Option<&[u8]> {
+        match self {
+            Self::Events(parser) => parser.next_event(),
+            Self::Empty | Self::Document(_) => None,
+        }
+    }
+
+    fn document(self) -> Option<Vec<u8>> {
+        match self {
+            Self::Document(document) => Some(document),
+            Self::Empty | Self::Events(_) => None,
+        }
     }
 }

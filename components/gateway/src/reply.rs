@@ -28,6 +28,14 @@ impl Reply {
         }
     }
 
+    /// The answer to HEAD has the same headers and no content.
+    pub(crate) fn of(mut self, is_head: bool) -> Self {
+        if is_head {
+            self.body.clear();
+        }
+        self
+    }
+
     /// The head of a stream of server-sent events.
     pub(crate) fn event_stream() -> Self {
         Self {

@@ -1,18 +1,20 @@
 //! The border: a chat request's bytes become a [`ChatRequest`], or an error that
 //! names the field. Nothing below checks again.
 //!
-//! Each of OpenAI's fields is honoured or refused by name; a field that nobody
-//! knows is refused too, so that a misspelt one is not silently ignored.
+//! `chat-fields` lists what is honoured; a field that stands not in that list is refused
+//! by name, so that a misspelt one is not silently ignored. A value that is handed on
+//! stays as the client wrote it.
 
 mod fields;
 mod messages;
+mod raw;
 
-pub(crate) use fields::KNOWN;
-
-use serde_json::{Map, Value};
+use chat_fields::{FIELDS, Use};
+use serde_json::value::RawValue;
 
 use crate::bindings::skerry::chat::types::Message;
 use crate::error::ApiError;
+use raw::RawFields;
 
 /// 4 MiB: a 128k-token prompt in any script, with room.
 pub(crate) const BODY_BYTES_MAX: usize = 4 << 20;
@@ -23,6 +25,8 @@ const TURN_MESSAGES_MAX: usize = 100;
 const TURN_BYTES_MAX: usize = 512 << 10;
 /// As OpenAI.
 pub(crate) const TOOLS_MAX: usize = 128;
+/// Answers to one prompt, at most (OpenAI's limit for `n`).
+pub(crate) const CHOICES_MAX: usize = 128;
 
 /// A parsed chat completion request.
 #[derive(Debug)]
@@ -35,63 +39,70 @@ pub(crate) struct ChatRequest {
     pub(crate) include_usage: bool,
     /// The ceiling on the answer's tokens, and the field that set it.
     pub(crate) completion_tokens_max: Option<(u32, &'static str)>,
+    /// Answers to the prompt: 1 to [`CHOICES_MAX`].
+    pub(crate) choices: usize,
     /// The stored conversation that this turn belongs to.
     pub(crate) conversation: Option<String>,
     /// The client's own tools, as they came.
-    pub(crate) tools: Option<Value>,
+    pub(crate) tools: Option<Box<RawValue>>,
     pub(crate) tool_choice: ToolChoice,
     pub(crate) logprobs: bool,
+    /// The answer's text is to be a JSON document.
+    pub(crate) json: bool,
     /// The client wants to see the calls that the platform makes itself.
     pub(crate) events: bool,
-    /// Sampling fields, checked, as the backend takes them.
-    pub(crate) sampling: Map<String, Value>,
+    /// What is handed on to the backend, in the client's order and as it wrote it.
+    pub(crate) fields: Vec<(String, Box<RawValue>)>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) enum ToolChoice {
-    Auto,
+    /// The client said nothing.
+    Default,
     None,
-    /// `required`, a named function, or `allowed_tools`: the engine enforces it.
-    Forced(Value),
+    /// `auto`, `required`, a named function, or `allowed_tools`, as the client wrote it: the
+    /// engine enforces it.
+    Given(Box<RawValue>),
 }
 
 impl ChatRequest {
     pub(crate) fn parse(body: &[u8]) -> Result<Self, ApiError> {
         let mut fields = parse_object(body)?;
-        if let Some(unknown) = fields.keys().find(|name| !KNOWN.contains(&name.as_str())) {
-            return Err(fields::refuse(unknown));
+        for name in fields.names() {
+            fields::is_known(name)?;
         }
-        let model = fields::model(fields.remove("model"))?;
-        let messages = messages::parse(fields.remove("messages"))?;
+        let model = fields::model(fields.take("model")?)?;
+        let messages = messages::parse(fields.take("messages")?)?;
         let stream = fields::boolean(&mut fields, "stream")?.unwrap_or(false);
-        let include_usage = fields::stream_options(fields.remove("stream_options"), stream)?;
+        let include_usage = fields::stream_options(fields.take("stream_options")?, stream)?;
         let completion_tokens_max = fields::completion_tokens_max(&mut fields)?;
-        let conversation = fields::conversation(fields.remove("conversation"))?;
+        let conversation = fields::conversation(fields.take("conversation")?)?;
         if conversation.is_some() {
             fits_a_turn(&messages)?;
         }
-        let tools = fields::tools(fields.remove("tools"))?;
-        let tool_choice = fields::tool_choice(fields.remove("tool_choice"), tools.is_some())?;
-        let events = fields::skerry(fields.remove("skerry"))?;
+        let tools = fields::tools(fields.take_raw("tools"))?;
+        let tool_choice = fields::tool_choice(fields.take_raw("tool_choice"), tools.is_some())?;
+        let events = fields::skerry(fields.take("skerry")?)?;
         fields::only_defaults(&mut fields)?;
-        fields::check_sampling(&fields)?;
-        let logprobs = fields
-            .get("logprobs")
-            .and_then(Value::as_bool)
-            .unwrap_or(false);
-        fields.retain(|_, value| !value.is_null());
+        let checked = fields::check(&fields)?;
+        if conversation.is_some() && checked.choices > 1 {
+            let message = "A 'conversation' goes on with one answer: 'n' can only be 1.";
+            return Err(ApiError::invalid("n", message));
+        }
         Ok(Self {
             model,
             messages,
             stream,
             include_usage,
             completion_tokens_max,
+            choices: checked.choices,
             conversation,
             tools,
             tool_choice,
-            logprobs,
+            logprobs: checked.logprobs,
+            json: checked.json,
             events,
-            sampling: fields,
+            fields: fields.into_owned(),
         })
     }
 
@@ -124,21 +135,20 @@ fn fits_a_turn(messages: &[Message]) -> Result<(), ApiError> {
     Err(ApiError::invalid("messages", message))
 }
 
-fn parse_object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
-    if std::str::from_utf8(body).is_err() {
+fn parse_object(body: &[u8]) -> Result<RawFields<'_>, ApiError> {
+    let Ok(body) = std::str::from_utf8(body) else {
         return Err(ApiError::malformed(
             "The request's body is not valid UTF-8.",
         ));
-    }
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(fields)) => Ok(fields),
-        Ok(_) => Err(ApiError::malformed(
-            "The request's body is not a JSON object.",
-        )),
-        Err(error) => Err(ApiError::malformed(format!(
+    };
+    // Windows tools write a byte order mark; RFC 8259 §8.1 lets a parser ignore it.
+    let body = body.strip_prefix('\u{feff}').unwrap_or(body);
+    RawFields::parse(body).map_err(|error| match error.is_data() {
+        true => ApiError::malformed("The request's body is not a JSON object."),
+        false => ApiError::malformed(format!(
             "We could not parse the JSON body of your request: {error}."
-        ))),
-    }
+        )),
+    })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! It does NOT know the host's types; `host.rs` converts.
 
 use crate::bindings::skerry::chat::types::{Principal, Role};
+use crate::body::{Body, Encoded};
 use crate::error::ApiError;
 use crate::exchange::{Exchange, Interrupt};
 use crate::headers::limit_headers;
@@ -10,7 +11,7 @@ use crate::models;
 use crate::output::{Collected, Gone, Sink, Streamed};
 use crate::platform::Platform;
 use crate::reply::Reply;
-use crate::request::{BODY_BYTES_MAX, ChatRequest};
+use crate::request::ChatRequest;
 use crate::settings;
 use crate::timing::Timing;
 
@@ -28,13 +29,8 @@ pub(crate) struct Incoming<B> {
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) authorization: Option<String>,
+    pub(crate) content_encoding: Option<String>,
     pub(crate) body: B,
-}
-
-/// A request's body.
-pub(crate) trait Body {
-    /// The next bytes, None at the end, an error where the body was cut.
-    async fn next(&mut self) -> Option<Result<bytes::Bytes, String>>;
 }
 
 /// A whole answer, or the head of one that [`stream`] continues.
@@ -63,20 +59,32 @@ async fn dispatch<P: Platform>(
         method,
         path,
         authorization,
+        content_encoding,
         body,
     } = incoming;
+    // Clients build their paths with a slash at the end.
+    let path = path.trim_end_matches('/');
     let model = path
         .strip_prefix(MODELS)
-        .and_then(|rest| rest.strip_prefix('/'));
-    match (path.as_str(), method.as_str()) {
-        (CHAT, "POST") => chat(platform, authorization, body, request_id).await,
+        .and_then(|rest| rest.strip_prefix('/'))
+        .map(percent_decoded);
+    // RFC 9110 §9.3.2: HEAD is GET without the content.
+    let is_head = method == "HEAD";
+    let read_method = if is_head { "GET" } else { method.as_str() };
+    match (path, read_method) {
+        (CHAT, "POST") => {
+            let body = Encoded::new(content_encoding, body);
+            chat(platform, authorization, body, request_id).await
+        }
         (MODELS, "GET") => {
             platform.authenticate(authorization).await?;
-            Ok(Handled::Reply(models::answer(&platform, None).await?))
+            let reply = models::answer(&platform, None).await?;
+            Ok(Handled::Reply(reply.of(is_head)))
         }
         (_, "GET") if model.is_some() => {
             platform.authenticate(authorization).await?;
-            Ok(Handled::Reply(models::answer(&platform, model).await?))
+            let reply = models::answer(&platform, model.as_deref()).await?;
+            Ok(Handled::Reply(reply.of(is_head)))
         }
         (TICK, "POST") => {
             let delivered = drain(&platform).await.map_err(ApiError::internal)?;
@@ -89,10 +97,10 @@ async fn dispatch<P: Platform>(
             settings::check(&platform).await?;
             Ok(Handled::Reply(Reply::json(200, &serde_json::json!({}))))
         }
-        (CHAT, _) => Err(ApiError::method_not_allowed(&method, &path, "POST")),
-        (MODELS, _) => Err(ApiError::method_not_allowed(&method, &path, "GET")),
-        _ if model.is_some() => Err(ApiError::method_not_allowed(&method, &path, "GET")),
-        _ => Err(ApiError::unknown_route(&method, &path)),
+        (CHAT, _) => Err(ApiError::method_not_allowed(&method, path, "POST")),
+        (MODELS, _) => Err(ApiError::method_not_allowed(&method, path, "GET")),
+        _ if model.is_some() => Err(ApiError::method_not_allowed(&method, path, "GET")),
+        _ => Err(ApiError::unknown_route(&method, path)),
     }
 }
 
@@ -113,7 +121,7 @@ async fn drain(platform: &impl Platform) -> Result<u32, String> {
 async fn chat<P: Platform>(
     platform: P,
     authorization: Option<String>,
-    body: impl Body,
+    body: Encoded<impl Body>,
     request_id: &str,
 ) -> Result<Handled<P>, ApiError> {
     let started_ns = platform.monotonic_ns();
@@ -122,7 +130,7 @@ async fn chat<P: Platform>(
     timing.lap("auth", platform.monotonic_ns());
     may_call_models(&who)?;
 
-    let request = ChatRequest::parse(&read(body).await?)?;
+    let request = ChatRequest::parse(&body.read().await?)?;
     timing.lap("gateway", platform.monotonic_ns());
 
     let id = request_id.to_owned();
@@ -139,8 +147,9 @@ async fn chat<P: Platform>(
     let mut reply = match (result, closed) {
         (Ok(reason), Ok(())) => {
             let events = exchange.request().events;
+            let reasons = exchange.finish_reasons(reason);
             let completion =
-                collected.into_json(&exchange.identity(), reason, exchange.usage(), events);
+                collected.into_json(&exchange.identity(), &reasons, exchange.usage(), events);
             Reply::json(200, &completion)
         }
         (Err(Interrupt::Failed(error)), _) | (Ok(_), Err(error)) => error.into_reply(),
@@ -158,7 +167,10 @@ pub(crate) async fn stream<P: Platform>(mut exchange: Box<Exchange<P>>, sink: im
     let result = exchange.run(&mut out).await;
     let closed = exchange.close(&result).await;
     let ended: Result<(), Gone> = match (result, closed) {
-        (Ok(reason), Ok(())) => out.finish(reason, exchange.usage()).await,
+        (Ok(reason), Ok(())) => {
+            let reasons = exchange.finish_reasons(reason);
+            out.finish(&reasons, exchange.usage()).await
+        }
         (Err(Interrupt::Failed(error)), _) | (Ok(_), Err(error)) => {
             if let Some(detail) = &error.detail {
                 crate::log::error("stream_failed", detail);
@@ -189,16 +201,10 @@ fn may_call_models(who: &Principal) -> Result<(), ApiError> {
     ))
 }
 
-async fn read(mut body: impl Body) -> Result<Vec<u8>, ApiError> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = body.next().await {
-        let chunk = chunk.map_err(|_| ApiError::malformed("The request's body was cut short."))?;
-        if bytes.len() + chunk.len() > BODY_BYTES_MAX {
-            return Err(ApiError::body_too_large(BODY_BYTES_MAX));
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(bytes)
+/// A path's segment as it was meant; an escape that is none stays as it is.
+fn percent_decoded(segment: &str) -> String {
+    let decoded = percent_encoding::percent_decode_str(segment).decode_utf8();
+    decoded.map_or_else(|_| segment.to_owned(), |decoded| decoded.into_owned())
 }
 
 #[cfg(test)]

@@ -68,5 +68,6 @@ fn nobody() -> Principal {
         roles: Vec::new(),
         key_limits: none,
         project_limits: none,
+        platform_tools: false,
     }
 }

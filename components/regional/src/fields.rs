@@ -68,6 +68,15 @@ impl Fields {
         }
     }
 
+    /// `true` or `false`. Null is as good as absent.
+    pub fn boolean(&mut self, name: &str) -> Result<Option<bool>, ApiError> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Bool(value)) => Ok(Some(value)),
+            Some(_) => Err(self.wrong(name, "true or false")),
+        }
+    }
+
     /// An object of its own. Null is as good as absent.
     pub fn object(&mut self, name: &str) -> Result<Option<Fields>, ApiError> {
         match self.take(name) {

@@ -3,7 +3,8 @@
 //! `router` gives it everything that is known: configuration, models, health and the instant. It
 //! decides and does nothing.
 
-use crate::config::{Backend, Config};
+use crate::config::{Backend, Config, Headers, Offered};
+use crate::dialect::Dialect;
 use crate::difficulty::{Difficulty, difficulty};
 use crate::discovery::{Model, RETRY_MS, Served};
 use crate::health::{Health, State};
@@ -27,10 +28,17 @@ pub struct Request {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     pub backend: String,
-    pub url: String,
-    /// As the backend and the client name it.
+    pub base_url: String,
+    pub headers: Headers,
+    pub dialect: Dialect,
+    /// The platform's own tools may be offered to it.
+    pub tools: bool,
+    /// As the backend names it.
     pub model: String,
-    pub context_window: u32,
+    /// As the client names it.
+    pub model_id: String,
+    /// None: unknown.
+    pub context_window: Option<u32>,
     /// The health from which it was chosen.
     pub state: State,
 }
@@ -53,27 +61,93 @@ pub struct Known {
     pub health: Health,
 }
 
+/// A model that a client may name, on one backend.
+#[derive(Clone, Copy, Debug)]
+struct Offer<'a> {
+    /// As the client names it.
+    id: &'a str,
+    /// As the backend names it.
+    name: &'a str,
+    /// As the backend lists it, if it does.
+    listed: Option<&'a Model>,
+}
+
 impl Known {
-    fn offers(&self) -> impl Iterator<Item = &Model> {
-        self.served
-            .models
-            .iter()
-            .filter(|model| match &self.backend.models {
-                Some(allowed) => allowed.contains(&model.id),
-                None => true,
-            })
+    fn dialect(&self) -> Dialect {
+        self.backend.dialect.unwrap_or(self.served.dialect)
+    }
+
+    /// Whether all that it serves is known: a backend that never answered may serve anything.
+    fn is_complete(&self) -> bool {
+        self.served.is_known || self.backend.offered != Offered::All
+    }
+
+    fn offers(&self) -> Vec<Offer<'_>> {
+        let offer = |id, name| Offer {
+            id,
+            name,
+            listed: self.listed(name),
+        };
+        // A list that cannot be read, or is empty, says nothing about what is configured.
+        let is_silent = self.served.models.is_empty();
+        match &self.backend.offered {
+            Offered::All => {
+                let all = self.served.models.iter().map(|model| Offer {
+                    id: &model.id,
+                    name: &model.id,
+                    listed: Some(model),
+                });
+                all.collect()
+            }
+            Offered::Names(names) => names
+                .iter()
+                .map(|name| offer(name, name))
+                .filter(|offer| is_silent || offer.listed.is_some())
+                .collect(),
+            Offered::Aliases(aliases) => aliases.iter().map(|(id, name)| offer(id, name)).collect(),
+        }
+    }
+
+    fn offer(&self, id: &str) -> Option<Offer<'_>> {
+        self.offers().into_iter().find(|offer| offer.id == id)
+    }
+
+    fn listed(&self, name: &str) -> Option<&Model> {
+        let is_latest = |id: &str| {
+            self.dialect() == Dialect::Ollama && id.strip_suffix(":latest") == Some(name)
+        };
+        let mut models = self.served.models.iter();
+        models.find(|model| model.id == name || is_latest(&model.id))
+    }
+
+    fn context_window(&self, offer: &Offer<'_>) -> Option<u32> {
+        let listed = || offer.listed?.context_window;
+        self.backend.context_window.or_else(listed)
     }
 }
 
 /// Every model that a client may name, once, in the order of the backends.
 pub fn models(known: &[Known]) -> Result<Vec<Model>, RouteError> {
     let mut models: Vec<Model> = Vec::new();
-    for model in known.iter().flat_map(Known::offers) {
-        if !models.iter().any(|other| other.id == model.id) {
-            models.push(model.clone());
+    for known in known {
+        for offer in known.offers() {
+            if !models.iter().any(|other| other.id == offer.id) {
+                models.push(Model {
+                    id: offer.id.to_owned(),
+                    created: offer.listed.map_or(0, |listed| listed.created),
+                    owned_by: offer
+                        .listed
+                        .map_or("unknown", |listed| &listed.owned_by)
+                        .to_owned(),
+                    context_window: known.context_window(&offer),
+                    suggestions: offer
+                        .listed
+                        .map_or_else(Vec::new, |listed| listed.suggestions.clone()),
+                });
+            }
         }
     }
-    if models.is_empty() && !known.iter().any(|known| known.served.is_known) {
+    if models.is_empty() && !known.iter().any(Known::is_complete) {
         return Err(RouteError::NoBackend(RETRY_MS));
     }
     Ok(models)
@@ -91,14 +165,14 @@ pub fn route(
     let mut targets = Vec::new();
     let mut until_ms = u64::MAX;
     for known in known {
-        let Some(model) = known.offers().find(|model| model.id == id) else {
+        let Some(offer) = known.offer(&id) else {
             continue;
         };
         match known.health.state(now_ms) {
             State::Open {
                 until_ms: open_until_ms,
             } => until_ms = until_ms.min(open_until_ms),
-            state => targets.push((known.backend.priority, target(known, model, state))),
+            state => targets.push((known.backend.priority, target(known, &offer, state))),
         }
     }
     if targets.is_empty() {
@@ -111,12 +185,17 @@ pub fn route(
     Ok(targets.into_iter().map(|(_, target)| target).collect())
 }
 
-fn target(known: &Known, model: &Model, state: State) -> Target {
+fn target(known: &Known, offer: &Offer<'_>, state: State) -> Target {
+    let (backend, dialect) = (&known.backend, known.dialect());
     Target {
-        backend: known.backend.name.clone(),
-        url: known.backend.url.clone(),
-        model: model.id.clone(),
-        context_window: model.context_window,
+        backend: backend.name.clone(),
+        base_url: backend.base_url.clone(),
+        headers: backend.headers.clone(),
+        dialect,
+        tools: backend.tools.unwrap_or_else(|| dialect.takes_tools()),
+        model: offer.name.to_owned(),
+        model_id: offer.id.to_owned(),
+        context_window: known.context_window(offer),
         state,
     }
 }
@@ -134,14 +213,8 @@ fn take_turns(targets: &mut [(u32, Target)], turn: u64) {
 
 /// The model that is meant, if a backend serves it.
 fn model_id(config: &Config, known: &[Known], request: &Request) -> Result<String, RouteError> {
-    let serves = |id: &str| {
-        known
-            .iter()
-            .flat_map(Known::offers)
-            .any(|model| model.id == id)
-    };
-    // A backend that never answered may serve anything.
-    let is_complete = known.iter().all(|known| known.served.is_known);
+    let serves = |id: &str| known.iter().any(|known| known.offer(id).is_some());
+    let is_complete = known.iter().all(Known::is_complete);
     if request.model != AUTO || serves(AUTO) {
         return match (serves(&request.model), is_complete) {
             (true, _) => Ok(request.model.clone()),
@@ -173,5 +246,5 @@ fn model_id(config: &Config, known: &[Known], request: &Request) -> Result<Strin
 fn first_served(known: &[Known]) -> Option<String> {
     known
         .iter()
-        .find_map(|known| known.offers().next().map(|model| model.id.clone()))
+        .find_map(|known| known.offers().first().map(|offer| offer.id.to_owned()))
 }

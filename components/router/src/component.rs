@@ -2,19 +2,22 @@
 //! clock and HTTP, and the conversion between types. It decides nothing.
 
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::future::{Either, select};
+use http::HeaderValue;
 use http_body_util::{BodyExt, Limited};
 use spin_sdk::http::{EmptyBody, StatusCode, send};
 use spin_sdk::key_value::Store;
 use spin_sdk::variables;
 
 use crate::choose::{Request, RouteError};
-use crate::config::Config;
-use crate::discovery::{self, Model};
+use crate::config::{Backend, Config, ConfigError, Written};
+use crate::dialect::Dialect;
+use crate::discovery::{self, Answer};
 use crate::health::Outcome;
 use crate::router::{Backends, Cache, Router};
 
@@ -32,9 +35,10 @@ use bindings::exports::skerry::chat::router as wit;
 /// The key-value store that the manifest grants.
 const STORE: &str = "cache";
 /// A backend that has not told its models by then is away.
-const MODELS_TIMEOUT: Duration = Duration::from_millis(1_000);
-/// Bytes of a list of models, at most.
-const LIST_BYTES_MAX: usize = 1 << 20;
+const MODELS_TIMEOUT: Duration = Duration::from_millis(2_000);
+/// Bytes of a list of models, at most. A broker's of some hundred models, each with its
+/// description, is about 1 MB.
+const LIST_BYTES_MAX: usize = 4 << 20;
 
 struct Component;
 
@@ -50,6 +54,7 @@ impl wit::Guest for Component {
                 context_window: model.context_window,
                 created: model.created,
                 owned_by: model.owned_by,
+                suggestions: model.suggestions,
             })
             .collect())
     }
@@ -71,9 +76,12 @@ impl wit::Guest for Component {
             .into_iter()
             .map(|target| wit::Target {
                 backend: target.backend,
-                url: target.url,
-                model: target.model.clone(),
-                model_id: target.model,
+                base_url: target.base_url,
+                headers: target.headers.iter().cloned().collect(),
+                dialect: dialect(target.dialect),
+                tools: target.tools,
+                model: target.model,
+                model_id: target.model_id,
                 context_window: target.context_window,
             })
             .collect())
@@ -89,6 +97,18 @@ impl wit::Guest for Component {
         if let Ok(router) = router().await {
             router.report(&backend, outcome).await;
         }
+    }
+}
+
+fn dialect(dialect: Dialect) -> wit::Dialect {
+    match dialect {
+        Dialect::Skerry => wit::Dialect::Skerry,
+        Dialect::OpenAi => wit::Dialect::OpenAi,
+        Dialect::Vllm => wit::Dialect::Vllm,
+        Dialect::Ollama => wit::Dialect::Ollama,
+        Dialect::LlamaCpp => wit::Dialect::LlamaCpp,
+        Dialect::Mistral => wit::Dialect::Mistral,
+        Dialect::Other => wit::Dialect::Other,
     }
 }
 
@@ -110,8 +130,21 @@ async fn settings() -> Result<(Rc<Config>, HostCache), wit::RouteError> {
     let backends = variable("backends").await?;
     let simple = variable("model_simple").await?;
     let complex = variable("model_complex").await?;
-    let config = Config::parse(&backends, &simple, &complex)
-        .map_err(|error| wit::RouteError::Misconfigured(error.to_string()))?;
+    let wrong = |error: ConfigError| wit::RouteError::Misconfigured(error.to_string());
+    let written = Written::parse(&backends).map_err(wrong)?;
+    let mut values = BTreeMap::new();
+    for name in written.variables() {
+        // A variable that is missing is named by `resolve`.
+        match variables::get(name).await {
+            Ok(value) => drop(values.insert(name.to_owned(), value)),
+            Err(variables::Error::Undefined(_)) => {}
+            Err(error) => {
+                let words = format!("variable `{name}` cannot be read: {error}");
+                return Err(wit::RouteError::Misconfigured(words));
+            }
+        }
+    }
+    let config = written.resolve(&values, &simple, &complex).map_err(wrong)?;
     let cache = HostCache(Store::open(STORE).await.ok().map(Rc::new));
     let settings = (Rc::new(config), cache);
     // A store that did not open is tried again.
@@ -163,27 +196,40 @@ impl Cache for HostCache {
 struct HostBackends;
 
 impl Backends for HostBackends {
-    async fn models(&self, url: &str) -> Option<Vec<Model>> {
-        let answer = pin!(ask(url));
+    async fn models(&self, backend: &Backend) -> Answer {
+        let answer = pin!(ask(backend));
         let timeout = pin!(spin_sdk::time::sleep(MODELS_TIMEOUT));
         match select(answer, timeout).await {
-            Either::Left((models, _)) => models,
-            Either::Right(((), _)) => None,
+            Either::Left((answer, _)) => answer.unwrap_or(Answer::Absent),
+            Either::Right(((), _)) => Answer::Absent,
         }
+    }
+
+    #[expect(clippy::print_stderr, reason = "a component's stderr is its log")]
+    fn tell(&self, line: &str) {
+        eprintln!("{line}");
     }
 }
 
-async fn ask(url: &str) -> Option<Vec<Model>> {
-    let request = http::Request::get(format!("{url}/v1/models"))
-        .body(EmptyBody::new())
-        .ok()?;
+/// None if it cannot be reached.
+async fn ask(backend: &Backend) -> Option<Answer> {
+    let mut request = http::Request::get(format!("{}/models", backend.base_url))
+        .header(http::header::ACCEPT, "application/json");
+    for (name, value) in backend.headers.iter() {
+        let mut value = HeaderValue::from_str(value).ok()?;
+        value.set_sensitive(true);
+        request = request.header(name, value);
+    }
+    let request = request.body(EmptyBody::new()).ok()?;
     let response = send(request).await.ok()?;
     if response.status() != StatusCode::OK {
-        return None;
+        return Some(Answer::Status(response.status().as_u16()));
     }
-    let body = Limited::new(response.into_body(), LIST_BYTES_MAX)
-        .collect()
-        .await
-        .ok()?;
-    discovery::parse(&body.to_bytes())
+    let body = Limited::new(response.into_body(), LIST_BYTES_MAX);
+    let models = match body.collect().await {
+        Ok(body) => discovery::parse(&body.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => None,
+        Err(_) => return None,
+    };
+    Some(models.map_or(Answer::Unreadable, Answer::Models))
 }

@@ -1,8 +1,23 @@
 //! The variables `backends`, `model_simple` and `model_complex`, parsed and validated whole.
 //!
-//! The first thing that every call here does. It knows no backend's state.
+//! The first thing that every call here does. It knows no backend's state. `written` reads the
+//! JSON, which names the variables that hold secrets; `resolve` puts their values in.
+//!
+//! Invariant: no error repeats a value, which may be a secret in the wrong place. It names keys,
+//! variables, and the backend by its name.
 
-use serde::Deserialize;
+use std::collections::BTreeMap;
+
+use crate::dialect::Dialect;
+
+mod headers;
+mod written;
+
+#[cfg(test)]
+mod tests;
+
+pub use headers::Headers;
+pub use written::Written;
 
 /// Backends, at most: each is asked in turn when names are looked up.
 pub const BACKENDS_MAX: usize = 64;
@@ -12,20 +27,41 @@ pub const BACKENDS_MAX: usize = 64;
 #[error("{0}")]
 pub struct ConfigError(String);
 
+impl ConfigError {
+    fn of(backend: &str, words: impl std::fmt::Display) -> Self {
+        Self(format!("variable `backends`: backend `{backend}`: {words}"))
+    }
+}
+
+/// Which of a backend's models are offered, and under which names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Offered {
+    /// All that it lists.
+    All,
+    /// Those of them that are named here.
+    Names(Vec<String>),
+    /// These, by the client's name and then the backend's, whether it lists them or not.
+    Aliases(Vec<(String, String)>),
+}
+
 /// One place that serves models.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
-    /// For health, logs and receipts.
+    /// For health, logs and usage.
     pub name: String,
-    /// `http://host:port`, with no path.
-    pub url: String,
-    /// Only these of its models are offered; all, if left out.
-    #[serde(default)]
-    pub models: Option<Vec<String>>,
+    /// The API's base, with no slash at the end.
+    pub base_url: String,
+    pub offered: Offered,
     /// Lower is asked first; equals share the work.
-    #[serde(default)]
     pub priority: u32,
+    /// None: told from its list of models.
+    pub dialect: Option<Dialect>,
+    /// Sent with every call.
+    pub headers: Headers,
+    /// None: as its dialect has it.
+    pub tools: Option<bool>,
+    /// In place of what its list says.
+    pub context_window: Option<u32>,
 }
 
 /// The whole configuration.
@@ -38,101 +74,26 @@ pub struct Config {
     pub model_complex: Option<String>,
 }
 
-impl Config {
-    pub fn parse(
-        backends: &str,
+impl Written {
+    /// The configuration, with `values` of the variables that it names.
+    pub fn resolve(
+        self,
+        values: &BTreeMap<String, String>,
         model_simple: &str,
         model_complex: &str,
-    ) -> Result<Self, ConfigError> {
-        let mut backends: Vec<Backend> = serde_json::from_str(backends)
-            .map_err(|error| ConfigError(format!("variable `backends`: {error}")))?;
-        if backends.is_empty() || backends.len() > BACKENDS_MAX {
-            return Err(ConfigError(format!(
-                "variable `backends`: {} backends, but there must be 1 to {BACKENDS_MAX}",
-                backends.len()
-            )));
-        }
-        for index in 0..backends.len() {
-            let (before, rest) = backends.split_at_mut(index);
-            let backend = &mut rest[0];
-            backend.url = origin(&backend.name, &backend.url)?;
-            if backend.name.is_empty() || before.iter().any(|other| other.name == backend.name) {
-                return Err(ConfigError(format!(
-                    "variable `backends`: the name `{}` is empty or given twice",
-                    backend.name
-                )));
-            }
-        }
+    ) -> Result<Config, ConfigError> {
+        let resolved = self.backends.into_iter().map(|written| {
+            let mut backend = written.backend;
+            backend.headers = headers::resolve(&backend.name, written.headers, values)?;
+            Ok(backend)
+        });
+        let mut backends = resolved.collect::<Result<Vec<Backend>, ConfigError>>()?;
         backends.sort_by_key(|backend| backend.priority);
         let model = |name: &str| Some(name.trim().to_owned()).filter(|name| !name.is_empty());
-        Ok(Self {
+        Ok(Config {
             backends,
             model_simple: model(model_simple),
             model_complex: model(model_complex),
         })
-    }
-}
-
-/// `http://host:port`, without a slash at the end.
-fn origin(name: &str, url: &str) -> Result<String, ConfigError> {
-    let url = url.trim().trim_end_matches('/');
-    let host = url
-        .strip_prefix("http://")
-        .or_else(|| url.strip_prefix("https://"));
-    match host {
-        Some(host) if !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']) => {
-            Ok(url.to_owned())
-        }
-        _ => Err(ConfigError(format!(
-            "variable `backends`: the url of `{name}` must be http://host:port, with no path"
-        ))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_whole_configuration() {
-        let config = Config::parse(
-            r#"[{"name":"b","url":"http://10.0.0.2:8000/","priority":2},
-                {"name":"a","url":"https://a.example","models":["m"]}]"#,
-            " small ",
-            "",
-        )
-        .unwrap();
-        let names: Vec<&str> = config.backends.iter().map(|b| b.name.as_str()).collect();
-        assert_eq!(names, ["a", "b"]);
-        assert_eq!(config.backends[1].url, "http://10.0.0.2:8000");
-        assert_eq!(
-            config.backends[0].models.as_deref(),
-            Some(&["m".to_owned()][..])
-        );
-        assert_eq!(config.model_simple.as_deref(), Some("small"));
-        assert_eq!(config.model_complex, None);
-    }
-
-    #[test]
-    fn what_is_wrong_is_named() {
-        for (backends, words) in [
-            ("", "EOF"),
-            ("[]", "0 backends"),
-            (r#"[{"name":"a"}]"#, "missing field `url`"),
-            (
-                r#"[{"name":"a","url":"http://a","weight":1}]"#,
-                "unknown field `weight`",
-            ),
-            (r#"[{"name":"a","url":"a:8000"}]"#, "url of `a`"),
-            (r#"[{"name":"a","url":"http://a/v1"}]"#, "url of `a`"),
-            (r#"[{"name":"","url":"http://a"}]"#, "is empty"),
-            (
-                r#"[{"name":"a","url":"http://a"},{"name":"a","url":"http://b"}]"#,
-                "given twice",
-            ),
-        ] {
-            let error = Config::parse(backends, "", "").unwrap_err().to_string();
-            assert!(error.contains(words), "{backends}: {error}");
-        }
     }
 }

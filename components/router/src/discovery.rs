@@ -1,9 +1,18 @@
 //! What each backend serves, as it was last heard.
 //!
-//! `router` keeps one entry a backend in the cache. It knows the shape of `GET /v1/models` and how
-//! old an entry may be; it makes no requests.
+//! `router` keeps one entry a backend in the cache. It knows how old an entry may be; it makes no
+//! requests. `list` knows the shapes of an answer to `GET {base}/models`.
 
 use serde::{Deserialize, Serialize};
+
+use crate::dialect::Dialect;
+
+mod list;
+
+#[cfg(test)]
+mod tests;
+
+pub use list::parse;
 
 /// A list is asked for again when it is older.
 pub const FRESH_MS: u64 = 10_000;
@@ -11,8 +20,6 @@ pub const FRESH_MS: u64 = 10_000;
 pub const RETRY_MS: u64 = 1_000;
 /// Models of one backend, at most; the rest of a longer list is left out.
 pub const MODELS_MAX: usize = 500;
-/// For an engine that does not tell: the window of many small models.
-const CONTEXT_WINDOW_DEFAULT: u32 = 4096;
 
 /// A model on one backend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,117 +27,80 @@ pub struct Model {
     pub id: String,
     pub created: u64,
     pub owned_by: String,
-    pub context_window: u32,
+    /// None: the backend does not tell.
+    pub context_window: Option<u32>,
+    /// Messages that a page may offer to begin with.
+    #[serde(default)]
+    pub suggestions: Vec<String>,
+}
+
+/// What came of asking a backend for its models.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Models(Vec<Model>),
+    /// A status that is not 200.
+    Status(u16),
+    /// Not a list of models, or longer than is read.
+    Unreadable,
+    /// It cannot be reached, or not in time.
+    Absent,
+}
+
+/// Why there is no list, though the backend answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refused {
+    Status(u16),
+    Unreadable,
 }
 
 /// One backend's entry in the cache.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Served {
     /// Empty if it never answered.
     pub models: Vec<Model>,
-    /// It answered at least once. Its names stay known while it is down.
+    /// Told from its models.
+    pub dialect: Dialect,
+    /// It answered at least once with a list. Its names stay known while it is down.
     pub is_known: bool,
+    /// As it answered last.
+    pub refused: Option<Refused>,
     pub heard_at_ms: u64,
     pub tried_at_ms: u64,
 }
 
 impl Served {
     /// Whether to ask it again. A backend that is thought to be down is asked more often, because
-    /// its answer is what brings it back.
-    pub fn is_due(&self, now_ms: u64, is_down: bool) -> bool {
+    /// its answer is what brings it back; one that keeps its list to itself, and whose models are
+    /// configured (`is_configured`), is not.
+    pub fn is_due(&self, now_ms: u64, is_down: bool, is_configured: bool) -> bool {
         let since = |then_ms: u64| now_ms.saturating_sub(then_ms);
+        if self.refused.is_some() && is_configured {
+            return since(self.tried_at_ms) >= FRESH_MS;
+        }
         let is_old = !self.is_known || is_down || since(self.heard_at_ms) >= FRESH_MS;
         is_old && (self.tried_at_ms == 0 || since(self.tried_at_ms) >= RETRY_MS)
     }
 
-    /// After a question: its answer, or none. Names that are known stay.
-    pub fn heard(&mut self, answer: Option<Vec<Model>>, now_ms: u64) {
+    /// After a question: its answer. Names that are known stay. Returns why there is no list, if
+    /// that is news.
+    pub fn heard(&mut self, answer: Answer, now_ms: u64) -> Option<Refused> {
         self.tried_at_ms = now_ms;
-        if let Some(models) = answer {
-            self.models = models;
-            self.is_known = true;
-            self.heard_at_ms = now_ms;
-        }
-    }
-}
-
-/// OpenAI's list, with vLLM's `max_model_len`. Other fields are the engine's own.
-#[derive(Deserialize)]
-struct Listing {
-    data: Vec<Listed>,
-}
-
-#[derive(Deserialize)]
-struct Listed {
-    id: String,
-    #[serde(default)]
-    created: u64,
-    #[serde(default)]
-    owned_by: Option<String>,
-    #[serde(default)]
-    max_model_len: Option<u32>,
-}
-
-/// The models in a backend's answer. None if it is not OpenAI's list.
-pub fn parse(body: &[u8]) -> Option<Vec<Model>> {
-    let listing: Listing = serde_json::from_slice(body).ok()?;
-    let models = listing
-        .data
-        .into_iter()
-        .take(MODELS_MAX)
-        .map(|listed| Model {
-            id: listed.id,
-            created: listed.created,
-            owned_by: listed.owned_by.unwrap_or_else(|| "unknown".into()),
-            context_window: listed
-                .max_model_len
-                .filter(|tokens| *tokens > 0)
-                .unwrap_or(CONTEXT_WINDOW_DEFAULT),
-        });
-    Some(models.collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lists_of_models() {
-        let body = br#"{"object":"list","data":[
-            {"id":"skerry-demo","object":"model","created":1700000000,"owned_by":"skerry",
-             "root":"/models/x","max_model_len":2048,"permission":[]},
-            {"id":"other","max_model_len":null}]}"#;
-        let model = |id: &str, created, owner: &str, window| Model {
-            id: id.into(),
-            created,
-            owned_by: owner.into(),
-            context_window: window,
+        let refused = match answer {
+            Answer::Models(models) => {
+                self.dialect =
+                    Dialect::of_owners(models.iter().map(|model| model.owned_by.as_str()));
+                self.models = models;
+                self.is_known = true;
+                self.heard_at_ms = now_ms;
+                None
+            }
+            Answer::Status(status) => Some(Refused::Status(status)),
+            Answer::Unreadable => Some(Refused::Unreadable),
+            Answer::Absent => return None,
         };
-        assert_eq!(
-            parse(body).unwrap(),
-            [
-                model("skerry-demo", 1_700_000_000, "skerry", 2048),
-                model("other", 0, "unknown", 4096)
-            ]
-        );
-        assert_eq!(parse(b"<html>"), None);
-        assert_eq!(parse(br#"{"error":{}}"#), None);
-    }
-
-    #[test]
-    fn when_to_ask_again() {
-        let mut served = Served::default();
-        assert!(served.is_due(50_000, false));
-        served.heard(None, 50_000);
-        assert!(!served.is_due(50_999, false));
-        assert!(served.is_due(51_000, false));
-        served.heard(Some(Vec::new()), 51_000);
-        assert!(!served.is_due(60_999, false));
-        assert!(served.is_due(61_000, false));
-        // Thought to be down: sooner.
-        assert!(!served.is_due(51_999, true));
-        assert!(served.is_due(52_000, true));
-        served.heard(None, 61_000);
-        assert!(served.is_known);
+        let is_news = refused != self.refused;
+        self.refused = refused;
+        refused.filter(|_| is_news)
     }
 }

@@ -5,6 +5,10 @@
 //! one; then half open: one call may try, and the others wait for what comes of it. It knows no
 //! requests and no models.
 //!
+//! Calls that run side by side fail side by side when a backend goes away: failures within
+//! `BURST_MS` of the first are one, or a single moment would open the breaker, and each straggler
+//! would keep it open for longer.
+//!
 //! Two reports at the same instant may overwrite each other, because the cache has no transaction.
 //! Then a failure is counted late, or a second call tries as well; neither outlasts the next report.
 
@@ -12,6 +16,8 @@ use serde::{Deserialize, Serialize};
 
 /// Failures in a row before it is left alone.
 pub const FAILURES_MAX: u32 = 3;
+/// Failures so soon after one that counted are the same.
+pub const BURST_MS: u64 = 100;
 /// The first time that it is left alone, and the longest.
 pub const AWAY_MS: u64 = 500;
 pub const AWAY_MS_MAX: u64 = 10_000;
@@ -32,8 +38,11 @@ pub enum Outcome {
 
 /// One backend's entry in the cache.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Health {
     failures: u32,
+    /// When the last failure counted.
+    failed_at_ms: u64,
     /// While it is open.
     away_until_ms: u64,
     /// While somebody tries.
@@ -47,7 +56,7 @@ pub enum State {
     Ready,
     /// It failed last time, though not often.
     Doubtful,
-    /// It answered 429 or 503.
+    /// It had too much to do.
     Busy,
     /// It was left alone for long enough: worth one try.
     HalfOpen,
@@ -88,7 +97,9 @@ impl Health {
                 *self = Self::default();
                 self.busy_until_ms = now_ms + u64::from(ms).min(BUSY_MS_MAX);
             }
+            Outcome::Failed if self.is_burst(now_ms) => {}
             Outcome::Failed => {
+                self.failed_at_ms = now_ms;
                 self.failures = self.failures.saturating_add(1);
                 if let Some(opened) = self.failures.checked_sub(FAILURES_MAX) {
                     let away_ms = AWAY_MS << opened.min(16);
@@ -96,6 +107,10 @@ impl Health {
                 }
             }
         }
+    }
+
+    fn is_burst(&self, now_ms: u64) -> bool {
+        self.failures > 0 && now_ms.saturating_sub(self.failed_at_ms) < BURST_MS
     }
 
     /// It answered a question that is no call: it may be tried at once. Its failures are not

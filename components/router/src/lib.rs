@@ -6,6 +6,8 @@
 
 /// The variables, parsed and validated whole.
 pub mod config;
+/// How a backend departs from OpenAI's API.
+pub mod dialect;
 /// What each backend serves, kept in the cache.
 pub mod discovery;
 /// Circuit breakers, kept in the cache.

@@ -5,9 +5,10 @@
 //! is an empty one: routing then costs a question to each backend, and no answer is lost.
 
 use crate::choose::{self, Known, Request, RouteError, Target};
-use crate::config::Config;
-use crate::discovery::{Model, Served};
+use crate::config::{Backend, Config, Offered};
+use crate::discovery::{Answer, Model, Refused, Served};
 use crate::health::{Health, Outcome, State};
+use futures::future::join_all;
 use std::rc::Rc;
 
 #[cfg(test)]
@@ -19,9 +20,12 @@ pub trait Cache {
     fn set(&self, key: &str, value: Vec<u8>) -> impl Future<Output = ()>;
 }
 
-/// `GET /v1/models` of a backend; none if it does not answer in time, or not with a list.
+/// The backends, and the operator's log.
 pub trait Backends {
-    fn models(&self, url: &str) -> impl Future<Output = Option<Vec<Model>>>;
+    /// `GET {base}/models`, with the backend's headers.
+    fn models(&self, backend: &Backend) -> impl Future<Output = Answer>;
+    /// One line for the operator.
+    fn tell(&self, line: &str);
 }
 
 /// What one call works with.
@@ -76,27 +80,31 @@ impl<C: Cache, B: Backends> Router<C, B> {
     }
 
     async fn known(&self) -> Vec<Known> {
-        let mut all = Vec::with_capacity(self.config.backends.len());
-        for backend in &self.config.backends {
-            let mut served: Served = self.read(&models_key(&backend.name, &backend.url)).await;
-            let mut health: Health = self.read(&health_key(&backend.name)).await;
-            if served.is_due(self.now_ms, health.is_down()) {
-                let answer = self.backends.models(&backend.url).await;
-                if answer.is_some() && health.is_down() {
-                    health.is_alive();
-                    self.write(&health_key(&backend.name), &health).await;
-                }
-                served.heard(answer, self.now_ms);
-                self.write(&models_key(&backend.name, &backend.url), &served)
-                    .await;
+        // Asked side by side: those that do not answer cost one timeout together.
+        let backends = self.config.backends.iter();
+        join_all(backends.map(|backend| self.know(backend))).await
+    }
+
+    async fn know(&self, backend: &Backend) -> Known {
+        let mut served: Served = self.read(&models_key(backend)).await;
+        let mut health: Health = self.read(&health_key(&backend.name)).await;
+        let is_configured = backend.offered != Offered::All;
+        if served.is_due(self.now_ms, health.is_down(), is_configured) {
+            let answer = self.backends.models(backend).await;
+            if matches!(answer, Answer::Models(_)) && health.is_down() {
+                health.is_alive();
+                self.write(&health_key(&backend.name), &health).await;
             }
-            all.push(Known {
-                backend: backend.clone(),
-                served,
-                health,
-            });
+            if let Some(refused) = served.heard(answer, self.now_ms) {
+                self.backends.tell(&complaint(backend, refused));
+            }
+            self.write(&models_key(backend), &served).await;
         }
-        all
+        Known {
+            backend: backend.clone(),
+            served,
+            health,
+        }
     }
 
     async fn read<T: Default + serde::de::DeserializeOwned>(&self, key: &str) -> T {
@@ -113,9 +121,34 @@ impl<C: Cache, B: Backends> Router<C, B> {
     }
 }
 
+/// Words for the operator: without a list the backend serves what is configured, or nothing.
+fn complaint(backend: &Backend, refused: Refused) -> String {
+    let (name, url) = (&backend.name, &backend.base_url);
+    let what = match refused {
+        Refused::Status(status @ (401 | 403)) => {
+            let key = match backend
+                .headers
+                .iter()
+                .any(|(name, _)| name == "authorization")
+            {
+                true => "its key is wrong",
+                false => "it has no key (`api_key_variable`, or its variable is empty)",
+            };
+            format!("answers {status} to GET {url}/models: {key}")
+        }
+        Refused::Status(status) => format!("answers {status} to GET {url}/models"),
+        Refused::Unreadable => format!("answers GET {url}/models with no list of models"),
+    };
+    let then = match backend.offered {
+        Offered::All => "it serves nothing new; name its `models` to do without its list",
+        Offered::Names(_) | Offered::Aliases(_) => "its `models` are served as configured",
+    };
+    format!("backend_list: backend `{name}` {what}; {then}")
+}
+
 /// A name that moves to another address is another backend.
-fn models_key(name: &str, url: &str) -> String {
-    format!("router/models/{name}/{url}")
+fn models_key(backend: &Backend) -> String {
+    format!("router/models/{}/{}", backend.name, backend.base_url)
 }
 
 fn health_key(name: &str) -> String {

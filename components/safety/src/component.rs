@@ -59,6 +59,10 @@ impl wit::GuestStreamGuard for StreamGuard {
         released(self.0.borrow_mut().push(&delta))
     }
 
+    fn boundary(&self) -> wit::Released {
+        released(self.0.borrow_mut().boundary())
+    }
+
     fn finish(&self) -> wit::Released {
         released(self.0.borrow_mut().finish())
     }

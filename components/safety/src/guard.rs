@@ -73,6 +73,21 @@ impl Guard {
         self.release(text, refusal)
     }
 
+    /// The end of one text and the beginning of the next: releases the rest of the first. Equal
+    /// values keep their placeholder; no pattern spans both texts.
+    pub fn boundary(&mut self) -> Released {
+        let State::Open(stages) = &mut self.0 else {
+            return self.refuse();
+        };
+        let mut text = String::new();
+        let refusal = stages.finish(&mut text);
+        stages.detector = Detector::default();
+        stages.masker = Masker::default();
+        stages.held.clear();
+        stages.held_from = 0;
+        self.release(text, refusal)
+    }
+
     /// The answer is complete: releases the rest. Later calls release nothing.
     pub fn finish(&mut self) -> Released {
         let State::Open(stages) = &mut self.0 else {

@@ -75,7 +75,10 @@ impl Kind {
                 .chars()
                 .filter(|c| c.is_ascii_digit() || *c == '+')
                 .collect(),
-            Self::Card => value.chars().filter(char::is_ascii_digit).collect(),
+            Self::Card => {
+                let digits = value.chars().filter_map(card::digit);
+                digits.map(|digit| char::from(b'0' + digit)).collect()
+            }
             Self::Iban => value
                 .chars()
                 .filter(char::is_ascii_alphanumeric)
@@ -264,6 +267,8 @@ fn look(policy: &Policy, place: &Place<'_>, seen: &mut email::Seen) -> (Kind, Lo
         _ if text::is_word(place.before[1]) => &[],
         b'0'..=b'9' => &[Kind::ApiKey, Kind::Email, Kind::Card, Kind::Phone],
         b'+' | b'(' => &[Kind::Phone],
+        // Leads of digits that are not ASCII's.
+        0xd9 | 0xdb | 0xef => &[Kind::Card],
         b'-' => &[Kind::ApiKey],
         _ if text::is_word(byte) => &[Kind::ApiKey, Kind::Email, Kind::Iban],
         _ => &[],

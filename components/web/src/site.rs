@@ -3,6 +3,8 @@
 //! The only file of this component that knows status codes. It does not know where the folder
 //! is, nor what stands in the files.
 
+mod api;
+
 use crate::encoding::{Encoding, accepted};
 use crate::folder::{FileName, Folder};
 use crate::security;
@@ -28,11 +30,7 @@ pub fn answer(folder: &Folder, request: &Parts) -> Response<Vec<u8>> {
     let mut response = if request.method == Method::GET || request.method == Method::HEAD {
         file_answer(folder, request)
     } else {
-        let mut refused = text_answer(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD.\n");
-        refused
-            .headers_mut()
-            .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-        refused
+        api::refused(&request.method, request.uri.path())
     };
     let full_url = text_of(&request.headers, "spin-full-url");
     security::add_headers(response.headers_mut(), full_url);
@@ -45,6 +43,7 @@ pub fn answer(folder: &Folder, request: &Parts) -> Response<Vec<u8>> {
 }
 
 fn file_answer(folder: &Folder, request: &Parts) -> Response<Vec<u8>> {
+    let not_found = || not_found(request);
     let Some(name) = FileName::from_request_path(request.uri.path()) else {
         return not_found();
     };
@@ -134,8 +133,14 @@ fn content_type_of(extension: &str) -> Option<&'static str> {
     })
 }
 
-fn not_found() -> Response<Vec<u8>> {
-    text_answer(StatusCode::NOT_FOUND, "Not found.\n")
+/// A browser asks for pages; whoever does not is a client of the API.
+fn not_found(request: &Parts) -> Response<Vec<u8>> {
+    match text_of(&request.headers, "accept") {
+        Some(accept) if accept.contains("text/html") => {
+            text_answer(StatusCode::NOT_FOUND, "Not found.\n")
+        }
+        _ => api::unknown_url(&request.method, request.uri.path()),
+    }
 }
 
 fn not_built() -> Response<Vec<u8>> {

@@ -23,18 +23,27 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub(crate) struct LlmEngine {
     api: Api,
+    /// The API's base, with no slash at the end.
     url: String,
     authorization: Option<HeaderValue>,
 }
 
 impl LlmEngine {
-    /// The engine of this host, at `url`.
-    pub(crate) fn own(url: &str) -> Self {
-        Self {
+    /// The engine of this host, whose API has its base at `url`, or at its `/v1` where that is
+    /// an origin. An empty `key` is none.
+    pub(crate) fn own(url: &str, key: &str) -> Result<Self, String> {
+        let url = url.trim_end_matches('/');
+        let has_path = url
+            .split_once("://")
+            .is_some_and(|(_, rest)| rest.contains('/'));
+        Ok(Self {
             api: Api::Completions,
-            url: url.trim_end_matches('/').to_owned(),
-            authorization: None,
-        }
+            url: format!("{url}{}", if has_path { "" } else { "/v1" }),
+            authorization: match key {
+                "" => None,
+                key => Some(bearer(key)?),
+            },
+        })
     }
 
     /// A server that speaks Spin's protocol or, with `open_ai`, OpenAI's chats. Only the
@@ -51,15 +60,24 @@ impl LlmEngine {
                 "url {url:?}: expected http:// or https:// and a host"
             ));
         };
-        let mut authorization = HeaderValue::from_str(&format!("Bearer {token}"))
-            .map_err(|_| "auth_token has characters that no header may have".to_owned())?;
-        authorization.set_sensitive(true);
+        let authorization = bearer(token).map_err(|what| format!("auth_token {what}"))?;
+        let (api, base) = match open_ai {
+            true => (Api::Chats, "/v1"),
+            false => (Api::Spin, ""),
+        };
         Ok(Self {
-            api: if open_ai { Api::Chats } else { Api::Spin },
-            url: format!("{scheme}://{authority}"),
+            api,
+            url: format!("{scheme}://{authority}{base}"),
             authorization: Some(authorization),
         })
     }
+}
+
+fn bearer(key: &str) -> Result<HeaderValue, String> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {key}"))
+        .map_err(|_| "has characters that no header may have".to_owned())?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// It never shows the token.
@@ -154,5 +172,40 @@ impl ComponentLlm {
             StatusCode::OK => Ok(body),
             status => Err(api::explain(status, &body)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_is_asked_at_its_base() {
+        for (url, base) in [
+            ("http://127.0.0.1:8000", "http://127.0.0.1:8000/v1"),
+            ("http://127.0.0.1:8000/", "http://127.0.0.1:8000/v1"),
+            ("https://a.org/openai/v1/", "https://a.org/openai/v1"),
+            ("https://a.org/api", "https://a.org/api"),
+        ] {
+            assert_eq!(LlmEngine::own(url, "").unwrap().url, base, "{url}");
+        }
+        let url = |open_ai| LlmEngine::remote("http://a:1/x", "t", open_ai).unwrap().url;
+        assert_eq!(
+            (url(true), url(false)),
+            ("http://a:1/v1".into(), "http://a:1".into())
+        );
+    }
+
+    #[test]
+    fn a_key_is_sent_and_not_shown() {
+        let engine = LlmEngine::own("http://a", "sk-5ecret").unwrap();
+        assert!(!format!("{engine:?}").contains("5ecret"));
+        let sent = engine.authorization.unwrap();
+        assert_eq!(sent, "Bearer sk-5ecret");
+        assert!(sent.is_sensitive());
+        let none = LlmEngine::own("http://a", "").unwrap();
+        assert_eq!(none.authorization, None);
+        let error = LlmEngine::own("http://a", "sk-5ecret\n").unwrap_err();
+        assert!(!error.contains("5ecret"), "{error}");
     }
 }

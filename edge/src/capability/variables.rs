@@ -53,6 +53,11 @@ impl Values {
         Ok(Self(values))
     }
 
+    /// The value of one variable of the application.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
     /// Fills a template in.
     pub(crate) fn fill(&self, template: &Template) -> Result<String, String> {
         template

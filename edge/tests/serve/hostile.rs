@@ -2,20 +2,34 @@
 //!
 //! `SKERRY_HOSTILE_RUNS=1000` runs each attack so often (the default is for every day), and
 //! `SKERRY_HOSTILE_ATTACKS=/memory,/tables` these alone, once each was run a few times;
-//! with `--nocapture` a table says what it cost the neighbours and the host's memory.
-#![expect(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
+//! with `--nocapture` a table says how the attacks ended, and what they cost the neighbours
+//! and the host's memory.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a helper that fails is a failed test; its figures are printed"
+)]
 
 use crate::harness::{Body, Edge, HEAD, WAIT_MAX, client, probe, until};
+use crate::neighbour::{self, Count, Neighbour, alone, percentile};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// How often each attack is run where nothing else is said.
 const RUNS: usize = 10;
 /// Attacks at the same time.
 const ATTACKERS: usize = 4;
+/// Turns that an attack and a neighbour take: an answer comes after each start of an attack.
+const TURNS: usize = 5;
+/// A neighbour's answers with nobody beside it, before each attack.
+const ALONE: usize = 50;
+/// How long the client of an attack without an end waits before it leaves.
+const PATIENCE: Duration = Duration::from_millis(50);
 /// CPU without progress, so that loops do not take all day.
 const CPU_MS: &str = "cpu-ms=100";
 /// How long calls may go on for nobody.
@@ -24,146 +38,118 @@ const AFTERWARDS_MS: &str = "afterwards-ms=300";
 /// How many were used at once is chance.
 const WARM_BYTES: usize = 100 * (256 << 10);
 
-/// An attack, and how it may end for the client that asked for it.
+/// How one run of an attack ended for the client that asked for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum End {
+    /// An answer with this status and a whole body.
+    Whole(u16),
+    /// An answer with this status whose body did not end as it should.
+    Broken(u16),
+    /// The connection ended before an answer.
+    Cut,
+    /// There was no end, and the client left.
+    Left,
+}
+
+/// An attack, and how it may end.
 struct Attack {
     path: &'static str,
-    statuses: &'static [u16],
-    /// It has no end: its client leaves.
-    leaves: bool,
+    ends: &'static [End],
 }
 
-const fn ends(path: &'static str, statuses: &'static [u16]) -> Attack {
-    Attack {
-        path,
-        statuses,
-        leaves: false,
-    }
-}
-
-const fn endless(path: &'static str, statuses: &'static [u16]) -> Attack {
-    Attack {
-        path,
-        statuses,
-        leaves: true,
-    }
-}
+/// A trap or a limit ends the instance, and all that it serves at that moment.
+const STOPPED: End = End::Whole(500);
+const REFUSED: End = End::Whole(200);
 
 const ATTACKS: [Attack; 13] = [
-    ends("/loop", &[500]),
-    ends("/recursion", &[500]),
-    ends("/memory", &[500]),
-    ends("/tables", &[500]),
-    ends("/resources", &[500]),
-    ends("/fields", &[200, 500]),
-    ends("/clock-storm", &[500]),
-    endless("/store-storm", &[]),
-    ends("/huge-key", &[200, 500]),
-    ends("/huge-field", &[200, 500]),
-    // One that shares its instance with a trap ends with it.
-    ends("/trap-mid-stream", &[200, 500]),
-    endless("/never-closed", &[200, 500]),
-    ends("/responses", &[500]),
+    of("/loop", &[STOPPED]),
+    of("/recursion", &[STOPPED]),
+    of("/memory", &[STOPPED]),
+    of("/tables", &[STOPPED]),
+    of("/resources", &[STOPPED]),
+    of("/fields", &[REFUSED, STOPPED]),
+    of("/clock-storm", &[STOPPED]),
+    of("/store-storm", &[End::Left]),
+    of("/huge-key", &[REFUSED, STOPPED]),
+    of("/huge-field", &[REFUSED, STOPPED]),
+    of("/trap-mid-stream", &[End::Broken(200), STOPPED]),
+    of("/never-closed", &[End::Left, End::Broken(200), STOPPED]),
+    of("/responses", &[STOPPED]),
 ];
+
+const fn of(path: &'static str, ends: &'static [End]) -> Attack {
+    Attack { path, ends }
+}
+
+impl Attack {
+    fn is_endless(&self) -> bool {
+        self.ends.contains(&End::Left)
+    }
+}
 
 fn manifest() -> String {
     let stores = "key_value_stores = [\"default\"]";
     let hostile = probe("hostile", "/...", stores).replace("/probe.wasm", "/hostile.wasm");
-    format!("{HEAD}{hostile}{}", probe("neighbour", "/served", ""))
+    format!(
+        "{HEAD}{hostile}{}",
+        probe("neighbour", neighbour::ROUTE, "")
+    )
 }
 
 /// Runs one attack once.
-async fn strike(client: &Client<HttpConnector, Body>, edge: &Edge, attack: &Attack) {
+async fn strike(client: &Client<HttpConnector, Body>, edge: &Edge, attack: &Attack) -> End {
     let request = http::Request::post(format!("{}{}", edge.http, attack.path));
     let request = request.body(Full::from("unread").boxed()).unwrap();
-    let asked = client.request(request);
-    if attack.leaves {
-        let patience = Duration::from_millis(50);
-        // One that ends its instance may take an answer's head along.
-        if let Ok(Ok(answer)) = tokio::time::timeout(patience, asked).await {
-            let status = answer.status().as_u16();
-            assert!(
-                attack.statuses.contains(&status),
-                "{}: {status}",
-                attack.path
-            );
+    let ended = async {
+        let Ok(answer) = client.request(request).await else {
+            return End::Cut;
+        };
+        let status = answer.status().as_u16();
+        match answer.into_body().collect().await {
+            Ok(_) => End::Whole(status),
+            Err(_) => End::Broken(status),
         }
-        return;
-    }
-    // One that ends its instance may take an answer's head along.
-    let Ok(answer) = tokio::time::timeout(WAIT_MAX, asked).await.unwrap() else {
-        return;
     };
-    let status = answer.status().as_u16();
-    assert!(
-        attack.statuses.contains(&status),
-        "{}: {status}",
-        attack.path
-    );
-    let _ = answer.into_body().collect().await;
-}
-
-/// Asks a neighbour over and over, until told to stop: how long each answer took.
-pub(crate) async fn neighbour(url: String, done: Arc<AtomicBool>) -> Vec<Duration> {
-    let client = client();
-    let mut took = Vec::new();
-    while !done.load(Relaxed) {
-        let start = Instant::now();
-        let request = http::Request::get(&url)
-            .body(Full::default().boxed())
-            .unwrap();
-        let answer = client.request(request).await.unwrap();
-        assert_eq!(answer.status(), 200, "a neighbour is not answered");
-        answer.into_body().collect().await.unwrap();
-        took.push(start.elapsed());
-        tokio::time::sleep(Duration::from_millis(2)).await;
+    if attack.is_endless() {
+        return tokio::time::timeout(PATIENCE, ended)
+            .await
+            .unwrap_or(End::Left);
     }
-    took
+    let ended = tokio::time::timeout(WAIT_MAX, ended).await;
+    ended.unwrap_or_else(|_| panic!("{} does not end", attack.path))
 }
 
-/// A neighbour for so long, and nobody else.
-pub(crate) async fn alone(edge: &Edge, lasts: Duration) -> Vec<Duration> {
-    let done = Arc::<AtomicBool>::default();
-    let url = format!("{}/served", edge.http);
-    let watched = tokio::spawn(neighbour(url, Arc::clone(&done)));
-    tokio::time::sleep(lasts).await;
-    done.store(true, Relaxed);
-    watched.await.unwrap()
-}
-
-/// All runs of one attack, beside a neighbour.
+/// At least so many runs of one attack, and more until a neighbour was answered in turns with
+/// them: how they ended, and how long the neighbour's answers took.
 async fn beside_a_neighbour(
     edge: &Arc<Edge>,
     attack: &'static Attack,
     runs: usize,
-) -> Vec<Duration> {
-    let done = Arc::<AtomicBool>::default();
-    let watched = tokio::spawn(neighbour(
-        format!("{}/served", edge.http),
-        Arc::clone(&done),
-    ));
+) -> (BTreeMap<End, usize>, Vec<Duration>) {
+    let neighbour = Neighbour::of(edge);
+    let (begun, is_enough) = (Count::new(), Arc::<AtomicBool>::default());
+    let ends = Arc::<Mutex<BTreeMap<End, usize>>>::default();
     let mut attackers = tokio::task::JoinSet::new();
-    for attacker in 0..ATTACKERS {
-        let edge = Arc::clone(edge);
+    for _ in 0..ATTACKERS {
+        let (edge, begun, is_enough) = (Arc::clone(edge), begun.clone(), Arc::clone(&is_enough));
+        let ends = Arc::clone(&ends);
         attackers.spawn(async move {
             let client = client();
-            for _ in (attacker..runs).step_by(ATTACKERS) {
-                strike(&client, &edge, attack).await;
+            while begun.now() < runs || !is_enough.load(Relaxed) {
+                begun.add(1);
+                let end = strike(&client, &edge, attack).await;
+                *ends.lock().unwrap().entry(end).or_default() += 1;
             }
         });
     }
-    while let Some(ended) = attackers.join_next().await {
-        ended.unwrap();
-    }
-    done.store(true, Relaxed);
-    watched.await.unwrap()
-}
-
-/// In milliseconds.
-pub(crate) fn percentile(took: &mut [Duration], per_cent: usize) -> f64 {
-    took.sort();
-    let at = took.len().saturating_sub(1) * per_cent / 100;
-    took.get(at)
-        .map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
+    neighbour.takes_turns(&begun, TURNS).await;
+    is_enough.store(true, Relaxed);
+    attackers.join_all().await;
+    let took = neighbour.leaves().await;
+    let ends = std::mem::take(&mut *ends.lock().unwrap());
+    let is_allowed = ends.keys().all(|end| attack.ends.contains(end));
+    assert!(is_allowed, "{} ended otherwise: {ends:?}", attack.path);
+    (ends, took)
 }
 
 /// Waits until nothing of what ran is left.
@@ -175,6 +161,16 @@ async fn settled(edge: &Edge) {
     .await;
 }
 
+/// A line of the table: a neighbour's answers, how long they took, and the process's memory.
+fn row(edge: &Edge, attack: &str, took: &mut [Duration], ends: &str) {
+    let (p50, p99) = (percentile(took, 50), percentile(took, 99));
+    let resident = edge.resident_bytes() >> 20;
+    let answers = took.len();
+    println!("{attack:18}{answers:>10}{p50:>12.2}{p99:>12.2}{resident:>12}  {ends}");
+}
+
+/// Every answer to the neighbour of an attack is right, at least five of them were asked for
+/// and came while the attack went on, and no attack ends otherwise than it may.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_attack_reaches_the_host_or_a_neighbour() {
     let runs = std::env::var("SKERRY_HOSTILE_RUNS").map_or(RUNS, |runs| runs.parse().unwrap());
@@ -198,27 +194,18 @@ async fn no_attack_reaches_the_host_or_a_neighbour() {
     settled(&edge).await;
     let (before, pid) = (edge.resident_bytes(), edge.pid());
     println!(
-        "{:18}{:>8}{:>14}{:>14}{:>12}",
-        "attack", "runs", "p50, ms", "p99, ms", "RSS, MiB"
+        "{:18}{:>10}{:>12}{:>12}{:>12}  ends",
+        "attack", "answers", "p50, ms", "p99, ms", "RSS, MiB"
     );
     // In parts, for a machine that is shared has its hours.
     let mut undisturbed = Vec::new();
     for attack in attacks {
-        undisturbed.extend(alone(&edge, Duration::from_millis(300)).await);
-        let mut took = beside_a_neighbour(&edge, attack, runs).await;
+        undisturbed.extend(alone(&edge, ALONE).await);
+        let (ends, mut took) = beside_a_neighbour(&edge, attack, runs).await;
         settled(&edge).await;
-        let (p50, p99) = (percentile(&mut took, 50), percentile(&mut took, 99));
-        let resident = edge.resident_bytes() >> 20;
-        println!(
-            "{:18}{runs:>8}{p50:>14.2}{p99:>14.2}{resident:>12}",
-            attack.path
-        );
+        row(&edge, attack.path, &mut took, &format!("{ends:?}"));
     }
-    let (p50, p99) = (
-        percentile(&mut undisturbed, 50),
-        percentile(&mut undisturbed, 99),
-    );
-    println!("{:18}{:>8}{p50:>14.2}{p99:>14.2}", "none", "");
+    row(&edge, "none", &mut undisturbed, "");
     let after = edge.resident_bytes();
     println!(
         "RSS: {} MiB before, {} MiB after",

@@ -1,16 +1,21 @@
 //! What an HTTP/2 client can do to a server, frame by frame: each attack is run as fast as
-//! it is taken, beside a client that must be served, and the process must not grow.
+//! it is taken, beside a client that is served in turns with it, and the process must not
+//! grow.
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
-use crate::harness::{Edge, WAIT_MAX, one, until};
+use crate::harness::{Edge, HEAD, WAIT_MAX, one, probe, until};
+use crate::neighbour::{self, Count, Neighbour};
+use std::cell::Cell;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// What one attack may make the process grow by.
 const GROWTH_BYTES_MAX: usize = 64 << 20;
-/// Frames of one attack.
+/// Frames of one run of an attack.
 const FRAMES: u32 = 100_000;
+/// Turns that an attack and a neighbour take: frames are written, then an answer comes.
+const TURNS: usize = 20;
 
 // RFC 9113 §6.
 const DATA: u8 = 0;
@@ -72,17 +77,17 @@ impl Attacker {
     }
 
     /// Writes what `make` makes of 0, 1, 2, … until so many, or until it is not taken any
-    /// more; says how many were.
-    async fn flood(&mut self, frames: u32, make: impl Fn(u32) -> Vec<u8>) -> u32 {
+    /// more; counts what was taken.
+    async fn flood(&mut self, taken: &Count, frames: u32, make: impl Fn(u32) -> Vec<u8>) {
         for batch in 0..frames / 100 {
             let frames: Vec<u8> = (0..100).flat_map(|n| make(100 * batch + n)).collect();
             let written =
                 tokio::time::timeout(Duration::from_secs(2), self.write.write_all(&frames));
             if !matches!(written.await, Ok(Ok(()))) {
-                return 100 * batch;
+                return;
             }
+            taken.add(100);
         }
-        frames
     }
 
     /// Was the connection ended by the server?
@@ -91,29 +96,43 @@ impl Attacker {
     }
 }
 
-/// Runs an attack, and sees that nobody else suffers.
-async fn endured<F: Future>(edge: &Edge, name: &str, attack: F) -> F::Output {
+/// Runs an attack at least once, and again until a neighbour was answered in turns with it:
+/// what came of each run.
+async fn endured<T>(edge: &Edge, name: &str, attack: impl AsyncFn(&Count) -> T) -> Vec<T> {
     let before = edge.resident_bytes();
-    let ended = attack.await;
+    let (taken, is_enough) = (Count::new(), Cell::new(false));
+    let neighbour = Neighbour::of(edge);
+    let attacking = async {
+        let mut ended = vec![attack(&taken).await];
+        while !is_enough.get() {
+            ended.push(attack(&taken).await);
+        }
+        ended
+    };
+    let watching = async {
+        neighbour.takes_turns(&taken, TURNS).await;
+        is_enough.set(true);
+    };
+    let (ended, ()) = tokio::join!(attacking, watching);
+    neighbour.leaves().await;
     let after = edge.resident_bytes();
     assert!(
         after < before + GROWTH_BYTES_MAX,
         "{name}: {before} bytes were {after}"
     );
-    assert_eq!(edge.get("/served").await.0, 200, "{name}");
     ended
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn attacks_by_frames_end_their_own_connection_alone() {
     let edge = Edge::start(&one(""));
     assert_eq!(edge.get("/served").await.0, 200);
 
-    let rapid_reset = async {
+    let rapid_reset = async |taken: &Count| {
         let mut attacker = Attacker::connect(&edge, &[], true).await;
         let get = head("/stream?2,600000", "GET");
         attacker
-            .flood(FRAMES, |n| {
+            .flood(taken, FRAMES, |n| {
                 let stream = 2 * n + 1;
                 let open = frame(HEADERS, END_HEADERS | END_STREAM, stream, &get);
                 [open, frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())].concat()
@@ -121,80 +140,90 @@ async fn attacks_by_frames_end_their_own_connection_alone() {
             .await;
         attacker.was_turned_away().await
     };
-    assert!(endured(&edge, "rapid reset", rapid_reset).await);
+    let ended = endured(&edge, "rapid reset", rapid_reset).await;
+    assert!(ended.iter().all(|away| *away), "{ended:?}");
 
-    let continuation = async {
+    let continuation = async |taken: &Count| {
         let mut attacker = Attacker::connect(&edge, &[], true).await;
         let open = frame(HEADERS, END_STREAM, 1, &head("/served", "GET"));
         attacker.write.write_all(&open).await.unwrap();
         let field = [&[0, 1, b'x', 120][..], &[b'y'; 120]].concat();
         attacker
-            .flood(FRAMES, |_| frame(CONTINUATION, 0, 1, &field))
+            .flood(taken, FRAMES, |_| frame(CONTINUATION, 0, 1, &field))
             .await;
         attacker.was_turned_away().await
     };
-    assert!(endured(&edge, "CONTINUATION without an end", continuation).await);
+    let ended = endured(&edge, "CONTINUATION without an end", continuation).await;
+    assert!(ended.iter().all(|away| *away), "{ended:?}");
 
-    let empty_continuation = async {
+    let empty_continuation = async |taken: &Count| {
         let mut attacker = Attacker::connect(&edge, &[], true).await;
         let open = frame(HEADERS, END_STREAM, 1, &head("/served", "GET"));
         attacker.write.write_all(&open).await.unwrap();
         attacker
-            .flood(FRAMES, |_| frame(CONTINUATION, 0, 1, &[]))
+            .flood(taken, FRAMES, |_| frame(CONTINUATION, 0, 1, &[]))
             .await;
         attacker.was_turned_away().await
     };
-    assert!(endured(&edge, "empty CONTINUATION", empty_continuation).await);
+    let ended = endured(&edge, "empty CONTINUATION", empty_continuation).await;
+    assert!(ended.iter().all(|away| *away), "{ended:?}");
 
-    let window = async {
+    let window = async |taken: &Count| {
         let mut attacker = Attacker::connect(&edge, &[], true).await;
         let most = (u32::MAX >> 1).to_be_bytes();
         attacker
-            .flood(200, |_| frame(WINDOW_UPDATE, 0, 0, &most))
+            .flood(taken, 200, |_| frame(WINDOW_UPDATE, 0, 0, &most))
             .await;
         attacker.was_turned_away().await
     };
-    assert!(endured(&edge, "a window that overflows", window).await);
+    let ended = endured(&edge, "a window that overflows", window).await;
+    assert!(ended.iter().all(|away| *away), "{ended:?}");
     until("streams are gone", || async {
         edge.figure("edge_requests_in_flight").await < 0.5
     })
     .await;
 }
 
-#[tokio::test]
-async fn floods_of_small_frames_cost_nobody_else_anything() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn floods_of_small_frames_refuse_nobody_else_and_hold_no_memory() {
     let edge = Edge::start(&one(""));
     assert_eq!(edge.get("/served").await.0, 200);
     for reads in [true, false] {
-        let data = async {
+        let data = async |taken: &Count| {
             let mut attacker = Attacker::connect(&edge, &[], reads).await;
             let open = frame(HEADERS, END_HEADERS, 1, &head("/length", "POST"));
             attacker.write.write_all(&open).await.unwrap();
-            attacker.flood(FRAMES, |_| frame(DATA, 0, 1, &[])).await;
+            attacker
+                .flood(taken, FRAMES, |_| frame(DATA, 0, 1, &[]))
+                .await;
         };
         endured(&edge, "empty DATA", data).await;
 
-        let settings = async {
+        let settings = async |taken: &Count| {
             let mut attacker = Attacker::connect(&edge, &[], reads).await;
             attacker
-                .flood(FRAMES, |_| frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 100]))
+                .flood(taken, FRAMES, |_| {
+                    frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 100])
+                })
                 .await;
         };
         endured(&edge, "SETTINGS", settings).await;
 
-        let pings = async {
+        let pings = async |taken: &Count| {
             let mut attacker = Attacker::connect(&edge, &[], reads).await;
             attacker
-                .flood(FRAMES, |n| frame(PING, 0, 0, &u64::from(n).to_be_bytes()))
+                .flood(taken, FRAMES, |n| {
+                    frame(PING, 0, 0, &u64::from(n).to_be_bytes())
+                })
                 .await;
         };
         endured(&edge, "PING", pings).await;
 
-        let priorities = async {
+        let priorities = async |taken: &Count| {
             let mut attacker = Attacker::connect(&edge, &[], reads).await;
             // Each stream depends on the next one, and the last on the first.
             attacker
-                .flood(FRAMES, |n| {
+                .flood(taken, FRAMES, |n| {
                     let next = 2 * ((n + 1) % FRAMES) + 1;
                     frame(
                         PRIORITY,
@@ -210,23 +239,36 @@ async fn floods_of_small_frames_cost_nobody_else_anything() {
 }
 
 /// A window of nothing: answers wait for a client that never takes them.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_that_nobody_takes_are_given_up() {
-    let edge = Edge::start_with(&one(""), &["--limit", "stall-ms=500"]);
-    assert_eq!(edge.get("/served").await.0, 200);
-    let held = async {
+    const STREAMS: u32 = 100;
+    let manifest = format!(
+        "{HEAD}{}{}",
+        probe("neighbour", neighbour::ROUTE, ""),
+        probe("attacked", "/events", "")
+    );
+    let edge = Edge::start_with(&manifest, &["--limit", "stall-ms=500"]);
+    let answered = || edge.figure("edge_requests_total{component=\"attacked\"");
+    let held = async |taken: &Count| {
+        let answered_before = answered().await;
         // SETTINGS_INITIAL_WINDOW_SIZE 0.
         let mut attacker = Attacker::connect(&edge, &[0, 4, 0, 0, 0, 0], true).await;
-        let get = head("/stream?1000000,0", "GET");
-        for n in 0..100 {
+        let get = head("/events?1000000,0", "GET");
+        for n in 0..STREAMS {
             let open = frame(HEADERS, END_HEADERS | END_STREAM, 2 * n + 1, &get);
             attacker.write.write_all(&open).await.unwrap();
+            taken.add(1);
         }
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        until("they are given up", || async {
-            edge.figure("edge_requests_in_flight").await < 0.5
+        // An answer is counted at its end.
+        until("all are given up", || async {
+            taken.add(1);
+            answered().await - answered_before >= f64::from(STREAMS)
         })
         .await;
     };
     endured(&edge, "no window", held).await;
+    until("nothing is left", || async {
+        edge.figure("edge_requests_in_flight").await < 0.5
+    })
+    .await;
 }

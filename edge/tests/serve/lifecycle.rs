@@ -1,10 +1,9 @@
 //! From the start to the end: configuration, hooks, durability, drain.
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
-use crate::harness::{Edge, HEAD, WAIT_MAX, client, command, get, one, probe, until, write};
+use crate::harness::{Edge, HEAD, client, command, get, one, probe, until, write};
 use http_body_util::{BodyExt as _, Full};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 #[tokio::test]
 async fn an_acknowledged_row_survives_kill_9() {
@@ -86,11 +85,10 @@ async fn the_drain_has_a_deadline_and_a_second_signal_ends_it() {
     let request = http::Request::get(&url)
         .body(Full::default().boxed())
         .unwrap();
+    // Held for longer than `wait` waits.
     let _held = client().request(request).await.unwrap();
-    let start = Instant::now();
     edge.signal("-INT");
     assert!(edge.wait().success());
-    assert!(start.elapsed() < Duration::from_secs(10));
 
     let mut edge = Edge::start_with(&one(""), &["--drain-seconds", "600"]);
     let url = format!("{}/stream?10000,50", edge.http);
@@ -101,9 +99,7 @@ async fn the_drain_has_a_deadline_and_a_second_signal_ends_it() {
     edge.signal("-INT");
     until("it drains", || async { edge.said().contains("Stopping") }).await;
     edge.signal("-INT");
-    let start = Instant::now();
     assert!(edge.wait().success());
-    assert!(start.elapsed() < WAIT_MAX);
 }
 
 /// Runs `edge up` to its end: the exit code and what it said on standard error.

@@ -4,6 +4,7 @@
 //! `tests/fixtures`, built once.
 
 mod harness;
+mod neighbour;
 
 #[expect(clippy::unwrap_used, reason = "a harness that fails is a failed test")]
 mod acme;

@@ -12,7 +12,7 @@
 )]
 
 use crate::harness::{Body, Edge, HEAD, WAIT_MAX, client, one, probe, until};
-use crate::hostile::{alone, percentile};
+use crate::neighbour::{Count, Neighbour, alone, percentile};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use std::sync::Arc;
@@ -35,8 +35,17 @@ const QUEUE_DELAY: &str = "queue-delay-ms=100";
 const CONNECTIONS: &str = "connections-per-address=10000";
 /// Requests at once that saturate two cores.
 const CLOSED: usize = 16;
-/// How long it takes until more cannot be made for clients that hardly take any.
-const FILLED: Duration = Duration::from_secs(5);
+/// The share of the process's CPU time that goes into answers, at the least, however much is
+/// asked. (README.md has 0.9 and more of the answers per second.)
+const USEFUL_MIN: f64 = 0.5;
+/// Slow clients at once, how many bytes they say or take until a good one is served in turn,
+/// and how often that is done.
+const SLOW: usize = 1_000;
+const SLOW_BYTES: usize = 100;
+const SLOW_TURNS: usize = 20;
+/// What one of them may hold of the process's memory, on average: a third of them are sent a
+/// stream without an end, of which their component holds 4 MiB, a thousand chunks.
+const SLOW_HOLDS_BYTES_MAX: usize = 2 << 20;
 /// What an open-loop client has waiting at most: sockets are not endless either.
 const OPEN_MAX: usize = 1_000;
 
@@ -71,9 +80,13 @@ fn beside_hostile() -> String {
 struct Outcome {
     served: Vec<Duration>,
     shed: Vec<Duration>,
+    /// Served, but only after the time was over.
+    served_late: usize,
     /// Never sent, as too many were waiting.
     unsent: usize,
     seconds: f64,
+    /// What the process used until the last was answered.
+    cpu_seconds: f64,
 }
 
 impl Outcome {
@@ -81,11 +94,17 @@ impl Outcome {
         self.served.len() as f64 / self.seconds
     }
 
-    fn row(&mut self, name: &str, peak: f64) {
+    /// What an answer costs of the process's CPU time, refusals included.
+    fn cpu_seconds_each(&self) -> f64 {
+        self.cpu_seconds / (self.served.len() + self.served_late) as f64
+    }
+
+    fn row(&mut self, name: &str, peak: f64, useful: f64) {
         let goodput = self.goodput();
         println!(
-            "{name:14}{goodput:>12.1}{:>10.2}{:>10}{:>14.1}{:>14.1}{:>9}",
+            "{name:14}{goodput:>12.1}{:>10.2}{:>10.2}{:>10}{:>14.1}{:>14.1}{:>9}",
             goodput / peak,
+            useful,
             self.shed.len(),
             percentile(&mut self.served, 99),
             percentile(&mut self.shed, 99),
@@ -100,22 +119,23 @@ async fn ask(client: &Client<HttpConnector, Body>, url: &str) -> (bool, Duration
     let answer = client.request(get(url)).await.unwrap();
     let status = answer.status().as_u16();
     let may_return = answer.headers().contains_key("retry-after");
-    answer.into_body().collect().await.unwrap();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
     let served = match status {
         200 => true,
         503 => false,
         other => panic!("neither served nor shed: {other}"),
     };
     assert!(served || may_return, "shed without Retry-After");
+    assert!(!served || body == "chunk\n", "an answer is not right");
     (served, start.elapsed())
 }
 
 /// As many requests as are answered, by so many clients.
-async fn closed_loop(url: &str, lasts: Duration) -> Outcome {
-    let start = Instant::now();
+async fn closed_loop(edge: &Edge, lasts: Duration) -> Outcome {
+    let (start, cpu_before) = (Instant::now(), edge.cpu_seconds());
     let mut clients = JoinSet::new();
     for _ in 0..CLOSED {
-        let url = url.to_owned();
+        let url = format!("{}{WORK}", edge.http);
         clients.spawn(async move {
             let (client, mut took) = (client(), Vec::new());
             while start.elapsed() < lasts {
@@ -126,7 +146,10 @@ async fn closed_loop(url: &str, lasts: Duration) -> Outcome {
         });
     }
     let took: Vec<_> = clients.join_all().await.into_iter().flatten().collect();
-    sorted(took, start.elapsed())
+    Outcome {
+        cpu_seconds: edge.cpu_seconds() - cpu_before,
+        ..sorted(took, start.elapsed())
+    }
 }
 
 fn sorted(took: Vec<(bool, Duration)>, lasted: Duration) -> Outcome {
@@ -146,8 +169,9 @@ fn sorted(took: Vec<(bool, Duration)>, lasted: Duration) -> Outcome {
 }
 
 /// So many requests a second, whatever becomes of those before.
-async fn open_loop(url: &str, per_second: f64, lasts: Duration) -> Outcome {
-    let (client, start) = (client(), Instant::now());
+async fn open_loop(edge: &Edge, per_second: f64, lasts: Duration) -> Outcome {
+    let (client, start, cpu_before) = (client(), Instant::now(), edge.cpu_seconds());
+    let url = format!("{}{WORK}", edge.http);
     let (mut sent, mut unsent) = (0, 0);
     let (mut asked, mut took) = (JoinSet::new(), Vec::new());
     while start.elapsed() < lasts {
@@ -158,7 +182,7 @@ async fn open_loop(url: &str, per_second: f64, lasts: Duration) -> Outcome {
                 unsent += 1;
                 continue;
             }
-            let (client, url) = (client.clone(), url.to_owned());
+            let (client, url) = (client.clone(), url.clone());
             asked.spawn(async move { ask(&client, &url).await });
         }
         while let Some(done) = asked.try_join_next() {
@@ -168,33 +192,39 @@ async fn open_loop(url: &str, per_second: f64, lasts: Duration) -> Outcome {
     }
     let lasted = start.elapsed();
     // What is answered only after the end is none of this time's goodput.
-    let late = asked.join_all().await;
-    assert!(late.iter().all(|(_, time)| *time < WAIT_MAX));
+    let late = tokio::time::timeout(WAIT_MAX, asked.join_all()).await;
+    let late = late.unwrap();
     Outcome {
         unsent,
+        served_late: late.iter().filter(|(served, _)| *served).count(),
+        cpu_seconds: edge.cpu_seconds() - cpu_before,
         ..sorted(took, lasted)
     }
 }
 
+/// Every request is answered, rightly or with 503 and `Retry-After`; and most of what the
+/// process does goes into answers, however much is refused. (In CPU time, for what else runs
+/// on this machine changes how long anything takes.)
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_too_much_is_shed_and_the_rest_is_served() {
+async fn what_is_too_much_is_shed_and_most_cpu_time_goes_into_answers() {
     let edge = Edge::start_with(
         &one(""),
         &["--limit", CONNECTIONS, "--limit", QUEUE_DELAY, "--quiet"],
     );
     let (url, pid, lasts) = (format!("{}{WORK}", edge.http), edge.pid(), lasting());
-    closed_loop(&url, Duration::from_secs(1)).await;
-    let mut alone = closed_loop(&url, lasts).await;
-    let peak = alone.goodput();
+    closed_loop(&edge, Duration::from_secs(1)).await;
+    let mut saturated = closed_loop(&edge, lasts).await;
+    let (peak, each) = (saturated.goodput(), saturated.cpu_seconds_each());
     println!(
-        "{:14}{:>12}{:>10}{:>10}{:>14}{:>14}{:>9}",
-        "load", "goodput/s", "of peak", "shed", "served p99", "shed p99, ms", "unsent"
+        "{:14}{:>12}{:>10}{:>10}{:>10}{:>14}{:>14}{:>9}",
+        "load", "goodput/s", "of peak", "useful", "shed", "served p99", "shed p99, ms", "unsent"
     );
-    alone.row("saturated", peak);
+    saturated.row("saturated", peak, 1.0);
     for factor in [2.0, 10.0] {
-        let mut outcome = open_loop(&url, peak * factor, lasts).await;
-        outcome.row(&format!("{factor} times that"), peak);
-        assert!(!outcome.served.is_empty(), "nothing is served any more");
+        let mut outcome = open_loop(&edge, peak * factor, lasts).await;
+        let useful = each / outcome.cpu_seconds_each();
+        outcome.row(&format!("{factor} times that"), peak, useful);
+        assert!(useful > USEFUL_MIN, "{useful} of the CPU time is useful");
         if factor > 2.0 {
             assert!(!outcome.shed.is_empty(), "nothing is shed");
         }
@@ -220,9 +250,9 @@ async fn streams_are_whole_beside_an_endless_loop() {
     let lines = lasts.as_millis() / 50;
     let limits = ["--limit", "cpu-ms=100", "--quiet"];
     let edge = Arc::new(Edge::start_with(&beside_hostile(), &limits));
-    let done = Arc::<AtomicBool>::default();
+    let (done, stopped) = (Arc::<AtomicBool>::default(), Count::new());
     let looping = {
-        let (edge, done) = (Arc::clone(&edge), Arc::clone(&done));
+        let (edge, done, stopped) = (Arc::clone(&edge), Arc::clone(&done), stopped.clone());
         tokio::spawn(async move {
             let mut took = Vec::new();
             while !done.load(Relaxed) {
@@ -230,10 +260,13 @@ async fn streams_are_whole_beside_an_endless_loop() {
                 let (status, _) = edge.get("/loop").await;
                 assert_eq!(status, 500, "a loop was not stopped");
                 took.push(start.elapsed());
+                stopped.add(1);
             }
             took
         })
     };
+    // A loop follows the other from before the first stream until after the last.
+    stopped.grows(1, "loops").await;
     let whole: String = (0..lines).map(|line| format!("line {line}\n")).collect();
     let whole = Arc::new(whole);
     let mut asked = JoinSet::new();
@@ -248,91 +281,125 @@ async fn streams_are_whole_beside_an_endless_loop() {
         });
     }
     asked.join_all().await;
+    stopped.grows(1, "loops").await;
     done.store(true, Relaxed);
     let mut took = looping.await.unwrap();
-    assert!(!took.is_empty());
-    let stops = edge.figure("edge_cpu_stops_total").await;
     println!(
-        "{streams} streams of {lines} lines are whole; {} loops stopped ({stops} counted), \
+        "{streams} streams of {lines} lines are whole; {} loops stopped, \
          after {:.1} ms in the median, p99 {:.1} ms",
         took.len(),
         percentile(&mut took, 50),
         percentile(&mut took, 99)
     );
-    assert!(stops >= took.len() as f64);
+    // It is counted when the instance has gone, which is after the answer.
+    until("every stop is counted", || async {
+        edge.figure("edge_cpu_stops_total").await >= took.len() as f64
+    })
+    .await;
 }
 
 // ── Slow clients ─────────────────────────────────────────────────────────────
 
-/// A client that says or takes a byte now and then, until it is cut or told to stop.
-async fn dawdle(address: &str, number: usize, done: &AtomicBool, held: &AtomicUsize) {
-    let Ok(mut stream) = TcpStream::connect(address).await else {
-        return;
-    };
-    let words: &[u8] = match number % 3 {
-        0 => b"GET /served HTTP/1.1\r\nhost: x\r\nx-slow: ",
-        1 => b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n",
-        // There is always more to take than it takes.
-        _ => b"GET /flood HTTP/1.1\r\nhost: x\r\n\r\n",
-    };
-    if stream.write_all(words).await.is_err() {
-        return;
-    }
-    held.fetch_add(1, Relaxed);
-    while !done.load(Relaxed) {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        let alive = match number % 3 {
-            2 => stream.read(&mut [0]).await.is_ok_and(|bytes| bytes > 0),
-            _ => stream.write_all(b"x").await.is_ok(),
+/// What slow clients have done, and how many there are.
+#[derive(Clone)]
+struct Crowd {
+    address: String,
+    /// Bytes that were said or taken.
+    bytes: Count,
+    held: Arc<AtomicUsize>,
+    done: Arc<AtomicBool>,
+}
+
+impl Crowd {
+    /// A client that says or takes a byte a second, until it is cut or told to stop.
+    async fn dawdle(&self, number: usize) {
+        let Ok(mut stream) = TcpStream::connect(&self.address).await else {
+            return;
         };
-        if !alive {
-            break;
+        let words: &[u8] = match number % 3 {
+            0 => b"GET /served HTTP/1.1\r\nhost: x\r\nx-slow: ",
+            1 => b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n",
+            // There is always more to take than it takes.
+            _ => b"GET /flood HTTP/1.1\r\nhost: x\r\n\r\n",
+        };
+        if stream.write_all(words).await.is_err() {
+            return;
+        }
+        self.held.fetch_add(1, Relaxed);
+        while !self.done.load(Relaxed) {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let alive = match number % 3 {
+                2 => stream.read(&mut [0]).await.is_ok_and(|bytes| bytes > 0),
+                _ => stream.write_all(b"x").await.is_ok(),
+            };
+            if !alive {
+                break;
+            }
+            self.bytes.add(1);
+        }
+        self.held.fetch_sub(1, Relaxed);
+    }
+
+    /// A slow client that comes again whenever it is cut.
+    async fn slow(self, number: usize) {
+        while !self.done.load(Relaxed) {
+            self.dawdle(number).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
-    held.fetch_sub(1, Relaxed);
 }
 
-/// A slow client that comes again whenever it is cut.
-async fn slow(address: String, number: usize, done: Arc<AtomicBool>, held: Arc<AtomicUsize>) {
-    while !done.load(Relaxed) {
-        dawdle(&address, number, &done, &held).await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-}
-
+/// Every answer to the one client that is not slow is right, they come in turns with what
+/// the others say and take, and memory for these has a bound.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_slow_clients_are_no_ones_harm() {
+async fn beside_a_thousand_slow_clients_every_answer_is_right() {
     let lasts = lasting();
-    let slow_ones = 1_000;
     let edge = Edge::start_with(&one(""), &["--quiet"]);
-    let mut before = alone(&edge, lasts).await;
-    let resident = edge.resident_bytes();
-    let (done, held) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+    let mut before = alone(&edge, 2 * SLOW_TURNS).await;
+    let resident_before = edge.resident_bytes();
+    let crowd = Crowd {
+        address: edge.address(),
+        bytes: Count::new(),
+        held: Arc::default(),
+        done: Arc::default(),
+    };
     let mut clients = JoinSet::new();
-    for number in 0..slow_ones {
-        let (done, held) = (Arc::clone(&done), Arc::clone(&held));
-        clients.spawn(slow(edge.address(), number, done, held));
+    for number in 0..SLOW {
+        clients.spawn(crowd.clone().slow(number));
     }
     until("all are there", || async {
-        held.load(Relaxed) == slow_ones
+        crowd.held.load(Relaxed) == SLOW
     })
     .await;
-    // Until what is made for those that take a byte a second fills every buffer: that is
-    // work, and not slow.
-    tokio::time::sleep(FILLED).await;
-    let mut during = alone(&edge, lasts).await;
+    let (start, neighbour) = (Instant::now(), Neighbour::of(&edge));
+    for turn in 0.. {
+        if turn >= SLOW_TURNS && start.elapsed() >= lasts {
+            break;
+        }
+        crowd
+            .bytes
+            .grows(SLOW_BYTES, "what they say and take")
+            .await;
+        neighbour.answers.grows(2, "a neighbour's answers").await;
+    }
+    let (held, resident) = (crowd.held.load(Relaxed), edge.resident_bytes());
+    let mut during = neighbour.leaves().await;
     println!(
-        "beside {} slow clients: p50 {:.2} ms, was {:.2}; p99 {:.2} ms, was {:.2}; \
+        "beside {held} slow clients: p50 {:.2} ms, was {:.2}; p99 {:.2} ms, was {:.2}; \
          {} MiB, was {}",
-        held.load(Relaxed),
         percentile(&mut during, 50),
         percentile(&mut before, 50),
         percentile(&mut during, 99),
         percentile(&mut before, 99),
-        edge.resident_bytes() >> 20,
-        resident >> 20
+        resident >> 20,
+        resident_before >> 20
     );
-    done.store(true, Relaxed);
+    // Those that were cut come again after a second.
+    assert!(held > SLOW * 9 / 10, "only {held} are there");
+    assert!(edge.figure("edge_refused_total").await < 0.5, "refused");
+    let each = resident.saturating_sub(resident_before) / SLOW;
+    assert!(each < SLOW_HOLDS_BYTES_MAX, "{each} bytes for each");
+    crowd.done.store(true, Relaxed);
     clients.join_all().await;
     until("nothing of them is left", || async {
         edge.figure("edge_requests_in_flight").await < 0.5

@@ -112,7 +112,10 @@ async fn a_client_that_takes_nothing_is_cut_and_an_idle_stream_is_not() {
         .body(Full::default().boxed())
         .unwrap();
     let idle_alone = client().request(request).await.unwrap();
-    assert!((edge.figure("edge_requests_in_flight").await - 5.0).abs() < 0.1);
+    until("all five have begun", || async {
+        (edge.figure("edge_requests_in_flight").await - 5.0).abs() < 0.1
+    })
+    .await;
 
     let (beside, alone) = tokio::join!(idle_beside.collect(), idle_alone.collect());
     for body in [beside.unwrap().to_bytes(), alone.unwrap().to_bytes()] {

@@ -2,8 +2,8 @@
 //! talk, facts about Skerry, the user's name, calculator and clock, anything else), mixed into
 //! conversations of one to four exchanges.
 //!
-//! It knows the product's message shapes but no template and no token. Frames that belong to the
-//! evaluation stand in `held_out.rs` and are never read here.
+//! It knows the product's message shapes but no template and no token. What belongs to the
+//! evaluation (`development`, `held_out`) is never read by the generator.
 
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -21,6 +21,10 @@ pub mod clock;
 pub mod off_topic;
 
 pub mod style;
+
+pub mod development;
+
+pub mod trained;
 
 pub mod held_out;
 

@@ -2,15 +2,15 @@
 //! knows no arithmetic of the network.
 
 use std::io::{Write, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use demo_model::chat::{Chat, TEMPLATE};
 use demo_model::config::Config;
 use demo_model::data::Generator;
-use demo_model::eval::{self, TARGET};
+use demo_model::eval::{self, Score, development};
 use demo_model::export;
 use demo_model::infer::Reader;
 use demo_model::tokenizer;
@@ -68,13 +68,17 @@ enum Command {
         #[arg(long, default_value = BUNDLED)]
         out: PathBuf,
     },
-    /// Print the score of each group on held-out phrasings; fails below the target.
+    /// Print the score of each group on the held-out phrasings.
     Eval {
         /// Folder of the model.
         #[arg(long, default_value = BUNDLED)]
         model: PathBuf,
-        /// Print every wrong answer, too.
+        /// Ask the development set instead, towards which the generator was widened.
         #[arg(long)]
+        development: bool,
+        /// Print every wrong answer of the development set, too. Those of the held-out set
+        /// are not shown: who has seen them tunes on them.
+        #[arg(long, requires = "development")]
         failures: bool,
     },
     /// Answer one question at temperature zero.
@@ -116,7 +120,14 @@ fn main() -> Result<()> {
             };
             train(init, seed, recipe)
         }
-        Command::Eval { model, failures } => evaluate(&model, failures),
+        Command::Eval {
+            model,
+            development: false,
+            ..
+        } => held_out(&model),
+        Command::Eval {
+            model, failures, ..
+        } => developed(&model, failures),
         Command::Ask { model, questions } => ask(&model, questions),
     }
 }
@@ -159,38 +170,48 @@ fn train(init: Option<PathBuf>, seed: u64, recipe: impl FnOnce(Config) -> Recipe
     Ok(())
 }
 
-fn evaluate(model: &std::path::Path, failures: bool) -> Result<()> {
-    let reader = Reader::load(model).with_context(|| model.display().to_string())?;
-    let scores = eval::evaluate(&reader)?;
-    for score in &scores {
-        let mark = match (score.counted, score.is_below()) {
-            (false, _) => "",
-            (true, false) => "  ok",
-            (true, true) => "  below the target",
+fn load(model: &Path) -> Result<Reader> {
+    Reader::load(model).with_context(|| model.display().to_string())
+}
+
+fn held_out(model: &Path) -> Result<()> {
+    for score in eval::evaluate(&load(model)?)? {
+        let left_out = match score.left_out {
+            0 => String::new(),
+            n => format!("  ({n} left out: trained, or a word away from it)"),
         };
-        let (right, asked) = (score.right, score.asked);
-        let percent = 100.0 * score.share();
-        writeln!(
-            stdout(),
-            "{:32} {right:4} of {asked:4}  {percent:5.1} %{mark}",
-            score.group
-        )?;
+        writeln!(stdout(), "{}{left_out}", line(&score))?;
+    }
+    Ok(())
+}
+
+fn developed(model: &Path, failures: bool) -> Result<()> {
+    for score in development::evaluate(&load(model)?)? {
+        writeln!(stdout(), "{}", line(&score))?;
         for failure in score.failures.iter().filter(|_| failures) {
             writeln!(stdout(), "    {}", failure.replace('\n', "\\n"))?;
         }
     }
-    let below = scores.iter().filter(|score| score.is_below()).count();
-    ensure!(
-        below == 0,
-        "{below} of the five groups below {:.0} %",
-        100.0 * TARGET
-    );
+    let near = development::near();
+    writeln!(
+        stdout(),
+        "of {} phrasings the generator makes {}, and {} are one word away from that",
+        near.phrasings,
+        near.generable,
+        near.one_word
+    )?;
     Ok(())
 }
 
-fn ask(model: &std::path::Path, questions: Vec<String>) -> Result<()> {
+fn line(score: &Score) -> String {
+    let (right, asked) = (score.right, score.asked);
+    let percent = 100.0 * score.share();
+    format!("{:32} {right:4} of {asked:4}  {percent:5.1} %", score.group)
+}
+
+fn ask(model: &Path, questions: Vec<String>) -> Result<()> {
     use demo_model::data::Turn;
-    let reader = Reader::load(model).with_context(|| model.display().to_string())?;
+    let reader = load(model)?;
     let tools = ["calculator", "clock"].map(str::to_owned);
     let mut turns = Vec::new();
     for question in questions {

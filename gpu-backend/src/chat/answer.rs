@@ -6,13 +6,13 @@
 //! Knows no HTTP and no wire type.
 
 use crate::handle::{Ended, Event, Generation};
-use crate::reasoning::ReasoningParser;
 use crate::sampler::{Logprobs, Sampled};
-use crate::tokenizer::{TextStream, Tokenizer};
-use crate::tool_parser::{Piece, ToolCall, ToolParser};
+use crate::tokenizer::{TextStream, TokenText, Tokenizer};
+use crate::tool_parser::{Piece, ToolCall};
 
 use super::formats::Parsers;
 use super::options::AnswerOptions;
+use super::split::Split;
 use super::stop::StopMatcher;
 
 /// Why an answer ended.
@@ -41,19 +41,19 @@ pub struct Usage {
     pub reasoning_tokens: usize,
 }
 
-/// One token's log-probability, as text.
+/// One token's log-probability.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TokenLogprob {
-    pub token: String,
+    pub token: TokenText,
     pub logprob: f32,
     /// The best tokens at this place, most likely first.
-    pub top: Vec<(String, f32)>,
+    pub top: Vec<(TokenText, f32)>,
 }
 
-/// One token of the prompt, as text, and its log-probability, which the first has not.
+/// One token of the prompt, and its log-probability, which the first has not.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PromptToken {
-    pub token: String,
+    pub token: TokenText,
     pub logprob: Option<TokenLogprob>,
 }
 
@@ -104,6 +104,12 @@ pub enum Failed {
     Engine(String),
     #[error("the deadline passed")]
     DeadlineExceeded,
+    /// The form that this field asked for could not be held to any further.
+    #[error("{message}")]
+    Form {
+        field: Option<String>,
+        message: String,
+    },
 }
 
 /// An answer in progress.
@@ -126,6 +132,9 @@ struct Limits {
     min_tokens: usize,
     stop_token_ids: Vec<u32>,
     include_stop: bool,
+    show_special: bool,
+    /// The field that asked for the answer's form.
+    form_field: Option<String>,
 }
 
 /// The steps from token to piece.
@@ -136,16 +145,6 @@ struct TextSteps {
     markers: Vec<(u32, &'static str)>,
     stops: StopMatcher,
     split: Split,
-}
-
-/// What looks for reasoning and calls in the text.
-#[derive(Debug)]
-pub(super) struct Split {
-    /// Absent where the model does not reason.
-    reasoning: Option<ReasoningParser>,
-    /// Absent where the caller offered no tools.
-    tools: Option<ToolParser>,
-    called: bool,
 }
 
 impl Answer {
@@ -170,6 +169,8 @@ impl Answer {
             min_tokens: options.min_tokens,
             stop_token_ids: options.stop_token_ids.clone(),
             include_stop: options.include_stop,
+            show_special: options.show_special,
+            form_field: options.form.as_ref().map(|asked| asked.field.clone()),
         };
         let kept = options.prompt_logprobs.map(|_| prompt.to_vec());
         let usage = Usage {
@@ -248,6 +249,11 @@ impl Answer {
                 completion_tokens,
             }) => self.ended(reason, completion_tokens),
             Some(Event::Failed { message }) => self.fail(Failed::Engine(message)),
+            Some(Event::FormFailed { message }) => {
+                let field = self.limits.form_field.take();
+                let message = format!("The answer could not be held to its form: {message}.");
+                self.fail(Failed::Form { field, message })
+            }
             Some(Event::DeadlineExceeded) => self.fail(Failed::DeadlineExceeded),
             Some(Event::Started { .. }) | None => {
                 self.fail(Failed::Engine("the engine stopped".to_owned()))
@@ -258,30 +264,30 @@ impl Answer {
     fn scored(&mut self, scores: Vec<Option<Logprobs>>) -> Part {
         let prompt = std::mem::take(&mut self.prompt);
         let each = |(token, scores): (u32, Option<Logprobs>)| PromptToken {
-            token: self.tokenizer.token_text(token),
-            logprob: scores.map(|scores| self.logprob(token, &scores)),
+            token: self.tokenizer.token_text(token, true),
+            logprob: scores
+                .map(|scores| scored(&scores, token, |id| self.tokenizer.token_text(id, true))),
         };
         Part::Prompt(prompt.into_iter().zip(scores).map(each).collect())
     }
 
     fn token(&mut self, sampled: &Sampled) -> Part {
         self.usage.completion_tokens += 1;
-        let reasons = self.text.split.reasoning.as_ref();
-        if reasons.is_some_and(ReasoningParser::inside) {
+        if self.text.split.is_reasoning() {
             self.usage.reasoning_tokens += 1;
         }
         let watched = self.usage.completion_tokens >= self.limits.min_tokens;
         let (mut pieces, stopped) = self.text.push(sampled.token, watched);
         let scores = sampled.logprobs.as_ref();
-        let logprobs = scores.map(|scores| self.logprob(sampled.token, scores));
+        let logprobs = scores.map(|scores| scored(scores, sampled.token, |id| self.named(id)));
         let logprobs = logprobs.into_iter().collect();
         match stopped {
             None => Part::Delta { pieces, logprobs },
             // The engine goes no further: the end stops its generation.
             Some(stop) => {
-                pieces.extend(self.text.split.finish());
-                let reason = Some(StopReason::Text(stop));
-                self.end(pieces, logprobs, Finish::Stop, reason)
+                let (rest, finish) = self.text.split.cut(Finish::Stop);
+                pieces.extend(rest);
+                self.end(pieces, logprobs, finish, Some(StopReason::Text(stop)))
             }
         }
     }
@@ -300,24 +306,27 @@ impl Answer {
         }
         let (rest, stopped) = self.text.finish();
         pieces.extend(rest);
-        pieces.extend(self.text.split.finish());
-        let finish = match (reason, stopped) {
-            (Ended::Length, None) => Finish::Length,
+        let split = &mut self.text.split;
+        let (rest, finish) = match (reason, stopped) {
+            (Ended::Length, None) => split.cut(Finish::Length),
             (_, Some(stop)) => {
                 stop_reason = Some(StopReason::Text(stop));
-                Finish::Stop
+                split.cut(Finish::Stop)
             }
-            (Ended::Stop(_), None) => Finish::Stop,
+            // What the caller made a stop token cuts the answer as a stop string does.
+            (Ended::Stop(_), None) if stop_reason.is_some() => split.cut(Finish::Stop),
+            (Ended::Stop(_), None) => (split.finish(), Finish::Stop),
         };
+        pieces.extend(rest);
         self.end(pieces, Vec::new(), finish, stop_reason)
     }
 
-    fn logprob(&self, token: u32, scores: &Logprobs) -> TokenLogprob {
-        let text = |id: u32| self.tokenizer.token_text(id);
-        TokenLogprob {
-            token: text(token),
-            logprob: scores.chosen,
-            top: scores.top.iter().map(|(id, p)| (text(*id), *p)).collect(),
+    /// A token at the answer's present end.
+    fn named(&self, id: u32) -> TokenText {
+        let shown = self.limits.show_special;
+        match self.usage.completion_tokens {
+            1 => self.tokenizer.first_token_text(id, shown),
+            _ => self.tokenizer.token_text(id, shown),
         }
     }
 
@@ -332,7 +341,7 @@ impl Answer {
             generation.stop();
         }
         let finish = match finish {
-            Finish::Stop if self.text.split.called => Finish::ToolCalls,
+            Finish::Stop if self.text.split.called() => Finish::ToolCalls,
             other => other,
         };
         Part::End(End {
@@ -347,6 +356,15 @@ impl Answer {
     fn fail(&mut self, failed: Failed) -> Part {
         self.generation = None;
         Part::Failed(failed)
+    }
+}
+
+/// The log-probability of a token that was chosen, and of the best, each by its name.
+fn scored(scores: &Logprobs, token: u32, named: impl Fn(u32) -> TokenText) -> TokenLogprob {
+    TokenLogprob {
+        token: named(token),
+        logprob: scores.chosen,
+        top: scores.top.iter().map(|(id, p)| (named(*id), *p)).collect(),
     }
 }
 
@@ -382,53 +400,6 @@ impl TextSteps {
     fn watch(&mut self, text: &str) -> (Vec<Piece>, Option<String>) {
         let (text, stopped) = self.stops.push(text);
         (self.split.push(&text), stopped)
-    }
-}
-
-impl Split {
-    pub(super) fn new(reasoning: Option<ReasoningParser>, tools: Option<ToolParser>) -> Self {
-        Self {
-            reasoning,
-            tools,
-            called: false,
-        }
-    }
-
-    fn push(&mut self, text: &str) -> Vec<Piece> {
-        if text.is_empty() {
-            return Vec::new();
-        }
-        let pieces = match &mut self.reasoning {
-            Some(parser) => parser.push(text),
-            None => vec![Piece::Text(text.to_owned())],
-        };
-        self.calls(pieces)
-    }
-
-    fn finish(&mut self) -> Vec<Piece> {
-        let rest = self.reasoning.as_mut().map(ReasoningParser::finish);
-        let mut pieces = self.calls(rest.unwrap_or_default());
-        let rest = self.tools.as_mut().map(ToolParser::finish);
-        pieces.extend(self.note(rest.unwrap_or_default()));
-        pieces
-    }
-
-    /// Looks for calls in what is text; reasoning holds none.
-    fn calls(&mut self, pieces: Vec<Piece>) -> Vec<Piece> {
-        let mut all = Vec::new();
-        for piece in pieces {
-            match (piece, &mut self.tools) {
-                (Piece::Text(text), Some(parser)) => all.extend(parser.push(&text)),
-                (piece, _) => all.push(piece),
-            }
-        }
-        self.note(all)
-    }
-
-    fn note(&mut self, pieces: Vec<Piece>) -> Vec<Piece> {
-        let call = |piece: &Piece| matches!(piece, Piece::Call { .. });
-        self.called |= pieces.iter().any(call);
-        pieces
     }
 }
 

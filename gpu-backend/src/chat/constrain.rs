@@ -4,7 +4,7 @@
 use super::options::{AnswerOptions, AskedForm};
 use super::{Chat, ChatError, ChatRequest};
 use crate::constraint::compiler::Refused;
-use crate::constraint::grammar::{Calls, Target};
+use crate::constraint::grammar::{Calls, Need, Target};
 
 impl Chat {
     /// Compiles what a chat's answers are held to, on a thread of its own.
@@ -48,7 +48,8 @@ impl Chat {
 
     /// What a chat's answers are held to, if to anything.
     fn target(&self, request: &ChatRequest) -> Result<Option<Target>, ChatError> {
-        if request.options.form.is_none() && request.calls.is_none() {
+        let is_free = |calls: &Calls| calls.need == Need::Free;
+        if request.options.form.is_none() && request.calls.as_ref().is_none_or(is_free) {
             return Ok(None);
         }
         let formats = self.text.formats;

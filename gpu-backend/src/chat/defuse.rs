@@ -28,6 +28,7 @@ impl Tokenizer {
         let Message {
             role,
             content,
+            reasoning_content,
             name,
             tool_call_id,
             tool_calls,
@@ -35,6 +36,7 @@ impl Tokenizer {
         Message {
             role,
             content: text(content),
+            reasoning_content: reasoning_content.as_ref().map(text),
             name: name.as_ref().map(text),
             tool_call_id: tool_call_id.as_ref().map(text),
             tool_calls: tool_calls.iter().map(|c| self.defused_call(c)).collect(),
@@ -87,8 +89,17 @@ mod tests {
                 arguments: json!({text: text, "list": [{"deep": text}, 1, null, true]}),
             },
         };
+        let cut = PastCall {
+            id: "cut".to_owned(),
+            kind: "function",
+            function: PastFunction {
+                name: "cut".to_owned(),
+                arguments: json!(format!("{{\"a\": \"{text}")),
+            },
+        };
         let asked = Message {
-            tool_calls: vec![call],
+            reasoning_content: Some(text.to_owned()),
+            tool_calls: vec![call, cut],
             ..Message::new("assistant", text)
         };
         let told = Message {

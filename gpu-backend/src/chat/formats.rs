@@ -1,8 +1,11 @@
 //! How a model writes what is not its answer's text: tool calls and reasoning.
 //! Knows nothing of tokens, and nothing of how either is read.
 
+use std::sync::Arc;
+
 use super::ChatRequest;
-use super::answer::Split;
+use super::split::Split;
+use crate::constraint::grammar::Calls;
 use crate::reasoning::{ReasoningFormat, Thinking};
 use crate::tool_parser::ToolFormat;
 
@@ -15,9 +18,12 @@ pub struct Formats {
 }
 
 /// What looks for reasoning and calls in the answers to one prompt.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Parsers {
     tools: Option<ToolFormat>,
+    /// Present where the answer is either calls of these functions or a text of a form:
+    /// such a text may be a JSON object with a name of its own.
+    either: Option<Arc<[String]>>,
     reasoning: Option<(ReasoningFormat, Thinking)>,
 }
 
@@ -32,8 +38,11 @@ impl Formats {
 
     /// What reads the answers to a prompt.
     pub(super) fn parsers(self, request: &ChatRequest, prompt: &str) -> Parsers {
+        let names = |calls: &Calls| calls.functions.iter().map(|f| f.name.clone()).collect();
+        let formed = request.options.form.as_ref();
         Parsers {
             tools: request.parse_tools.then_some(self.tools),
+            either: formed.and(request.calls.as_ref()).map(names),
             reasoning: self.thinking(prompt),
         }
     }
@@ -46,15 +55,19 @@ impl Formats {
 }
 
 impl Parsers {
-    pub(super) fn split(self) -> Split {
+    pub(super) fn split(&self) -> Split {
         let reasoning = self
             .reasoning
             .and_then(|(format, thinking)| format.parser(thinking));
-        Split::new(reasoning, self.tools.map(ToolFormat::parser))
+        let parser = |format: ToolFormat| match &self.either {
+            Some(names) => format.parser_of(names.clone()),
+            None => format.parser(),
+        };
+        Split::new(reasoning, self.tools.map(parser), self.either.is_some())
     }
 
     /// Special tokens that must be seen as text.
-    pub(super) fn markers(self) -> Vec<&'static str> {
+    pub(super) fn markers(&self) -> Vec<&'static str> {
         let reasoning = self.reasoning.map(|(format, _)| format.markers());
         let tools = self.tools.map(ToolFormat::markers);
         let reasoning = reasoning.into_iter().flatten();

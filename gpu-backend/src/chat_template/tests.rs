@@ -55,7 +55,7 @@ fn raised_exceptions_are_the_clients_and_other_failures_the_templates() {
         &[],
         &[],
     );
-    assert!(matches!(endless, Err(TemplateError::Failed(_))));
+    assert!(matches!(endless, Err(TemplateError::Endless)));
     assert!(matches!(
         render("{% if %}", &[], &[]),
         Err(TemplateError::File { .. })
@@ -77,12 +77,11 @@ fn dates_are_written_as_strftime_does() {
 }
 
 #[test]
-fn a_template_is_found_in_either_file() {
+fn a_template_is_found_in_each_file_and_its_own_file_decides() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(matches!(
-        ChatTemplate::load(dir.path()),
-        Err(TemplateError::Missing)
-    ));
+    let none = ChatTemplate::load(dir.path()).unwrap();
+    assert!(matches!(none.render(&[], &[]), Err(TemplateError::Missing)));
+    assert_eq!(none.source(), "");
     let config = json!({"eos_token": {"content": "<e>"}, "chat_template": [
         {"name": "tool_use", "template": "no"}, {"name": "default", "template": "a{{ eos_token }}"}]});
     std::fs::write(dir.path().join("tokenizer_config.json"), config.to_string()).unwrap();
@@ -93,6 +92,15 @@ fn a_template_is_found_in_either_file() {
             .unwrap()
     };
     assert_eq!(render(), "a<e>");
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write(
+        "chat_template.json",
+        r#"{"chat_template": "j{{ eos_token }}"}"#,
+    );
+    assert_eq!(render(), "j<e>");
+    write("chat_template.json", "{");
+    let broken = ChatTemplate::load(dir.path()).unwrap_err().to_string();
+    assert!(broken.starts_with("chat_template.json: "), "{broken}");
     std::fs::write(dir.path().join("chat_template.jinja"), "b").unwrap();
     assert_eq!(render(), "b");
 }

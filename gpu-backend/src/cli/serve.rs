@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use gpu_backend::encoder::{self, Encoder};
 use gpu_backend::hub::Fetching;
-use gpu_backend::loader::LoadError;
+use gpu_backend::loader::{self, LoadError};
 use gpu_backend::local::{self, OpenError, Options};
 use gpu_backend::metrics::Metrics;
 use gpu_backend::server::{self, InFlight, Served, Service};
@@ -84,6 +84,7 @@ async fn load(dir: PathBuf, options: Options) -> Result<Served, Exit> {
 }
 
 fn open(dir: &Path, options: &Options) -> Result<Served, OpenError> {
+    loader::check_layout(dir)?;
     if encoder::is_encoder(dir).map_err(LoadError::from)? {
         let encoder = Encoder::open(dir, options)?;
         let metrics = Box::new(Metrics::new());
@@ -129,6 +130,8 @@ fn directory(args: &ServeArgs) -> Result<PathBuf, Exit> {
     if path.is_dir() {
         return Ok(path);
     }
+    let wrong = |error: LoadError| Exit::Configuration(format!("--model: {error}"));
+    loader::check_layout(&path).map_err(wrong)?;
     let mut parts = args.model.split('/');
     let plain = |part: Option<&str>| {
         part.is_some_and(|p| {

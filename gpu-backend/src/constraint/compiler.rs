@@ -9,29 +9,52 @@ use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::earley::SlicedBiasComputer;
 use llguidance::toktrie::InferenceCapabilities;
 use llguidance::{Matcher, ParserFactory};
-use tokio::sync::Semaphore;
+use serde_json::Value as Json;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::Constraint;
 use super::cache::Cache;
 use super::grammar::{self, Form, Function, Target};
 use super::matcher::GrammarMatcher;
+use super::schema::{self, SchemaFault};
 use super::vocabulary::{VocabularyError, token_env};
+use super::{Constraint, ConstraintError};
 use crate::tokenizer::Tokenizer;
 
 /// Compiled grammars that are kept.
 const CACHED_MAX: usize = 64;
 /// Grammars that are compiled at the same time: they share the cores with the engine.
 const COMPILING_MAX: usize = 2;
-/// Longest wait for a compiled grammar. llguidance's own limits (`ParserLimits`) end a
-/// compilation long before; this bounds the wait behind others too.
+/// Forms that wait for their turn; one more is told to come again.
+const WAITING_MAX: usize = 64;
+/// Longest wait for a turn behind other forms.
+const WAIT_TIME_MAX: Duration = Duration::from_secs(10);
+/// Longest compilation. llguidance's own limits (`ParserLimits`) end one long before.
 const COMPILE_TIME_MAX: Duration = Duration::from_secs(10);
+/// Stack of a thread that compiles; only what is used of it takes memory. llguidance
+/// recurses over a schema and its references: the longest chain that 256 KiB of schema
+/// can hold (4,000 objects through `patternProperties`, 8,500 bare references) overflows
+/// 32 MiB and fits into 64 (measured). [`schema::check`] refuses a depth of 1,001.
+const STACK_BYTES: usize = 256 << 20;
+/// Brackets inside one another in a grammar: its parser recurses over them.
+const BRACKETS_MAX: usize = 2_000;
+/// Rules of a grammar: its compiler recurses from rule to rule.
+const RULES_MAX: usize = 4_000;
+/// Intersections in a grammar, each written `&`: the lexer's work grows faster with them
+/// than its limits see.
+const INTERSECTIONS_MAX: usize = 64;
 /// States of one sequence's lexer, at 1 to 2 KB each (llguidance's figure).
 const LEXER_STATES_MAX: usize = 25_000;
+/// Tokens that are drawn from a new constraint: one that meets a limit of the lexer or
+/// allows nothing mostly does so at once, and is then refused instead of failing later.
+const PROBE_TOKENS: u64 = 24;
 /// Characters of a compiler's complaint that are passed on.
 const COMPLAINT_CHARS_MAX: usize = 300;
 /// Said of arguments that cannot be written as `key=value`.
 const INEXPRESSIBLE: &str = "the model calls functions as Python does, and this schema says more \
      than which named arguments there are";
+/// Said of arguments that could never be an object.
+const NO_OBJECT: &str =
+    "the arguments of a function are a JSON object, and this schema allows none";
 
 /// A form cannot be turned into a constraint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,8 +64,17 @@ pub enum CompileError {
     Invalid(String),
     #[error("it took longer to compile than {} seconds", COMPILE_TIME_MAX.as_secs())]
     TooSlow,
+    /// Others are being compiled; this one was not begun.
+    #[error("too many other forms are being compiled")]
+    Busy,
     #[error("answers of this model cannot be constrained: {0}")]
     Vocabulary(#[from] VocabularyError),
+}
+
+impl From<SchemaFault> for CompileError {
+    fn from(fault: SchemaFault) -> Self {
+        Self::Invalid(fault.to_string())
+    }
 }
 
 /// A form that cannot be honoured, and the field of the function's schema if it is one's.
@@ -50,6 +82,12 @@ pub enum CompileError {
 pub struct Refused {
     pub field: Option<String>,
     pub error: CompileError,
+}
+
+impl From<CompileError> for Refused {
+    fn from(error: CompileError) -> Self {
+        Self { field: None, error }
+    }
 }
 
 /// Makes constraints for one model.
@@ -61,6 +99,8 @@ pub struct Compiler {
     factory: OnceLock<Result<ParserFactory, VocabularyError>>,
     cache: Mutex<Cache<Arc<Constraint>>>,
     permits: Arc<Semaphore>,
+    /// Places to wait in.
+    places: Semaphore,
 }
 
 impl std::fmt::Debug for Compiler {
@@ -82,92 +122,152 @@ impl Compiler {
             factory: OnceLock::new(),
             cache: Mutex::new(Cache::new(CACHED_MAX)),
             permits: Arc::new(Semaphore::new(COMPILING_MAX)),
+            places: Semaphore::new(WAITING_MAX),
         }
     }
 
     /// A fresh constraint, compiled on a thread of its own unless it is known.
     ///
     /// # Errors
-    /// The form is malformed, too large or too slow.
+    /// The form is malformed, too large or too slow, or others are compiled before it for
+    /// too long.
     pub async fn compile(self: &Arc<Self>, target: Target) -> Result<Constraint, Refused> {
         if let Some(known) = self.known(&key(&target)) {
             return Ok(known);
         }
-        let whole = |error| Refused { field: None, error };
-        let (this, permits) = (self.clone(), self.permits.clone());
-        let work = async move {
-            let permit = permits.acquire_owned().await;
-            let compiling = move || {
-                let made = this.compile_blocking(target);
-                drop(permit);
-                made
-            };
-            tokio::task::spawn_blocking(compiling)
-                .await
-                .unwrap_or_else(|broken| Err(whole(CompileError::Invalid(broken.to_string()))))
+        let permit = self.turn().await?;
+        let this = self.clone();
+        let (made, result) = oneshot::channel();
+        let compiling = move || {
+            // A caller that has gone needs no answer.
+            let _ = made.send(this.compile_here(target));
+            drop(permit);
         };
-        tokio::time::timeout(COMPILE_TIME_MAX, work)
-            .await
-            .unwrap_or(Err(whole(CompileError::TooSlow)))
+        thread().spawn(compiling).map_err(|_| CompileError::Busy)?;
+        match tokio::time::timeout(COMPILE_TIME_MAX, result).await {
+            Ok(Ok(made)) => made,
+            Ok(Err(_)) => Err(gave_up().into()),
+            Err(_) => Err(CompileError::TooSlow.into()),
+        }
     }
 
-    /// As [`Self::compile`], on the caller's thread.
+    /// Waits until fewer than the most are being compiled.
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, CompileError> {
+        let place = self.places.try_acquire().map_err(|_| CompileError::Busy)?;
+        let turn = self.permits.clone().acquire_owned();
+        let turn = tokio::time::timeout(WAIT_TIME_MAX, turn).await;
+        drop(place);
+        match turn {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(CompileError::Busy),
+        }
+    }
+
+    /// As [`Self::compile`], while the caller's thread waits.
     ///
     /// # Errors
     /// As there.
-    pub fn compile_blocking(&self, mut target: Target) -> Result<Constraint, Refused> {
-        let asked = key(&target);
-        if let Some(known) = self.known(&asked) {
+    pub fn compile_blocking(&self, target: Target) -> Result<Constraint, Refused> {
+        if let Some(known) = self.known(&key(&target)) {
             return Ok(known);
         }
+        std::thread::scope(|scope| {
+            let thread = thread().spawn_scoped(scope, || self.compile_here(target));
+            let thread = thread.map_err(|_| CompileError::Busy)?;
+            thread.join().unwrap_or_else(|_| Err(gave_up().into()))
+        })
+    }
+
+    /// Compiles on this thread, which has the stack for it.
+    fn compile_here(&self, mut target: Target) -> Result<Constraint, Refused> {
+        let asked = key(&target);
+        if let Some(form) = target.form.take() {
+            target.form = Some(self.settle(form)?);
+        }
         if let Some(calls) = &mut target.calls {
-            let expresses: Vec<bool> = calls
-                .functions
-                .iter()
-                .map(|f| {
-                    f.arguments
-                        .as_ref()
-                        .is_none_or(|schema| calls.expresses(schema))
-                })
-                .collect();
-            for (function, expressible) in calls.functions.iter_mut().zip(expresses) {
-                self.check(function, expressible)?;
+            let format = calls.format;
+            for function in &mut calls.functions {
+                let expresses = |schema: &Json| grammar::expressible(format, schema);
+                let settled = self.settle_arguments(function, expresses);
+                function.arguments = settled.map_err(|error| Refused {
+                    field: Some(function.field.clone()),
+                    error,
+                })?;
             }
         }
-        let whole = |error| Refused { field: None, error };
-        let made = self.make(self.grammar(&target)).map_err(whole)?;
+        let made = self.make(self.grammar(&target))?;
         self.cache().insert(asked, Arc::new(made.clone()));
         Ok(made)
     }
 
-    /// Tries a function's schema by itself, so that a refusal can name it; one that need
-    /// not be held to is dropped instead.
-    fn check(&self, function: &mut Function, expressible: bool) -> Result<(), Refused> {
-        let Some(schema) = function.arguments.clone() else {
-            return Ok(());
-        };
-        let tried = if expressible {
-            let form = Some(Form::JsonSchema(schema));
-            let (calls, reasoning) = (None, None);
-            self.make(self.grammar(&Target {
-                form,
-                calls,
-                reasoning,
-            }))
-        } else {
-            Err(CompileError::Invalid(INEXPRESSIBLE.to_owned()))
-        };
-        match tried {
-            Ok(_) => Ok(()),
-            Err(error) if function.strict => Err(Refused {
-                field: Some(function.field.clone()),
-                error,
-            }),
-            Err(_) => {
-                function.arguments = None;
-                Ok(())
+    /// The form as it can be held to: of a schema that need not be followed whole, as much
+    /// as can be.
+    fn settle(&self, form: Form) -> Result<Form, CompileError> {
+        match form {
+            Form::JsonSchema(schema) => {
+                let seen = schema::check(&schema)?;
+                if let Some(keyword) = seen.unsupported {
+                    return Err(unknown_keyword(keyword));
+                }
+                Ok(Form::JsonSchema(schema))
             }
+            Form::BestEffort(schema) => {
+                schema::check(&schema)?;
+                self.loosened(schema).map(Form::BestEffort)
+            }
+            Form::Lark(grammar) => check_grammar(&grammar).map(|()| Form::Lark(grammar)),
+            form @ (Form::Regex(_) | Form::Choice(_)) => Ok(form),
         }
+    }
+
+    /// The schema of a function's arguments as it can be held to, or none for any object.
+    /// Tried by itself, so that a refusal can name it.
+    fn settle_arguments(
+        &self,
+        function: &Function,
+        expresses: impl Fn(&Json) -> bool,
+    ) -> Result<Option<Json>, CompileError> {
+        let Some(asked) = &function.arguments else {
+            return Ok(None);
+        };
+        let objects = schema::of_objects(asked).filter(|_| expresses(asked));
+        let Some(objects) = objects else {
+            let why = if expresses(asked) {
+                NO_OBJECT
+            } else {
+                INEXPRESSIBLE
+            };
+            return match function.strict {
+                true => Err(CompileError::Invalid(why.to_owned())),
+                false => Ok(None),
+            };
+        };
+        match self.settle(function.form(objects))? {
+            Form::JsonSchema(schema) => {
+                self.try_alone(Form::JsonSchema(schema.clone()))?;
+                Ok(Some(schema))
+            }
+            Form::BestEffort(schema) => Ok(Some(schema)),
+            Form::Regex(_) | Form::Choice(_) | Form::Lark(_) => Ok(None),
+        }
+    }
+
+    /// As much of a schema as can be held to: without the keywords that the compiler does
+    /// not know (it passes over them), without patterns, or any object.
+    fn loosened(&self, asked: Json) -> Result<Json, CompileError> {
+        let refused = match self.try_alone(Form::BestEffort(asked.clone())) {
+            Ok(()) => return Ok(asked),
+            Err(error) if !is_for_want_of_support(&error) => return Err(error),
+            Err(_) => schema::without_patterns(&asked),
+        };
+        match self.try_alone(Form::BestEffort(refused.clone())) {
+            Ok(()) => Ok(refused),
+            Err(_) => Ok(serde_json::json!({"type": "object"})),
+        }
+    }
+
+    fn try_alone(&self, form: Form) -> Result<(), CompileError> {
+        self.make(self.grammar(&Target::from(form))).map(drop)
     }
 
     fn grammar(&self, target: &Target) -> TopLevelGrammar {
@@ -192,14 +292,107 @@ impl Compiler {
         let parser = factory
             .create_parser(grammar)
             .map_err(|error| CompileError::Invalid(complaint(&error)))?;
-        Ok(Constraint::new(GrammarMatcher::new(Matcher::new(Ok(
-            parser,
-        )))))
+        let made = Constraint::new(GrammarMatcher::new(Matcher::new(Ok(parser))));
+        self.probe(made.clone())?;
+        Ok(made)
+    }
+
+    /// Draws a few tokens, so that a constraint which cannot go on is found out here.
+    fn probe(&self, mut constraint: Constraint) -> Result<(), CompileError> {
+        let cannot = |error: ConstraintError| {
+            let message = format!("it meets a limit of the decoder or allows no text: {error}");
+            CompileError::Invalid(message.chars().take(COMPLAINT_CHARS_MAX).collect())
+        };
+        let mut row = vec![0.0; self.vocab];
+        for drawn in 0..PROBE_TOKENS {
+            row.fill(0.0);
+            constraint.mask(&mut row).map_err(cannot)?;
+            let allowed: Vec<u32> = (0..)
+                .zip(&row)
+                .filter(|(_, l)| **l == 0.0)
+                .map(|(t, _)| t)
+                .collect();
+            let left: Vec<u32> = allowed
+                .into_iter()
+                .filter(|t| !self.ends.contains(t))
+                .collect();
+            // Any but the same each time; it need not be random.
+            let place = usize::try_from(drawn.wrapping_mul(7_919)).unwrap_or_default();
+            let Some(token) = left.get(place % left.len().max(1)) else {
+                return Ok(());
+            };
+            constraint.advance(*token).map_err(cannot)?;
+        }
+        Ok(())
     }
 
     fn cache(&self) -> std::sync::MutexGuard<'_, Cache<Arc<Constraint>>> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A thread that bears the compiler's recursion.
+fn thread() -> std::thread::Builder {
+    let name = "compile-form".to_owned();
+    std::thread::Builder::new()
+        .name(name)
+        .stack_size(STACK_BYTES)
+}
+
+/// Said when the compiler broke a promise of its own.
+fn gave_up() -> CompileError {
+    CompileError::Invalid("its compiler gave up".to_owned())
+}
+
+fn unknown_keyword(keyword: &str) -> CompileError {
+    CompileError::Invalid(format!(
+        "the keyword '{keyword}' is not supported where a schema is held to strictly"
+    ))
+}
+
+/// The schema may be right, and only the compiler cannot express it.
+fn is_for_want_of_support(error: &CompileError) -> bool {
+    const WORDS: [&str; 3] = ["not supported", "patternProperty", "Only absolute $ref"];
+    match error {
+        CompileError::Invalid(message) => WORDS.iter().any(|word| message.contains(word)),
+        CompileError::TooSlow | CompileError::Busy | CompileError::Vocabulary(_) => false,
+    }
+}
+
+/// Bounds what a grammar's own parser and compiler recurse over, and the schemas in it.
+fn check_grammar(grammar: &str) -> Result<(), CompileError> {
+    let (mut open, mut deepest) = (0_usize, 0);
+    for byte in grammar.bytes() {
+        match byte {
+            b'(' | b'[' | b'{' => open += 1,
+            b')' | b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(open);
+    }
+    if deepest > BRACKETS_MAX {
+        let message = format!("its brackets are nested more than {BRACKETS_MAX} deep");
+        return Err(CompileError::Invalid(message));
+    }
+    if grammar.lines().filter(|line| line.contains(':')).count() > RULES_MAX {
+        let message = format!("it has more than {RULES_MAX} rules");
+        return Err(CompileError::Invalid(message));
+    }
+    if grammar.matches('&').count() > INTERSECTIONS_MAX {
+        let message = format!("it has more than {INTERSECTIONS_MAX} intersections");
+        return Err(CompileError::Invalid(message));
+    }
+    for (at, word) in grammar.match_indices("%json") {
+        let rest = &grammar[at + word.len()..];
+        let schema = serde_json::Deserializer::from_str(rest)
+            .into_iter::<Json>()
+            .next();
+        // One that is no JSON is the compiler's to refuse.
+        if let Some(Ok(schema)) = schema {
+            schema::check(&schema)?;
+        }
+    }
+    Ok(())
 }
 
 /// The target's whole content: what is derived from it depends on nothing else.

@@ -5,23 +5,28 @@
 
 mod calls;
 
+pub(super) use calls::expressible;
+
 use llguidance::api::{GrammarWithLexer, TopLevelGrammar};
 use serde_json::{Map, Value as Json, json};
 
 use crate::reasoning::{ReasoningFormat, Thinking};
 use crate::tool_parser::ToolFormat;
 
-/// Blanks that may stand between two parts of a JSON value. Bounded: a model that is
-/// sampled hot would else write blanks until its tokens run out.
-const JSON_BLANKS: &str = r"[\x20\x0A\x0D\x09]{1,40}";
+/// Separators of two members, and of a name and its value, as regular expressions: one
+/// blank at most, and none anywhere else. With more, a model that is sampled hot writes blanks
+/// until its tokens run out.
+const JSON_SEPARATORS: [&str; 2] = [", ?", ": ?"];
 /// The key under which llguidance takes options inside a schema.
 pub const OPTIONS_KEY: &str = "x-guidance";
 
 /// What the text of an answer must be.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Form {
-    /// JSON that is valid against a schema.
+    /// JSON that is valid against a schema; a schema that cannot be held to is refused.
     JsonSchema(Json),
+    /// JSON that is valid against as much of a schema as can be held to.
+    BestEffort(Json),
     /// A whole match of a regular expression (the syntax of Rust's `regex`).
     Regex(String),
     /// One of these texts.
@@ -38,7 +43,12 @@ impl Form {
 
     fn grammar(&self, name: &str) -> GrammarWithLexer {
         let grammar = match self {
-            Self::JsonSchema(schema) => GrammarWithLexer::from_json_schema(with_options(schema)),
+            Self::JsonSchema(schema) => {
+                GrammarWithLexer::from_json_schema(with_options(schema, false))
+            }
+            Self::BestEffort(schema) => {
+                GrammarWithLexer::from_json_schema(with_options(schema, true))
+            }
             Self::Regex(regex) => GrammarWithLexer::from_regex(regex),
             Self::Choice(texts) => {
                 let texts: Vec<String> = texts.iter().map(|text| literal(text)).collect();
@@ -58,17 +68,22 @@ fn literal(text: &str) -> String {
     Json::from(text).to_string()
 }
 
-fn with_options(schema: &Json) -> Json {
+/// `lenient` has the compiler pass over the keywords that it does not know.
+fn with_options(schema: &Json, lenient: bool) -> Json {
     let mut object = match schema {
         Json::Object(object) => object.clone(),
         // `true` allows everything, `false` nothing (JSON Schema core §4.3.2).
         Json::Bool(true) => Map::new(),
         other => return json!({"allOf": [other]}),
     };
-    object.insert(
-        OPTIONS_KEY.to_owned(),
-        json!({"whitespace_pattern": JSON_BLANKS}),
-    );
+    let [item, key] = JSON_SEPARATORS;
+    let options = json!({
+        "item_separator": item,
+        "key_separator": key,
+        "whitespace_flexible": false,
+        "lenient": lenient,
+    });
+    object.insert(OPTIONS_KEY.to_owned(), options);
     Json::Object(object)
 }
 
@@ -104,7 +119,10 @@ pub struct Calls {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// The model decides whether it calls.
+    /// The model writes what it likes; calls are only looked for. Beside a form it may
+    /// call instead of answering.
+    Free,
+    /// The model decides whether it calls; a call is held to its schema.
     Allowed,
     /// The answer is a call.
     Required,
@@ -118,14 +136,17 @@ pub struct Function {
     pub name: String,
     /// The schema of the arguments; absent: any object.
     pub arguments: Option<Json>,
-    /// A schema that cannot be held to is refused; else any object will do then.
+    /// A schema that cannot be held to is refused; else as much of it counts as can be.
     pub strict: bool,
 }
 
-impl Calls {
-    /// Whether the format can express a schema of arguments.
-    pub(super) fn expresses(&self, schema: &Json) -> bool {
-        calls::expressible(self.format, schema)
+impl Function {
+    /// A schema of the arguments, or of one of them, as a form.
+    pub(super) fn form(&self, schema: Json) -> Form {
+        match self.strict {
+            true => Form::JsonSchema(schema),
+            false => Form::BestEffort(schema),
+        }
     }
 }
 

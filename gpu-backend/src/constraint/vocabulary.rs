@@ -1,11 +1,10 @@
-//! The bytes that each token of a model's vocabulary stands for: byte-level BPE
-//! (GPT-2, Llama 3, Qwen) and SentencePiece with byte fallback (Llama 2, Mistral, Gemma).
+//! A model's vocabulary as llguidance wants it: the bytes of each token, special ones
+//! marked.
 //! Knows nothing of grammars.
 
 use std::sync::Arc;
 
 use llguidance::toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
-use serde_json::Value as Json;
 
 use crate::tokenizer::Tokenizer;
 
@@ -24,15 +23,6 @@ pub enum VocabularyError {
     TooLarge(usize),
     #[error("the tokenizer's decoder is not one whose bytes are known")]
     UnknownDecoder,
-}
-
-/// How a token is written in `tokenizer.json`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Writing {
-    /// Each character stands for a byte (GPT-2's table).
-    ByteLevel,
-    /// Text, with a character for the blank, and `<0xNN>` for single bytes.
-    Pieces { blank: char },
 }
 
 /// What llguidance knows of a tokenizer. `vocab` is the model's: the logits of a row.
@@ -60,115 +50,27 @@ pub(super) fn token_env(
 
 /// The bytes of every token; none for a token that stands for no text.
 fn words(tokenizer: &Tokenizer, vocab: usize) -> Result<Vec<Vec<u8>>, VocabularyError> {
-    let inner = tokenizer.inner();
-    let writing = writing(inner).ok_or(VocabularyError::UnknownDecoder)?;
-    let table = byte_table();
-    let mut words: Vec<Vec<u8>> = vec![Vec::new(); vocab];
-    for (text, id) in inner.get_vocab(true) {
-        if let Some(word) = words.get_mut(id as usize) {
-            *word = writing.bytes(&text, &table);
-        }
+    if !tokenizer.has_known_bytes() {
+        return Err(VocabularyError::UnknownDecoder);
     }
-    for (id, token) in inner.get_added_tokens_decoder() {
-        let Some(word) = words.get_mut(id as usize) else {
-            continue;
-        };
-        *word = token.content.into_bytes();
-        if token.special {
+    let word = |id: usize| {
+        let id = u32::try_from(id).unwrap_or(u32::MAX);
+        let mut word = tokenizer.token_bytes(id).unwrap_or_default();
+        if tokenizer.is_special_id(id) {
             // No text matches it; a grammar names it by its id.
             word.insert(0, TokTrie::SPECIAL_TOKEN_MARKER);
         }
-    }
-    for word in &mut words {
-        if word.len() > TOKEN_BYTES_MAX {
-            word.clear();
+        match word.len() {
+            0..=TOKEN_BYTES_MAX => word,
+            _ => Vec::new(),
         }
-    }
-    Ok(words)
-}
-
-fn writing(inner: &tokenizers::Tokenizer) -> Option<Writing> {
-    let decoder = serde_json::to_value(inner.get_decoder()?).ok()?;
-    let mut steps = Vec::new();
-    flatten(&decoder, &mut steps);
-    let kind = |step: &Json| step.get("type").and_then(Json::as_str).map(str::to_owned);
-    let kinds: Vec<String> = steps.iter().filter_map(|step| kind(step)).collect();
-    if kinds.iter().any(|kind| kind == "ByteLevel") {
-        return Some(Writing::ByteLevel);
-    }
-    let one = |text: Option<&Json>| {
-        let mut chars = text?.as_str()?.chars();
-        chars.next().filter(|_| chars.next().is_none())
     };
-    let blank = steps.iter().find_map(|step| match kind(step)?.as_str() {
-        "Replace" if step.get("content").and_then(Json::as_str) == Some(" ") => {
-            one(step.get("pattern")?.get("String"))
-        }
-        "Metaspace" => one(step.get("replacement")),
-        _ => None,
-    });
-    match blank {
-        Some(blank) => Some(Writing::Pieces { blank }),
-        None if kinds.iter().any(|kind| kind == "ByteFallback") => {
-            Some(Writing::Pieces { blank: ' ' })
-        }
-        None => None,
-    }
-}
-
-/// The decoder's steps, sequences taken apart.
-fn flatten<'a>(decoder: &'a Json, steps: &mut Vec<&'a Json>) {
-    match decoder.get("decoders").and_then(Json::as_array) {
-        Some(inner) => inner.iter().for_each(|step| flatten(step, steps)),
-        None => steps.push(decoder),
-    }
-}
-
-impl Writing {
-    fn bytes(self, text: &str, table: &[Option<u8>]) -> Vec<u8> {
-        match self {
-            Self::ByteLevel => text
-                .chars()
-                .map(|c| table.get(c as usize).copied().flatten())
-                .collect::<Option<Vec<u8>>>()
-                .unwrap_or_default(),
-            Self::Pieces { blank } => match single_byte(text) {
-                Some(byte) => vec![byte],
-                None => text.replace(blank, " ").into_bytes(),
-            },
-        }
-    }
-}
-
-/// `<0xNN>`.
-fn single_byte(text: &str) -> Option<u8> {
-    let hex = text.strip_prefix("<0x")?.strip_suffix('>')?;
-    (hex.len() == 2)
-        .then(|| u8::from_str_radix(hex, 16).ok())
-        .flatten()
-}
-
-/// GPT-2's table, by the character that stands for a byte: printable bytes stand for
-/// themselves, the others for the characters from 256 on.
-fn byte_table() -> Vec<Option<u8>> {
-    let printable = |byte: u8| matches!(byte, 33..=126 | 161..=172 | 174..=255);
-    let mut table = vec![None; 512];
-    let mut spare = 256;
-    for byte in 0..=255u8 {
-        let at = if printable(byte) {
-            usize::from(byte)
-        } else {
-            spare += 1;
-            spare - 1
-        };
-        table[at] = Some(byte);
-    }
-    table
+    Ok((0..vocab).map(word).collect())
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value as Json, json};
 
     use super::*;
 

@@ -243,7 +243,7 @@ fn a_constraint_holds_its_own_sequence_alone_and_its_failure_ends_that_one_once(
     };
     assert_eq!(end, length);
     assert_eq!(cut, held[..7]);
-    assert!(matches!(failed, Event::Failed { message } if message.contains("spent")));
+    assert!(matches!(failed, Event::FormFailed { message } if message.contains("spent")));
 }
 
 /// The prompt's log-probabilities as the engine sends them, before anything else.

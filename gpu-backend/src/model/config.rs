@@ -87,6 +87,22 @@ pub enum Scaling {
         high: f32,
         original_context: f32,
     },
+    Yarn(Yarn),
+}
+
+/// YaRN (Peng et al., 2023): fast angles stay, slow ones are divided, and the scores grow.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Yarn {
+    pub factor: f32,
+    /// Factor on cosines and sines.
+    pub attention: f32,
+    /// Turns within the original context from which an angle stays as it is.
+    pub fast: f64,
+    /// Turns up to which it is divided by the whole factor.
+    pub slow: f64,
+    pub original_context: f32,
+    /// The dimensions between which the two are blended are whole numbers.
+    pub truncate: bool,
 }
 
 /// Why a `config.json` cannot be served.

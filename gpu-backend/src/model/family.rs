@@ -103,11 +103,12 @@ fn gemma3(file: Value) -> Result<ModelConfig, ConfigError> {
     let by_type = file.rope_parameters.take();
     let of = |kind: &str| by_type.as_ref().and_then(|spec| spec.get(kind));
     let local_theta = file.rope_local_base_freq.unwrap_or(10_000.0);
-    let local_rope = rope(of("sliding_attention"), local_theta)?;
+    let context = file.context();
+    let local_rope = rope(of("sliding_attention"), local_theta, context)?;
     let global_theta = file.rope_theta.unwrap_or(1_000_000.0);
     let global = of("full_attention").or(file.rope_scaling.as_ref());
     let config = ModelConfig {
-        rope: rope(global, global_theta)?,
+        rope: rope(global, global_theta, context)?,
         qk_norm: true,
         logit_softcap: positive(logits, "final_logit_softcapping")?,
         ..gemma(file)?

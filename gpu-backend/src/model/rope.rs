@@ -4,11 +4,15 @@
 
 use rayon::prelude::*;
 
-use super::config::{Rope, Scaling};
+use super::config::{Rope, Scaling, Yarn};
 
 /// `[positions, head_dim]`, cosines in the first half of a row and sines in the second.
 pub fn angles(rope: &Rope, head_dim: usize, positions: usize) -> Vec<f32> {
     let frequencies = frequencies(rope, head_dim);
+    let amplitude = match &rope.scaling {
+        Scaling::Yarn(yarn) => yarn.attention,
+        Scaling::None | Scaling::Linear { .. } | Scaling::Llama3 { .. } => 1.0,
+    };
     let mut table = vec![0f32; positions * head_dim];
     // In parallel: a context of 128k tokens is some ten million angles.
     let rows = table.par_chunks_exact_mut(head_dim.max(1));
@@ -17,7 +21,8 @@ pub fn angles(rope: &Rope, head_dim: usize, positions: usize) -> Vec<f32> {
         let position = position as f32;
         let (cosines, sines) = row.split_at_mut(frequencies.len());
         for ((cos, sin), frequency) in cosines.iter_mut().zip(sines).zip(&frequencies) {
-            (*sin, *cos) = (position * frequency).sin_cos();
+            let (s, c) = (position * frequency).sin_cos();
+            (*sin, *cos) = (s * amplitude, c * amplitude);
         }
     });
     table
@@ -25,19 +30,56 @@ pub fn angles(rope: &Rope, head_dim: usize, positions: usize) -> Vec<f32> {
 
 /// Angle per position and pair of dimensions, after scaling.
 fn frequencies(rope: &Rope, head_dim: usize) -> Vec<f32> {
-    (0..head_dim / 2)
-        .map(|i| {
-            #[expect(clippy::cast_precision_loss, reason = "small integers")]
-            let exponent = (2 * i) as f32 / head_dim as f32;
-            scale(1.0 / rope.theta.powf(exponent), &rope.scaling)
-        })
-        .collect()
+    let plain = (0..head_dim / 2).map(|i| {
+        #[expect(clippy::cast_precision_loss, reason = "small integers")]
+        let exponent = (2 * i) as f32 / head_dim as f32;
+        1.0 / rope.theta.powf(exponent)
+    });
+    match &rope.scaling {
+        Scaling::Yarn(yarn) => blended(plain, yarn, rope.theta, head_dim),
+        scaling => plain.map(|frequency| scale(frequency, scaling)).collect(),
+    }
 }
 
-/// Applies a checkpoint's scaling rule, as transformers' `modeling_rope_utils` does.
+/// YaRN's blend, as transformers' `modeling_rope_utils` makes it: along the dimensions
+/// and not, as in the paper's formula, along the wavelengths.
+fn blended(plain: impl Iterator<Item = f32>, yarn: &Yarn, theta: f32, head_dim: usize) -> Vec<f32> {
+    let (low, high) = blended_dimensions(yarn, theta, head_dim);
+    let blend = |(index, frequency): (u16, f32)| {
+        let divided = ((f32::from(index) - low) / (high - low)).clamp(0.0, 1.0);
+        frequency / yarn.factor * divided + frequency * (1.0 - divided)
+    };
+    (0..).zip(plain).map(blend).collect()
+}
+
+/// Pairs of dimensions up to which angles stay and from which they are divided.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "a head has a few hundred dimensions"
+)]
+fn blended_dimensions(yarn: &Yarn, theta: f32, head_dim: usize) -> (f32, f32) {
+    let dimensions = head_dim as f64;
+    // The dimension whose angle makes so many turns within the original context.
+    let of_turns = |turns: f64| {
+        let turn = turns * std::f64::consts::TAU;
+        dimensions * (f64::from(yarn.original_context) / turn).ln() / (2.0 * f64::from(theta).ln())
+    };
+    let (mut low, mut high) = (of_turns(yarn.fast), of_turns(yarn.slow));
+    if yarn.truncate {
+        (low, high) = (low.floor(), high.ceil());
+    }
+    (low, high) = (low.max(0.0), high.min(dimensions - 1.0));
+    if low == high {
+        high += 0.001;
+    }
+    (low as f32, high as f32)
+}
+
+/// Applies a checkpoint's rule for single angles, as `modeling_rope_utils` does.
 fn scale(frequency: f32, scaling: &Scaling) -> f32 {
     match *scaling {
-        Scaling::None => frequency,
+        Scaling::None | Scaling::Yarn(_) => frequency,
         Scaling::Linear { factor } => frequency / factor,
         Scaling::Llama3 {
             factor,

@@ -29,6 +29,17 @@ pub(super) struct Invalid {
     pub(super) code: Option<&'static str>,
 }
 
+/// Why a request's body cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BodyError {
+    TooLarge,
+    Timeout,
+    /// It ended too early, or is not in the coding that it claims.
+    Broken,
+    /// Its `Content-Encoding` is not read.
+    Coding,
+}
+
 /// Why a request is not carried out.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ApiError {
@@ -37,7 +48,11 @@ pub(super) enum ApiError {
     #[error("unknown model")]
     UnknownModel(String),
     #[error("unknown route")]
-    UnknownRoute(String),
+    UnknownRoute {
+        path: String,
+        /// The path that was probably meant.
+        right: Option<&'static str>,
+    },
     #[error("method not allowed")]
     Method { allowed: &'static str },
     /// The route is for another kind of model.
@@ -49,12 +64,8 @@ pub(super) enum ApiError {
         error: EncodeError,
         param: &'static str,
     },
-    #[error("body too large")]
-    BodyTooLarge,
-    #[error("body too slow")]
-    BodyTimeout,
-    #[error("body broke off")]
-    BodyBroken,
+    #[error("body cannot be read")]
+    Body(BodyError),
     #[error("loading")]
     Loading,
     /// Of the prompt that stood in this field.
@@ -152,6 +163,13 @@ fn of_model(status: StatusCode, message: String, code: &'static str) -> Told {
     }
 }
 
+fn of_form(field: Option<String>, message: String) -> Told {
+    Told {
+        param: field,
+        ..invalid(StatusCode::BAD_REQUEST, message, Some("invalid_value"))
+    }
+}
+
 fn server(status: StatusCode, message: &str, code: Option<&'static str>) -> Told {
     let kind = "server_error";
     Told {
@@ -180,8 +198,9 @@ fn tell(error: ApiError) -> Told {
             format!("The model `{name}` does not exist."),
             "model_not_found",
         ),
-        ApiError::UnknownRoute(path) => {
-            let message = format!("Unknown route: {path}");
+        ApiError::UnknownRoute { path, right } => {
+            let hint = right.map(|right| format!(" Did you mean {right}?"));
+            let message = format!("Unknown route: {path}.{}", hint.unwrap_or_default());
             invalid(StatusCode::NOT_FOUND, message, Some("unknown_url"))
         }
         ApiError::Method { allowed } => Told {
@@ -192,21 +211,7 @@ fn tell(error: ApiError) -> Told {
                 Some("method_not_allowed"),
             )
         },
-        ApiError::BodyTooLarge => invalid(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("The body is larger than {BODY_BYTES_MAX} bytes."),
-            Some("body_too_large"),
-        ),
-        ApiError::BodyTimeout => invalid(
-            StatusCode::REQUEST_TIMEOUT,
-            "The body took too long.",
-            Some("body_timeout"),
-        ),
-        ApiError::BodyBroken => invalid(
-            StatusCode::BAD_REQUEST,
-            "The body broke off.",
-            Some("invalid_body"),
-        ),
+        ApiError::Body(error) => tell_body(error),
         ApiError::Loading => retry(
             StatusCode::SERVICE_UNAVAILABLE,
             "server_error",
@@ -226,11 +231,41 @@ fn tell(error: ApiError) -> Told {
             "The request's deadline passed before the answer was complete.",
             Some("deadline_exceeded"),
         ),
+        ApiError::Failed(Failed::Form { field, message }) => of_form(field, message),
         ApiError::Failed(Failed::Engine(_)) | ApiError::Internal(_) => server(
             StatusCode::INTERNAL_SERVER_ERROR,
             "The engine failed while answering.",
             Some("engine_error"),
         ),
+    }
+}
+
+fn tell_body(error: BodyError) -> Told {
+    match error {
+        BodyError::TooLarge => invalid(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("The body is larger than {BODY_BYTES_MAX} bytes."),
+            Some("body_too_large"),
+        ),
+        BodyError::Timeout => invalid(
+            StatusCode::REQUEST_TIMEOUT,
+            "The body took too long.",
+            Some("body_timeout"),
+        ),
+        BodyError::Broken => invalid(
+            StatusCode::BAD_REQUEST,
+            "The body broke off.",
+            Some("invalid_body"),
+        ),
+        // RFC 9110 §15.5.16: the answer says which coding is taken.
+        BodyError::Coding => Told {
+            header: Some((header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"))),
+            ..invalid(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "The body's Content-Encoding is not supported; supported: gzip.",
+                Some("unsupported_content_encoding"),
+            )
+        },
     }
 }
 
@@ -242,21 +277,22 @@ fn tell_chat(error: ChatError, prompt: &str) -> Told {
     };
     let bad = StatusCode::BAD_REQUEST;
     match error {
-        ChatError::Template(TemplateError::Refused(_)) | ChatError::PromptEmpty => on(
+        ChatError::Template(TemplateError::Missing) => of_model(
+            bad,
+            "This model has no chat template, so it answers no chats; use /v1/completions."
+                .to_owned(),
+            "chat_template_missing",
+        ),
+        ChatError::Template(TemplateError::Refused(_) | TemplateError::Endless)
+        | ChatError::PromptEmpty
+        | ChatError::TokenBeyond { .. } => on(
             prompt,
             invalid(bad, error.to_string(), Some("invalid_value")),
         ),
         ChatError::Form {
             ref field,
-            error: CompileError::Invalid(_) | CompileError::TooSlow,
-        } => on(
-            field,
-            invalid(bad, error.to_string(), Some("invalid_value")),
-        ),
-        ChatError::Form { ref field, .. } => on(
-            field,
-            invalid(bad, error.to_string(), Some("unsupported_parameter")),
-        ),
+            error: ref compile,
+        } => tell_form(field, compile, error.to_string()),
         ChatError::PromptTooLong { .. } => on(prompt, invalid(bad, error.to_string(), long)),
         ChatError::AnswerTooLong { .. } => on("max_tokens", invalid(bad, error.to_string(), long)),
         ChatError::Rejected(Rejected::Refused(refused)) => on(
@@ -286,6 +322,27 @@ fn tell_chat(error: ChatError, prompt: &str) -> Told {
                 Some("model_error"),
             )
         }
+    }
+}
+
+/// A form that could not be compiled: `message` says why.
+fn tell_form(field: &str, error: &CompileError, message: String) -> Told {
+    let code = match error {
+        CompileError::Busy => {
+            return retry(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "server_error",
+                "Too many other forms are being compiled. Please try again later.",
+                "compiler_busy",
+                RETRY_AFTER,
+            );
+        }
+        CompileError::Invalid(_) | CompileError::TooSlow => "invalid_value",
+        CompileError::Vocabulary(_) => "unsupported_parameter",
+    };
+    Told {
+        param: Some(field.to_owned()),
+        ..invalid(StatusCode::BAD_REQUEST, message, Some(code))
     }
 }
 

@@ -17,27 +17,13 @@ pub(super) mod tokenization;
 #[cfg(test)]
 mod tests;
 
+use chat_fields::{FIELDS, Use};
 use serde_json::Value as Json;
 
 use super::error::Invalid;
 use crate::chat::ChatRequest;
 use fields::{Fields, invalid, missing};
 pub(super) use options::StreamOptions;
-
-/// Fields that carry nothing for an engine and may hold any string or object.
-const INERT: [&str; 4] = ["user", "metadata", "safety_identifier", "prompt_cache_key"];
-
-/// Fields of OpenAI's API that this engine does not honour at all.
-const UNSUPPORTED: [&str; 8] = [
-    "audio",
-    "function_call",
-    "functions",
-    "moderation",
-    "prediction",
-    "reasoning_effort",
-    "verbosity",
-    "web_search_options",
-];
 
 /// A request that the engine can carry out.
 #[derive(Debug)]
@@ -68,13 +54,7 @@ fn fields(body: &[u8]) -> Result<Fields, Invalid> {
 /// Names the field that is missing, malformed, out of range or not supported.
 pub(super) fn parse(body: &[u8], vocab: usize) -> Result<ValidRequest, Invalid> {
     let mut fields = fields(body)?;
-    for name in UNSUPPORTED {
-        fields.refuse(name)?;
-    }
-    for name in INERT {
-        fields.skip(name);
-    }
-    only_default(&mut fields)?;
+    listed(&mut fields)?;
     let model = fields.string("model")?.ok_or_else(|| missing("model"))?;
     let messages = fields.take("messages").ok_or_else(|| missing("messages"))?;
     let tools = tools::parse(&mut fields)?;
@@ -100,15 +80,26 @@ pub(super) fn parse(body: &[u8], vocab: usize) -> Result<ValidRequest, Invalid> 
     })
 }
 
-/// Fields of which only the value that changes nothing is supported.
-fn only_default(fields: &mut Fields) -> Result<(), Invalid> {
-    let defaults: [(&str, &[Json]); 3] = [
-        ("store", &[Json::Bool(false)]),
-        ("service_tier", &[Json::from("auto"), Json::from("default")]),
-        ("modalities", &[Json::Array(vec![Json::from("text")])]),
-    ];
-    for (name, allowed) in defaults {
-        fields.only(name, allowed)?;
+/// The fields that carry nothing for an engine and may hold any value.
+fn inert() -> impl Iterator<Item = &'static str> {
+    let inert = FIELDS.iter().filter(|field| field.used == Use::Inert);
+    inert.map(|field| field.name)
+}
+
+/// Takes the fields that no part of the request needs: those without effect, and those of which
+/// only the value that changes nothing is supported.
+fn listed(fields: &mut Fields) -> Result<(), Invalid> {
+    for field in FIELDS {
+        match field.used {
+            Use::Inert => fields.skip(field.name),
+            Use::OnlyDefault(values) => {
+                let values = values.iter().map(|value| serde_json::from_str(value));
+                let values: Vec<Json> = values.filter_map(Result::ok).collect();
+                fields.only(field.name, &values)?;
+            }
+            Use::Refused | Use::Backend | Use::Gateway => fields.refuse(field.name)?,
+            Use::Honoured | Use::Private => {}
+        }
     }
     Ok(())
 }

@@ -3,29 +3,28 @@
 //! Knows nothing of a request's fields (`request.rs`) or of an answer's form
 //! (`reply.rs`).
 
+mod body;
 mod encoding;
 mod generation;
 mod status;
 mod tokenization;
+mod wrong_path;
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Request, Response};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, header};
+use hyper::body::{Body as _, Incoming};
 
 use super::error::{ApiError, respond};
-use super::reply::{self, Body};
-use super::{BODY_BYTES_MAX, BODY_TIMEOUT, Served, Service};
+use super::reply::{self, Body, full};
+use super::{Served, Service};
 use crate::chat::Chat;
 use crate::encoder::Encoder;
 use crate::metrics::Metrics;
 
-/// Bytes of a body that is too large which are read, and not kept, before it is cut off.
-const DISCARDED_BYTES_MAX: usize = 64 << 20;
 /// Longest `x-request-id` that is taken over.
 const REQUEST_ID_MAX: usize = 128;
 
@@ -41,6 +40,9 @@ pub(super) async fn handle(
         Ok(response) => response,
         Err(error) => respond(error),
     };
+    if method == Method::HEAD {
+        response = without_body(response);
+    }
     tracing::info!(
         %method,
         path = Route::of(&path).1,
@@ -69,6 +71,15 @@ enum Route {
     Metrics,
 }
 
+/// The response to `HEAD`: the fields of the one to `GET` (RFC 9110 §9.3.2).
+fn without_body(mut response: Response<Body>) -> Response<Body> {
+    if let Some(length) = response.body().size_hint().exact() {
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    response.map(|_| full(Bytes::new()))
+}
+
 /// Before the name of one model.
 const MODEL: &str = "/v1/models/";
 
@@ -88,8 +99,10 @@ impl Route {
     ];
 
     /// The route of a path, and the path as it is logged: an unknown one may hold
-    /// anything.
+    /// anything. A slash at the end, which some clients' base addresses bring, means
+    /// nothing.
     fn of(path: &str) -> (Option<Self>, &'static str) {
+        let path = path.strip_suffix('/').unwrap_or(path);
         match Self::PATHS.into_iter().find(|(known, _)| *known == path) {
             Some((known, route)) => (Some(route), known),
             None if path.starts_with(MODEL) => (Some(Self::Model), MODEL),
@@ -97,7 +110,8 @@ impl Route {
         }
     }
 
-    fn method(self) -> &'static str {
+    /// The methods, as `Allow` lists them.
+    fn methods(self) -> &'static str {
         match self {
             Self::ChatCompletions
             | Self::Completions
@@ -105,8 +119,12 @@ impl Route {
             | Self::Rerank
             | Self::Tokenize
             | Self::Detokenize => "POST",
-            Self::Models | Self::Model | Self::Health | Self::Load | Self::Metrics => "GET",
+            Self::Models | Self::Model | Self::Health | Self::Load | Self::Metrics => "GET, HEAD",
         }
+    }
+
+    fn takes(self, method: &Method) -> bool {
+        self.methods().split(", ").any(|known| method == known)
     }
 }
 
@@ -116,10 +134,13 @@ async fn route(
 ) -> Result<Response<Body>, ApiError> {
     let path = request.uri().path();
     let Some(route) = Route::of(path).0 else {
-        return Err(ApiError::UnknownRoute(path.chars().take(200).collect()));
+        return Err(ApiError::UnknownRoute {
+            path: path.chars().take(200).collect(),
+            right: wrong_path::right(path),
+        });
     };
-    if request.method() != route.method() {
-        let allowed = route.method();
+    if !route.takes(request.method()) {
+        let allowed = route.methods();
         return Err(ApiError::Method { allowed });
     }
     match route {
@@ -140,7 +161,7 @@ async fn ask(
 ) -> Result<Response<Body>, ApiError> {
     let taken = service.in_flight.take();
     let model = service.model.get().ok_or(ApiError::Loading)?;
-    let body = read_body(request).await?;
+    let body = body::read(request).await.map_err(ApiError::Body)?;
     let response = match model {
         Served::Generator(chat) => generate(service, chat, route, &body).await,
         Served::Encoder { encoder, metrics } => {
@@ -189,36 +210,6 @@ async fn encode(
     }
 }
 
-async fn read_body(request: Request<Incoming>) -> Result<Bytes, ApiError> {
-    tokio::time::timeout(BODY_TIMEOUT, collect(request.into_body()))
-        .await
-        .unwrap_or(Err(ApiError::BodyTimeout))
-}
-
-/// Reads a body to its end, even if it is too large: a client that is still sending
-/// would see a broken connection instead of the answer.
-async fn collect(mut body: Incoming) -> Result<Bytes, ApiError> {
-    let mut bytes = BytesMut::new();
-    let mut seen = 0usize;
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| ApiError::BodyBroken)?.into_data() else {
-            continue;
-        };
-        seen = seen.saturating_add(data.len());
-        if seen > DISCARDED_BYTES_MAX {
-            break;
-        }
-        if seen <= BODY_BYTES_MAX {
-            bytes.extend_from_slice(&data);
-        }
-    }
-    if seen > BODY_BYTES_MAX {
-        Err(ApiError::BodyTooLarge)
-    } else {
-        Ok(bytes.freeze())
-    }
-}
-
 /// The caller's request id if it is plain and short, else a new one.
 fn request_id<B>(request: &Request<B>) -> HeaderValue {
     let plain = |v: &&HeaderValue| {
@@ -230,3 +221,6 @@ fn request_id<B>(request: &Request<B>) -> HeaderValue {
             .unwrap_or_else(|_| HeaderValue::from_static("req_")),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,9 +5,10 @@ use std::time::Duration;
 use http::StatusCode;
 use http_body_util::BodyExt;
 
-use super::error::{ApiError, Invalid, respond};
+use super::error::{ApiError, BodyError, Invalid, respond};
 use crate::chat::ChatError;
 use crate::chat::answer::Failed;
+use crate::constraint::compiler::CompileError;
 use crate::encoder::EncodeError;
 use crate::handle::Rejected;
 use crate::scheduler::Refused;
@@ -44,11 +45,16 @@ fn a_malformed_request_has_openais_four_keys_and_a_fitting_status() {
     check(ApiError::Invalid(invalid), 400);
     check(ApiError::UnknownModel("x".into()), 404);
     check(ApiError::WrongModel("generates text"), 400);
-    check(ApiError::UnknownRoute("/x".into()), 404);
+    let unknown = ApiError::UnknownRoute {
+        path: "/x".into(),
+        right: Some("/v1/models"),
+    };
+    check(unknown, 404);
     check(ApiError::Method { allowed: "GET" }, 405);
-    check(ApiError::BodyTooLarge, 413);
-    check(ApiError::BodyTimeout, 408);
-    check(ApiError::BodyBroken, 400);
+    check(ApiError::Body(BodyError::TooLarge), 413);
+    check(ApiError::Body(BodyError::Timeout), 408);
+    check(ApiError::Body(BodyError::Broken), 400);
+    check(ApiError::Body(BodyError::Coding), 415);
 }
 
 #[test]
@@ -85,4 +91,17 @@ fn a_failure_of_the_engine_has_openais_four_keys_and_a_fitting_status() {
     check(ApiError::Loading, 503);
     check(ApiError::Failed(Failed::Engine("secret".into())), 500);
     check(ApiError::Failed(Failed::DeadlineExceeded), 504);
+    let (field, message) = (Some("guided_regex".into()), "It met a limit.".into());
+    check(ApiError::Failed(Failed::Form { field, message }), 400);
+    for (error, status) in [
+        (CompileError::Busy, 503),
+        (CompileError::TooSlow, 400),
+        (CompileError::Invalid("why".into()), 400),
+    ] {
+        let field = "response_format".to_owned();
+        check(
+            ApiError::of_prompt(ChatError::Form { field, error }, "messages"),
+            status,
+        );
+    }
 }

@@ -99,6 +99,23 @@ impl Machine for Gemma {
         }
         self.finder.end(out);
     }
+
+    fn may_be_call(&self) -> bool {
+        match &self.state {
+            State::Start => false,
+            State::Text => self.finder.holds(),
+            State::Block | State::Word(_) | State::Python(_) => true,
+            State::Json(call) => call.opened() || call.may_be_call(),
+        }
+    }
+
+    fn is_in_arguments(&self) -> bool {
+        match &self.state {
+            State::Python(call) => call.opened(),
+            State::Json(call) => call.is_in_arguments(),
+            _ => false,
+        }
+    }
 }
 
 impl Gemma {

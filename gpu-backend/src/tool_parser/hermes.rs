@@ -67,6 +67,17 @@ impl Machine for Hermes {
             _ => self.finder.end(out),
         }
     }
+
+    fn may_be_call(&self) -> bool {
+        match &self.state {
+            State::Text | State::Rest => self.finder.holds(),
+            State::Call(_) => true,
+        }
+    }
+
+    fn is_in_arguments(&self) -> bool {
+        matches!(&self.state, State::Call(call) if call.is_in_arguments())
+    }
 }
 
 impl Hermes {

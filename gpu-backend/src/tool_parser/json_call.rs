@@ -21,6 +21,7 @@ pub(super) struct JsonCall {
     state: State,
     /// The key whose value comes.
     key: String,
+    first_key: Option<String>,
     name: Option<String>,
     /// Arguments that wait for the name.
     held: String,
@@ -51,6 +52,22 @@ impl JsonCall {
         self.opened
     }
 
+    /// Its arguments have been given out in part.
+    pub(super) fn is_in_arguments(&self) -> bool {
+        self.opened && matches!(self.state, State::Arguments(_) | State::Quoted(..))
+    }
+
+    /// Begun, and not begun as an object of another kind: its first key is one of a
+    /// call's, as far as it is written.
+    pub(super) fn may_be_call(&self) -> bool {
+        const KEYS: [&str; 6] = ["name", "arguments", "parameters", "type", "function", "id"];
+        let first = match &self.first_key {
+            Some(key) => return KEYS.contains(&key.as_str()),
+            None => self.key.as_str(),
+        };
+        KEYS.iter().any(|key| key.starts_with(first))
+    }
+
     pub(super) fn step(&mut self, c: char, out: &mut Out) -> Progress {
         self.try_step(c, out).unwrap_or(Progress::Broken)
     }
@@ -60,6 +77,7 @@ impl JsonCall {
         match &mut self.state {
             State::InKey(unescape) => {
                 if unescape.step(c, &mut self.key)? {
+                    self.first_key.get_or_insert_with(|| self.key.clone());
                     self.state = State::Colon;
                 }
             }
@@ -177,7 +195,7 @@ impl JsonCall {
     }
 
     fn named(&mut self, name: String, out: &mut Out) -> Result<(), Malformed> {
-        if name.is_empty() {
+        if name.is_empty() || !out.knows(&name) {
             return Err(Malformed);
         }
         self.name = Some(name);

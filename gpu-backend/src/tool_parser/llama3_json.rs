@@ -74,6 +74,18 @@ impl Machine for Llama3Json {
         }
         self.finder.end(out);
     }
+
+    fn may_be_call(&self) -> bool {
+        match &self.state {
+            State::Start | State::After => self.raw.contains(TAG) || self.raw.contains(';'),
+            State::Call(call) => call.opened() || self.raw.contains(TAG) || call.may_be_call(),
+            State::Text => self.finder.holds(),
+        }
+    }
+
+    fn is_in_arguments(&self) -> bool {
+        matches!(&self.state, State::Call(call) if call.is_in_arguments())
+    }
 }
 
 impl Llama3Json {

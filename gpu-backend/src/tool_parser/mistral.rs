@@ -99,6 +99,21 @@ impl Machine for Mistral {
             }
         }
     }
+
+    fn may_be_call(&self) -> bool {
+        match &self.state {
+            State::Text => self.finder.holds(),
+            _ => true,
+        }
+    }
+
+    fn is_in_arguments(&self) -> bool {
+        match &self.state {
+            State::Object(call) => call.is_in_arguments(),
+            State::Arguments(_) => true,
+            _ => false,
+        }
+    }
 }
 
 impl Mistral {

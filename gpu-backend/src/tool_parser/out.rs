@@ -2,12 +2,16 @@
 //! marker in text.
 //! Knows nothing of how calls are written.
 
+use std::sync::Arc;
+
 use super::{Piece, ToolFormat};
 
 /// Collects pieces. Blanks next to a call are dropped.
 #[derive(Debug)]
 pub(super) struct Out {
     format: ToolFormat,
+    /// Functions that may be called; absent: any.
+    names: Option<Arc<[String]>>,
     pieces: Vec<Piece>,
     /// Blanks at the end of the text so far: text if more text follows, else layout.
     blanks: String,
@@ -16,9 +20,10 @@ pub(super) struct Out {
 }
 
 impl Out {
-    pub(super) fn new(format: ToolFormat) -> Self {
+    pub(super) fn new(format: ToolFormat, names: Option<Arc<[String]>>) -> Self {
         Self {
             format,
+            names,
             pieces: Vec::new(),
             blanks: String::new(),
             after_call: false,
@@ -44,6 +49,12 @@ impl Out {
         let blanks = self.blanks.split_off(end);
         let text = std::mem::replace(&mut self.blanks, blanks);
         self.give(text);
+    }
+
+    /// Whether a function of this name may be called.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        let names = self.names.as_ref();
+        names.is_none_or(|names| names.iter().any(|known| known == name))
     }
 
     /// A call begins.
@@ -102,6 +113,11 @@ impl Finder {
             let first = self.held.remove(0);
             out.text(first.encode_utf8(&mut [0; 4]));
         }
+    }
+
+    /// A marker may have begun.
+    pub(super) fn holds(&self) -> bool {
+        !self.held.is_empty()
     }
 
     pub(super) fn end(&mut self, out: &mut Out) {

@@ -2,6 +2,8 @@
 //! arguments are given out as JSON while they are read.
 //! Knows nothing of what stands round the call.
 
+use serde::de::IgnoredAny;
+
 use super::json_call::Progress;
 use super::json_scan::{Malformed, push_escaped};
 use super::out::Out;
@@ -350,8 +352,9 @@ fn json_word(word: &str) -> Option<String> {
         Some(fraction) => format!(".{fraction}"),
     };
     let json = format!("{minus}{whole}{fraction}{exponent}");
-    // The exponent is checked, and the whole once more, by a parser of JSON's own.
-    serde_json::from_str::<serde_json::Value>(&json).ok()?;
+    // The exponent is checked, and the whole once more, by a parser of JSON's own, which
+    // reads no value: a number that no double holds is JSON all the same.
+    serde_json::from_str::<IgnoredAny>(&json).ok()?;
     Some(json)
 }
 
@@ -369,6 +372,7 @@ mod tests {
             ("5.", "5.0"),
             ("1e5", "1e5"),
             ("-2.50E-3", "-2.50E-3"),
+            ("9e999", "9e999"),
             ("True", "true"),
             ("None", "null"),
         ] {

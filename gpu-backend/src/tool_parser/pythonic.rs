@@ -75,6 +75,17 @@ impl Machine for Pythonic {
             self.give_back(out);
         }
     }
+
+    fn may_be_call(&self) -> bool {
+        match &self.state {
+            State::Start | State::Text => false,
+            State::List | State::Call(_) => true,
+        }
+    }
+
+    fn is_in_arguments(&self) -> bool {
+        matches!(&self.state, State::Call(call) if call.opened())
+    }
 }
 
 impl Pythonic {

@@ -5,7 +5,9 @@
 mod completions;
 mod contract;
 mod harness;
+mod directory;
 mod hub;
+mod paths;
 mod structured;
 
 use std::io::{Read, Write};
@@ -278,7 +280,7 @@ async fn log_probabilities_are_of_the_best_tokens() {
 async fn a_tool_call_in_the_answer_becomes_a_tool_call() {
     let server = Server::start(&[]);
     // Whatever the model says between the tags is no JSON: it must come back as text,
-    // with the tags, and only where tools are offered is it looked at.
+    // with the tags. The last tag began a call when the answer was cut, and is dropped.
     let tools = json!([{"type": "function", "function": {"name": "f", "parameters": {}}}]);
     let fields =
         json!({"tools": tools, "temperature": 0, "max_tokens": 3, "logit_bias": {"258": 100}});
@@ -286,10 +288,10 @@ async fn a_tool_call_in_the_answer_becomes_a_tool_call() {
     assert_eq!(status, StatusCode::OK);
     assert_eq!(
         answer["choices"][0]["message"]["content"],
-        "<tool_call>".repeat(3)
+        "<tool_call>".repeat(2)
     );
     let events = server.stream(fields).await;
-    assert_eq!(streamed_text(&events), "<tool_call>".repeat(3));
+    assert_eq!(streamed_text(&events), "<tool_call>".repeat(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

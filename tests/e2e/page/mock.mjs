@@ -57,7 +57,8 @@ async function serveApi(request, response, state) {
     return refuse(response, 401, "Incorrect API key provided.", "invalid_api_key");
   }
   if (request.url === "/v1/models") {
-    return json(response, 200, { object: "list", data: ["skerry-demo", "llama-3-70b"].map((id) => ({ id, object: "model" })) });
+    const models = [{ id: "skerry-demo", suggestions: ["Hello there", "What is 12 * 7?", 7] }, { id: "llama-3-70b" }];
+    return json(response, 200, { object: "list", data: models.map((model) => ({ ...model, object: "model" })) });
   }
   const body = JSON.parse(Buffer.concat(chunks).toString());
   state.requests.push(body);

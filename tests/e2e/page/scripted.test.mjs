@@ -122,6 +122,18 @@ describe("an answer", () => {
     await user.leave();
   });
 
+  it("may begin with a suggestion of the chosen model, and of no other", async () => {
+    const buttons = user.page.locator(".suggestions button");
+    assert.deepEqual(await buttons.allTextContents(), ["Hello there", "What is 12 * 7?"]);
+    await user.page.getByLabel("Model").selectOption("llama-3-70b");
+    await buttons.first().waitFor({ state: "detached" });
+    await user.page.getByLabel("Model").selectOption("skerry-demo");
+    await buttons.first().click();
+    await user.answered();
+    assert.equal(mock.state.requests.at(-1).messages.at(-1).content, "Hello there");
+    await user.leave();
+  });
+
   it("is asked for with the chosen model and with the platform's events", async () => {
     await user.page.getByLabel("Model").selectOption("llama-3-70b");
     await user.ask("Hello");

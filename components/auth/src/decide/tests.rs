@@ -80,6 +80,7 @@ impl World {
             roles: vec![Role::Member],
             key_limits: Limits::default(),
             project_limits: Limits::default(),
+            platform_tools: true,
         };
         self.keys.borrow_mut().insert(
             key.sha256(),
@@ -118,7 +119,7 @@ fn headers_that_hold_no_key() {
         "Bearer ",
         "Basic sk-abc",
         "sk-abc",
-        "Bearer  sk-abc",
+        "Bearersk-abc",
         "Bearer sk-a b",
     ] {
         let error = world.ask(Some(header)).unwrap_err();
@@ -128,6 +129,16 @@ fn headers_that_hold_no_key() {
         );
     }
     assert_eq!(world.asked.get(), 0);
+}
+
+#[test]
+fn white_space_around_a_key_is_not_the_keys() {
+    let world = World::default();
+    let key = world.add(1, None);
+    for written in ["Bearer  KEY", "bearer KEY ", " BEARER   KEY"] {
+        let header = written.replace("KEY", key.reveal());
+        assert!(world.ask(Some(&header)).is_ok(), "{written}");
+    }
 }
 
 #[test]

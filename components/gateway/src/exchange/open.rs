@@ -2,9 +2,12 @@
 //!
 //! It does NOT read the answer; `relay.rs` does.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
-use crate::backend::{BackendRequest, StreamOptions, WireMessage};
+use serde_json::value::to_raw_value;
+
+use crate::backend::{BackendRequest, Written};
 use crate::bindings::skerry::chat::orchestrator::ToolUse;
 use crate::bindings::skerry::chat::router::{Outcome, RouteRequest, Target};
 use crate::error::ApiError;
@@ -90,9 +93,12 @@ impl<P: Platform> Exchange<P> {
         Err(last)
     }
 
-    /// Makes a stored conversation fit into the model's window. What the client sent
-    /// itself is never shortened: the backend says whether it fits.
-    async fn fit(&mut self, context_window: u32) -> Result<(), ApiError> {
+    /// Makes a stored conversation fit into the model's window, where that is known. What the
+    /// client sent itself is never shortened: the backend says whether it fits.
+    async fn fit(&mut self, context_window: Option<u32>) -> Result<(), ApiError> {
+        let Some(context_window) = context_window else {
+            return Ok(());
+        };
         let kept = match self.request.completion_tokens_max {
             Some((tokens, field)) if tokens >= context_window => {
                 let message = format!(
@@ -119,12 +125,16 @@ impl<P: Platform> Exchange<P> {
     }
 
     async fn ask(&self, target: &Target, tool_use: ToolUse) -> Asked<P::Upstream> {
-        let body = match serde_json::to_vec(&self.backend_request(target, tool_use)) {
+        let body = match serde_json::to_vec(&Written(&self.backend_request(target, tool_use))) {
             Ok(body) => body,
             Err(error) => return Asked::Refused(ApiError::internal(error.to_string())),
         };
-        let url = format!("{}/v1/chat/completions", target.url.trim_end_matches('/'));
-        let answer = match self.platform.post(&url, body, &self.request_id).await {
+        let url = format!("{}/chat/completions", target.base_url);
+        let posted = self
+            .platform
+            .post(&url, &target.headers, body, &self.request_id)
+            .await;
+        let answer = match posted {
             Ok(answer) => answer,
             Err(CallError::AskerGone) => return Asked::Refused(ApiError::client_gone()),
             Err(CallError::Failed(detail)) => {
@@ -147,41 +157,49 @@ impl<P: Platform> Exchange<P> {
                     .await;
                 Asked::Failed(ApiError::backend_busy(wait_ms.into()))
             }
-            status @ (400 | 404 | 413 | 422) => {
+            // Of the credential or the account, which are the operator's.
+            status @ (401 | 402 | 403 | 407) => Asked::Failed(ApiError::backend_failed(format!(
+                "it answered {status}: its credential is refused"
+            ))),
+            status @ 400..=499 if !matches!(status, 408 | 425) => {
                 let body = read_error(answer).await;
                 Asked::Refused(ApiError::refused_by_backend(status, &body))
             }
             status => {
-                self.report_failed(target).await;
+                // A 500 may be one request's fault; a proxy's word for a server that is away is not.
+                if matches!(status, 502 | 504) {
+                    self.report_failed(target).await;
+                }
                 Asked::Failed(ApiError::backend_failed(format!("it answered {status}")))
             }
         }
     }
 
     fn backend_request<'a>(&'a self, target: &'a Target, tool_use: ToolUse) -> BackendRequest<'a> {
-        let tool_choice =
-            self.tools
-                .as_ref()
-                .map(|_| match (tool_use, &self.request.tool_choice) {
-                    (ToolUse::Forbidden, _) | (_, ToolChoice::None) => "none".into(),
-                    (ToolUse::Allowed, ToolChoice::Auto) => "auto".into(),
-                    (ToolUse::Allowed, ToolChoice::Forced(choice)) => choice.clone(),
-                });
+        // The platform's tools go where the operator lets them.
+        let tools = self.tools.as_deref();
+        let tools = tools.filter(|_| self.client_tools || target.tools);
+        let none = || to_raw_value("none").ok().map(Cow::Owned);
+        let tool_choice = match (tools, tool_use, &self.request.tool_choice) {
+            (None, _, _) => None,
+            (Some(_), ToolUse::Forbidden, _) | (Some(_), _, ToolChoice::None) => none(),
+            (Some(_), ToolUse::Allowed, ToolChoice::Default) => None,
+            (Some(_), ToolUse::Allowed, ToolChoice::Given(choice)) => {
+                Some(Cow::Borrowed(choice.as_ref()))
+            }
+        };
         BackendRequest {
+            dialect: target.dialect,
             model: &target.model,
-            messages: self.messages.iter().map(WireMessage::from).collect(),
-            stream: true,
-            stream_options: StreamOptions {
-                include_usage: true,
-            },
-            max_completion_tokens: self.request.completion_tokens_max.map(|(tokens, _)| tokens),
-            tools: self.tools.as_deref(),
+            messages: &self.messages,
+            tokens_max: self.completion_tokens_left(),
+            tools,
             tool_choice,
             // From the key alone: a client that could choose it would learn from the time
             // of an answer what another tenant asked.
             cache_salt: format!("{}/{}", self.who.organization_id, self.who.project_id),
-            cache_shared_messages: (self.tools.is_some() && !self.client_tools).then_some(0),
-            sampling: &self.request.sampling,
+            cache_shared_messages: (tools.is_some() && !self.client_tools).then_some(0),
+            fields: &self.request.fields,
         }
     }
 

@@ -1,84 +1,44 @@
 //! One function a field, or a row in a table for the fields that are only checked
 //! and handed on.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
+use serde_json::value::RawValue;
 
-use super::{TOOLS_MAX, ToolChoice};
+use super::raw::{RawFields, value};
+use super::{CHOICES_MAX, FIELDS, TOOLS_MAX, ToolChoice, Use};
 use crate::error::ApiError;
 
-/// Every field that is honoured.
-pub(crate) const KNOWN: [&str; 41] = [
-    "model",
-    "messages",
-    "stream",
-    "stream_options",
-    "max_tokens",
-    "max_completion_tokens",
-    "conversation",
-    "tools",
-    "tool_choice",
-    "parallel_tool_calls",
-    "skerry",
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "presence_penalty",
-    "frequency_penalty",
-    "repetition_penalty",
-    "logit_bias",
-    "logprobs",
-    "top_logprobs",
-    "seed",
-    "stop",
-    "stop_token_ids",
-    "min_tokens",
-    "ignore_eos",
-    "n",
-    "response_format",
-    "store",
-    "service_tier",
-    "modalities",
-    "metadata",
-    "audio",
-    "prediction",
-    "web_search_options",
-    "reasoning_effort",
-    "verbosity",
-    "functions",
-    "function_call",
-    "user",
-    "safety_identifier",
-];
+/// Stop strings of one request (OpenAI has 4, vLLM no limit), and characters of each.
+const STOPS_MAX: usize = 16;
+const STOP_CHARS_MAX: usize = 256;
+/// Stop token ids, and biases, of one request.
+const TOKENS_MAX: usize = 1_024;
 
-/// Fields of OpenAI's API that may be sent with the value that asks for nothing,
-/// as some client libraries do, and are refused with any other.
-const ONLY_DEFAULT: [(&str, &[&str]); 13] = [
-    ("n", &["1"]),
-    ("store", &["false"]),
-    ("service_tier", &["\"auto\"", "\"default\""]),
-    ("modalities", &["[\"text\"]"]),
-    ("metadata", &["{}"]),
-    ("audio", &[]),
-    ("prediction", &[]),
-    ("web_search_options", &[]),
-    ("reasoning_effort", &[]),
-    ("verbosity", &[]),
-    ("functions", &[]),
-    ("function_call", &[]),
-    ("safety_identifier", &[]),
-];
-
-/// What a sampling field must be, and the words for when it is not.
+/// What a value must be, and the message for when it is not.
 enum Check {
     Number { min: f64, max: f64 },
     Integer { min: i64, max: i64 },
     Boolean,
+    Text,
+    Object,
     Custom(fn(&Value) -> Result<(), String>),
 }
 
-/// Ranges are OpenAI's; those of `top_k`, `min_p` and `repetition_penalty` vLLM's.
-const SAMPLING: [(&str, Check); 17] = [
+/// The fields that are handed on and whose value is checked here. Ranges are OpenAI's; those
+/// of `top_k`, `min_p` and `repetition_penalty` vLLM's. The backend checks the others.
+const CHECKED: [(&str, Check); 24] = [
+    (
+        "n",
+        Check::Integer {
+            min: 1,
+            max: CHOICES_MAX as i64,
+        },
+    ),
+    ("user", Check::Text),
+    ("safety_identifier", Check::Text),
+    ("prompt_cache_key", Check::Text),
+    ("metadata", Check::Object),
+    ("reasoning_effort", Check::Text),
     ("temperature", Check::Number { min: 0.0, max: 2.0 }),
     ("top_p", Check::Number { min: 0.0, max: 1.0 }),
     (
@@ -106,8 +66,8 @@ const SAMPLING: [(&str, Check); 17] = [
     (
         "repetition_penalty",
         Check::Number {
-            min: 0.01,
-            max: 10.0,
+            min: 0.0,
+            max: 100.0,
         },
     ),
     ("logit_bias", Check::Custom(logit_bias)),
@@ -132,7 +92,16 @@ const SAMPLING: [(&str, Check); 17] = [
     ("ignore_eos", Check::Boolean),
     ("parallel_tool_calls", Check::Boolean),
     ("response_format", Check::Custom(response_format)),
+    ("structured_outputs", Check::Object),
 ];
+
+/// Whether a client may send the field.
+pub(super) fn is_known(name: &str) -> Result<(), ApiError> {
+    match chat_fields::find(name).map(|field| field.used) {
+        None | Some(Use::Refused | Use::Private) => Err(refuse(name)),
+        Some(_) => Ok(()),
+    }
+}
 
 pub(super) fn refuse(name: &str) -> ApiError {
     // A name is the client's own word, but not a place to echo a book.
@@ -155,10 +124,10 @@ pub(super) fn model(value: Option<Value>) -> Result<String, ApiError> {
 }
 
 pub(super) fn boolean(
-    fields: &mut Map<String, Value>,
+    fields: &mut RawFields<'_>,
     name: &'static str,
 ) -> Result<Option<bool>, ApiError> {
-    match fields.remove(name) {
+    match fields.take(name)? {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Bool(value)) => Ok(Some(value)),
         Some(_) => Err(ApiError::invalid(
@@ -206,11 +175,11 @@ pub(super) fn stream_options(value: Option<Value>, stream: bool) -> Result<bool,
 
 /// `max_completion_tokens`, or its older name `max_tokens`.
 pub(super) fn completion_tokens_max(
-    fields: &mut Map<String, Value>,
+    fields: &mut RawFields<'_>,
 ) -> Result<Option<(u32, &'static str)>, ApiError> {
-    let mut found = None;
+    let mut found: Option<(u32, &'static str)> = None;
     for name in ["max_tokens", "max_completion_tokens"] {
-        match fields.remove(name) {
+        match fields.take(name)? {
             None | Some(Value::Null) => {}
             Some(value) => {
                 let tokens = value.as_u64().and_then(|tokens| u32::try_from(tokens).ok());
@@ -218,12 +187,13 @@ pub(super) fn completion_tokens_max(
                     let message = format!("'{name}' must be an integer from 1 to {}.", u32::MAX);
                     return Err(ApiError::invalid(name, message));
                 };
-                if found.replace((tokens, name)).is_some() {
+                if found.is_some_and(|(before, _)| before != tokens) {
                     return Err(ApiError::invalid(
                         name,
-                        "'max_tokens' and 'max_completion_tokens' exclude each other.",
+                        "'max_tokens' and 'max_completion_tokens' contradict each other.",
                     ));
                 }
+                found = Some((tokens, name));
             }
         }
     }
@@ -254,11 +224,12 @@ pub(super) fn conversation(value: Option<Value>) -> Result<Option<String>, ApiEr
     Ok(Some(id))
 }
 
-pub(super) fn tools(value: Option<Value>) -> Result<Option<Value>, ApiError> {
-    let tools = match value {
-        None | Some(Value::Null) => return Ok(None),
-        Some(Value::Array(tools)) => tools,
-        Some(_) => return Err(ApiError::invalid("tools", "'tools' must be an array.")),
+pub(super) fn tools(raw: Option<&RawValue>) -> Result<Option<Box<RawValue>>, ApiError> {
+    let Some(raw) = raw else {
+        return Ok(None);
+    };
+    let Ok(tools) = serde_json::from_str::<Vec<&RawValue>>(raw.get()) else {
+        return Err(ApiError::invalid("tools", "'tools' must be an array."));
     };
     if tools.len() > TOOLS_MAX {
         let message = format!(
@@ -268,38 +239,38 @@ pub(super) fn tools(value: Option<Value>) -> Result<Option<Value>, ApiError> {
         return Err(ApiError::invalid("tools", message));
     }
     for (index, tool) in tools.iter().enumerate() {
-        check_tool(index, tool)?;
+        check_tool(&format!("tools[{index}]"), tool)?;
     }
-    Ok((!tools.is_empty()).then_some(Value::Array(tools)))
+    Ok((!tools.is_empty()).then(|| raw.to_owned()))
 }
 
-fn check_tool(index: usize, tool: &Value) -> Result<(), ApiError> {
-    let path = format!("tools[{index}]");
-    if tool["type"] != "function" {
+fn check_tool(path: &str, tool: &RawValue) -> Result<(), ApiError> {
+    let tool = RawFields::parse(tool.get())
+        .map_err(|_| ApiError::invalid(path, "A tool must be an object."))?;
+    if tool.get("type").map(RawValue::get) != Some("\"function\"") {
         let message = "only tools of the type 'function' are served.";
         return Err(ApiError::invalid(format!("{path}.type"), message));
     }
-    let Some(function) = tool["function"].as_object() else {
+    let function = tool.get("function").map(RawValue::get).unwrap_or_default();
+    let Ok(function) = RawFields::parse(function) else {
         return Err(ApiError::invalid(
             format!("{path}.function"),
             "must be an object.",
         ));
     };
-    let name = function
-        .get("name")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+    let name = function.get("name").map(RawValue::get).unwrap_or_default();
+    let name: String = serde_json::from_str(name).unwrap_or_default();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
         let message = "must be 1 to 64 letters, digits, '_' or '-'.";
         return Err(ApiError::invalid(format!("{path}.function.name"), message));
     }
-    for (key, value) in function {
-        let fits = match key.as_str() {
-            "name" => true,
-            "description" => value.is_string() || value.is_null(),
-            "parameters" => value.is_object() || value.is_null(),
-            "strict" => value.is_boolean() || value.is_null(),
+    for (key, value) in function.iter() {
+        let fits = match (key, value.get().as_bytes().first()) {
+            ("name", _) => true,
+            ("description", first) => first == Some(&b'"'),
+            ("parameters", first) => first == Some(&b'{'),
+            ("strict", first) => matches!(first, Some(b't' | b'f')),
             _ => return Err(refuse(&format!("{path}.function.{key}"))),
         };
         if !fits {
@@ -312,32 +283,26 @@ fn check_tool(index: usize, tool: &Value) -> Result<(), ApiError> {
     Ok(())
 }
 
-pub(super) fn tool_choice(value: Option<Value>, has_tools: bool) -> Result<ToolChoice, ApiError> {
-    let value = match value {
-        None | Some(Value::Null) => return Ok(ToolChoice::Auto),
-        Some(value) => value,
+pub(super) fn tool_choice(raw: Option<&RawValue>, has_tools: bool) -> Result<ToolChoice, ApiError> {
+    let Some(raw) = raw else {
+        return Ok(ToolChoice::Default);
     };
-    let choice = match &value {
-        Value::String(text) => match text.as_str() {
-            "auto" => ToolChoice::Auto,
-            "none" => ToolChoice::None,
-            "required" => ToolChoice::Forced(value),
-            _ => {
-                let message = "'tool_choice' must be 'none', 'auto', 'required' or an object.";
-                return Err(ApiError::invalid("tool_choice", message));
-            }
-        },
-        Value::Object(_) => ToolChoice::Forced(value),
+    match (raw.get(), raw.get().as_bytes().first()) {
+        ("\"none\"", _) => return Ok(ToolChoice::None),
+        // Without tools there is nothing to choose: clients send it all the same.
+        ("\"auto\"", _) if !has_tools => return Ok(ToolChoice::Default),
+        ("\"auto\"", _) => return Ok(ToolChoice::Given(raw.to_owned())),
+        ("\"required\"", _) | (_, Some(b'{')) => {}
         _ => {
-            let message = "'tool_choice' must be a string or an object.";
+            let message = "'tool_choice' must be 'none', 'auto', 'required' or an object.";
             return Err(ApiError::invalid("tool_choice", message));
         }
-    };
-    if matches!(choice, ToolChoice::Forced(_)) && !has_tools {
+    }
+    if !has_tools {
         let message = "'tool_choice' is only allowed when 'tools' are given.";
         return Err(ApiError::invalid("tool_choice", message));
     }
-    Ok(choice)
+    Ok(ToolChoice::Given(raw.to_owned()))
 }
 
 /// Our extension: `{"events": true}`.
@@ -359,53 +324,65 @@ pub(super) fn skerry(value: Option<Value>) -> Result<bool, ApiError> {
 }
 
 /// Takes the fields away whose only served value is the default.
-pub(super) fn only_defaults(fields: &mut Map<String, Value>) -> Result<(), ApiError> {
-    for (name, defaults) in ONLY_DEFAULT {
-        let Some(value) = fields.remove(name) else {
+pub(super) fn only_defaults(fields: &mut RawFields<'_>) -> Result<(), ApiError> {
+    for field in FIELDS {
+        let Use::OnlyDefault(defaults) = field.used else {
             continue;
         };
-        if !value.is_null() && !defaults.contains(&value.to_string().as_str()) {
-            return Err(match defaults {
-                [] => refuse(name),
-                _ => ApiError::unsupported(
-                    name,
-                    format!(
-                        "Unsupported value: '{name}' can only be {}.",
-                        defaults.join(" or ")
-                    ),
-                ),
-            });
+        let Some(value) = fields.take(field.name)? else {
+            continue;
+        };
+        if !defaults.contains(&value.to_string().as_str()) {
+            let (name, defaults) = (field.name, defaults.join(" or "));
+            let message = format!("Unsupported value: '{name}' can only be {defaults}.");
+            return Err(ApiError::unsupported(name, message));
         }
     }
-    // Who the client's own user is: of no use here until it is recorded somewhere.
-    match fields.remove("user") {
-        None | Some(Value::Null) => Ok(()),
-        Some(_) => Err(refuse("user")),
-    }
+    Ok(())
 }
 
-pub(super) fn check_sampling(fields: &Map<String, Value>) -> Result<(), ApiError> {
-    for (name, check) in SAMPLING {
-        let value = match fields.get(name) {
-            None | Some(Value::Null) => continue,
-            Some(value) => value,
+/// What the gateway itself needs to know of the fields that are handed on.
+#[derive(Debug)]
+pub(super) struct Checked {
+    pub(super) choices: usize,
+    pub(super) logprobs: bool,
+    pub(super) json: bool,
+}
+
+/// Checks the fields that are handed on.
+pub(super) fn check(fields: &RawFields<'_>) -> Result<Checked, ApiError> {
+    let mut checked = Checked {
+        choices: 1,
+        logprobs: false,
+        json: fields.get("guided_json").is_some(),
+    };
+    for (name, check) in CHECKED {
+        let Some(raw) = fields.get(name) else {
+            continue;
         };
-        check.apply(value).map_err(|expected| {
+        let value = value(name, raw)?;
+        check.apply(&value).map_err(|expected| {
             ApiError::invalid(
                 name,
                 format!("Invalid value for '{name}': expected {expected}."),
             )
         })?;
+        match name {
+            "n" => {
+                let choices = value.as_u64().and_then(|n| usize::try_from(n).ok());
+                checked.choices = choices.unwrap_or(1);
+            }
+            "logprobs" => checked.logprobs = value == true,
+            "response_format" => checked.json |= value["type"] != "text",
+            "structured_outputs" => checked.json |= !value["json"].is_null(),
+            _ => {}
+        }
     }
-    if fields
-        .get("top_logprobs")
-        .is_some_and(|value| !value.is_null())
-        && fields.get("logprobs") != Some(&Value::Bool(true))
-    {
+    if fields.get("top_logprobs").is_some() && !checked.logprobs {
         let message = "'top_logprobs' is only allowed when 'logprobs' is true.";
         return Err(ApiError::invalid("top_logprobs", message));
     }
-    Ok(())
+    Ok(checked)
 }
 
 impl Check {
@@ -422,6 +399,10 @@ impl Check {
             },
             Check::Boolean if value.is_boolean() => Ok(()),
             Check::Boolean => Err("a boolean".into()),
+            Check::Text if value.is_string() => Ok(()),
+            Check::Text => Err("a string".into()),
+            Check::Object if value.is_object() => Ok(()),
+            Check::Object => Err("an object".into()),
             Check::Custom(check) => check(value),
         }
     }
@@ -430,7 +411,7 @@ impl Check {
 fn logit_bias(value: &Value) -> Result<(), String> {
     let expected = "an object of at most 1024 token ids with a bias from -100 to 100 each";
     let fits = value.as_object().is_some_and(|biases| {
-        biases.len() <= 1024
+        biases.len() <= TOKENS_MAX
             && biases.iter().all(|(token, bias)| {
                 token.parse::<u32>().is_ok()
                     && bias
@@ -445,23 +426,24 @@ fn stop(value: &Value) -> Result<(), String> {
     let text = |value: &Value| {
         value
             .as_str()
-            .is_some_and(|text| (1..=256).contains(&text.len()))
+            .is_some_and(|text| (1..=STOP_CHARS_MAX).contains(&text.chars().count()))
     };
     let fits = text(value)
         || value
             .as_array()
-            .is_some_and(|texts| texts.len() <= 4 && texts.iter().all(text));
-    fits.then_some(())
-        .ok_or_else(|| "a string of 1 to 256 bytes, or up to 4 of them".into())
+            .is_some_and(|texts| texts.len() <= STOPS_MAX && texts.iter().all(text));
+    fits.then_some(()).ok_or_else(|| {
+        format!("a string of 1 to {STOP_CHARS_MAX} characters, or up to {STOPS_MAX} of them")
+    })
 }
 
 fn stop_token_ids(value: &Value) -> Result<(), String> {
     let id = |value: &Value| value.as_u64().is_some_and(|id| id <= u64::from(u32::MAX));
     let fits = value
         .as_array()
-        .is_some_and(|ids| ids.len() <= 64 && ids.iter().all(id));
+        .is_some_and(|ids| ids.len() <= TOKENS_MAX && ids.iter().all(id));
     fits.then_some(())
-        .ok_or_else(|| "up to 64 token ids".into())
+        .ok_or_else(|| "up to 1024 token ids".into())
 }
 
 fn response_format(value: &Value) -> Result<(), String> {

@@ -9,6 +9,21 @@ use crate::error::ApiError;
 const MESSAGES_MAX: usize = 2_048;
 const TOOL_CALLS_MAX: usize = 128;
 
+/// What answers carry beside their text, here and at other servers: taken when it comes back,
+/// and not shown to the model again.
+const OF_AN_ANSWER: [&str; 10] = [
+    "annotations",
+    "audio",
+    "function_call",
+    "images",
+    "provider_specific_fields",
+    "reasoning",
+    "reasoning_content",
+    "reasoning_details",
+    "stop_reason",
+    "thinking_blocks",
+];
+
 pub(super) fn parse(value: Option<Value>) -> Result<Vec<Message>, ApiError> {
     let Some(Value::Array(values)) = value else {
         return Err(ApiError::invalid(
@@ -70,24 +85,18 @@ fn parse_one(path: &str, value: Value) -> Result<Message, ApiError> {
             ));
         }
     };
-    let tool_call_id = match (role, fields.remove("tool_call_id")) {
-        (MessageRole::Tool, Some(Value::String(id))) if (1..=128).contains(&id.len()) => Some(id),
-        (MessageRole::Tool, _) => {
-            return Err(invalid(
-                path,
-                "tool_call_id",
-                "must name the call that this answers.",
-            ));
-        }
-        (_, None | Some(Value::Null)) => None,
-        (_, Some(_)) => {
-            return Err(invalid(
-                path,
-                "tool_call_id",
-                "belongs to the role 'tool' only.",
-            ));
-        }
+    let tool_call_id = tool_call_id(path, role, fields.remove("tool_call_id"))?;
+    let content = match fields.remove("refusal") {
+        Some(Value::String(refusal)) if role == MessageRole::Assistant => content
+            .filter(|content| !content.is_empty())
+            .or(Some(refusal)),
+        _ => content,
     };
+    if role == MessageRole::Assistant {
+        for name in OF_AN_ANSWER {
+            fields.remove(name);
+        }
+    }
     // The official client sends an answer back as it came, with its empty fields.
     fields.retain(|_, value| {
         !(value.is_null() || value.as_array().is_some_and(|array| array.is_empty()))
@@ -95,26 +104,40 @@ fn parse_one(path: &str, value: Value) -> Result<Message, ApiError> {
     if let Some(unknown) = fields.keys().next() {
         return Err(super::fields::refuse(&format!("{path}.{unknown}")));
     }
-    match content {
-        Some(content) => Ok(Message {
-            role,
-            content,
-            name,
-            tool_calls,
-            tool_call_id,
-        }),
-        None if !tool_calls.is_empty() => Ok(Message {
-            role,
-            content: String::new(),
-            name,
-            tool_calls,
-            tool_call_id,
-        }),
-        None => Err(invalid(
-            path,
-            "content",
-            "must be a string or an array of text parts.",
-        )),
+    let content = match content {
+        Some(content) => content,
+        // An answer may be empty: its tokens went into reasoning, or its call was cut.
+        None if role == MessageRole::Assistant => String::new(),
+        None => {
+            return Err(invalid(
+                path,
+                "content",
+                "must be a string or an array of text parts.",
+            ));
+        }
+    };
+    Ok(Message {
+        role,
+        content,
+        name,
+        tool_calls,
+        tool_call_id,
+    })
+}
+
+fn tool_call_id(
+    path: &str,
+    role: MessageRole,
+    value: Option<Value>,
+) -> Result<Option<String>, ApiError> {
+    let wrong = |message: &str| Err(invalid(path, "tool_call_id", message));
+    match (role, value) {
+        (MessageRole::Tool, Some(Value::String(id))) if (1..=128).contains(&id.len()) => {
+            Ok(Some(id))
+        }
+        (MessageRole::Tool, _) => wrong("must name the call that this answers."),
+        (_, None | Some(Value::Null)) => Ok(None),
+        (_, Some(_)) => wrong("belongs to the role 'tool' only."),
     }
 }
 
@@ -149,9 +172,14 @@ fn content(path: &str, value: Option<Value>) -> Result<Option<String>, ApiError>
     };
     let mut joined = String::new();
     for (index, part) in parts.iter().enumerate() {
-        match (part["type"].as_str(), part["text"].as_str()) {
-            (Some("text"), Some(text)) => joined.push_str(text),
-            _ => {
+        let text = match part["type"].as_str() {
+            Some("text" | "input_text" | "output_text") => part["text"].as_str(),
+            Some("refusal") => part["refusal"].as_str(),
+            _ => None,
+        };
+        match text {
+            Some(text) => joined.push_str(text),
+            None => {
                 let path = format!("{path}.content[{index}].type");
                 return Err(ApiError::unsupported(
                     path,
@@ -176,11 +204,13 @@ fn tool_calls(path: &str, value: Value) -> Result<Vec<ToolCall>, ApiError> {
         .enumerate()
         .map(|(index, call)| {
             let function = &call["function"];
-            let parts = (
-                text(&call["id"]),
-                text(&function["name"]),
-                text(&function["arguments"]),
-            );
+            // Some servers give the arguments as an object, or none.
+            let arguments = match &function["arguments"] {
+                Value::Null => Some(String::new()),
+                Value::String(arguments) => Some(arguments.clone()),
+                arguments => Some(arguments.to_string()),
+            };
+            let parts = (text(&call["id"]), text(&function["name"]), arguments);
             match parts {
                 (Some(id), Some(name), Some(arguments)) if !id.is_empty() && !name.is_empty() => {
                     Ok(ToolCall {

@@ -21,8 +21,8 @@ fn the_smallest_request_is_taken() {
     let request = request.unwrap();
     assert_eq!((request.model.as_str(), request.query()), ("m", "hi"));
     assert!(!request.stream && !request.include_usage && !request.events && !request.logprobs);
-    assert!(request.sampling.is_empty() && request.tools.is_none());
-    assert_eq!(request.tool_choice, ToolChoice::Auto);
+    assert!(request.fields.is_empty() && request.tools.is_none());
+    assert!(matches!(request.tool_choice, ToolChoice::Default) && request.choices == 1);
 }
 
 fn check_refused(cases: &[(&str, serde_json::Value, &str)]) {
@@ -102,13 +102,14 @@ fn a_wrong_sampling_field_is_named() {
         ("logit_bias", json!({"a": 1}), "logit_bias"),
         ("logit_bias", json!({"1": 101}), "logit_bias"),
         ("seed", json!(1.5), "seed"),
-        ("stop", json!(["a", "b", "c", "d", "e"]), "stop"),
+        ("stop", json!(vec!["a"; 17]), "stop"),
         ("stop", json!(""), "stop"),
-        ("n", json!(2), "n"),
+        ("n", json!(0), "n"),
+        ("n", json!(129), "n"),
         ("store", json!(true), "store"),
-        ("metadata", json!({"a": "b"}), "metadata"),
+        ("metadata", json!("x"), "metadata"),
         ("modalities", json!(["audio"]), "modalities"),
-        ("user", json!("someone"), "user"),
+        ("user", json!(7), "user"),
         ("functions", json!([]), "functions"),
         ("conversation", json!("../x"), "conversation"),
         ("conversation", json!({"id": "a", "b": 1}), "conversation"),
@@ -134,15 +135,34 @@ fn a_wrong_tool_or_extension_is_named() {
 }
 
 #[test]
+fn every_field_of_the_list_is_taken_or_refused_as_it_says() {
+    for field in FIELDS {
+        let mut body = with(field.name, serde_json::from_str(field.example).unwrap());
+        if field.name == "tool_choice" {
+            body["tools"] = json!([{"type": "function", "function": {"name": "f"}}]);
+        }
+        let parsed = parse(body);
+        match field.used {
+            Use::Refused | Use::Private => {
+                let error = parsed.unwrap_err();
+                assert_eq!(error.param.as_deref(), Some(field.name));
+                assert_eq!(error.code.as_deref(), Some("unsupported_parameter"));
+            }
+            _ => assert!(parsed.is_ok(), "{}: {:?}", field.name, parsed.err()),
+        }
+    }
+}
+
+#[test]
 fn every_known_field_may_be_null() {
-    for field in KNOWN
-        .iter()
-        .filter(|field| !["model", "messages"].contains(field))
-    {
-        let request = parse(with(field, json!(null)));
+    let needed = ["model", "messages"];
+    for field in FIELDS.iter().filter(|field| !needed.contains(&field.name)) {
+        let request = parse(with(field.name, json!(null)));
+        let is_absent = request.is_ok_and(|request| request.fields.is_empty());
         assert!(
-            request.is_ok_and(|request| request.sampling.is_empty()),
-            "{field}"
+            is_absent || matches!(field.used, Use::Refused | Use::Private),
+            "{}",
+            field.name
         );
     }
 }
@@ -189,8 +209,16 @@ fn sampling_is_handed_on_as_it_came() {
     body["stop"] = json!(["\n"]);
     body["top_k"] = json!(null);
     let request = parse(body).unwrap();
-    let expected = json!({"temperature": 0.5, "seed": 7, "stop": ["\n"]});
-    assert_eq!(Value::Object(request.sampling), expected);
+    let mut fields: Vec<(&str, &str)> = request
+        .fields
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.get()))
+        .collect();
+    fields.sort_unstable();
+    assert_eq!(
+        fields,
+        [("seed", "7"), ("stop", "[\"\\n\"]"), ("temperature", "0.5")]
+    );
 }
 
 #[test]
@@ -220,10 +248,9 @@ fn what_could_not_be_stored_as_a_turn_is_refused_before_it_is_answered() {
 
 #[test]
 fn of_a_backends_error_no_word_is_logged() {
-    let error: crate::error::ErrorObject = serde_json::from_value(json!({
-        "message": "my prompt", "type": "server_error my", "param": null, "code": 500}))
-    .unwrap();
-    let logged = error.of_backend();
+    let error = json!({
+        "message": "my prompt", "type": "server_error my", "param": null, "code": 500});
+    let logged = crate::error::of_backend(&error);
     assert!(
         logged.contains("server_error") && logged.contains("500"),
         "{logged}"
@@ -232,4 +259,115 @@ fn of_a_backends_error_no_word_is_logged() {
         !logged.contains("prompt") && logged.contains("9 bytes"),
         "{logged}"
     );
+}
+
+/// A request whose second message is this answer, as it came from somewhere.
+fn sent_back(answer: serde_json::Value) -> Result<ChatRequest, ApiError> {
+    parse(json!({"model": "m", "messages": [
+        {"role": "user", "content": "hi"}, answer, {"role": "user", "content": "and?"}]}))
+}
+
+#[test]
+fn an_answer_of_any_server_is_taken_back() {
+    let call = |arguments: serde_json::Value| {
+        json!({"role": "assistant", "content": null, "tool_calls": [{"id": "c", "index": 0,
+            "type": "function", "function": {"name": "f", "arguments": arguments}}]})
+    };
+    for (answer, content) in [
+        (
+            json!({"role": "assistant", "content": "a", "reasoning_content": "r"}),
+            "a",
+        ),
+        (
+            json!({"role": "assistant", "content": "a", "reasoning": "r", "reasoning_details": [{}]}),
+            "a",
+        ),
+        (
+            json!({"role": "assistant", "content": "a", "annotations": [{"type": "url_citation"}]}),
+            "a",
+        ),
+        (
+            json!({"role": "assistant", "content": null, "refusal": "no"}),
+            "no",
+        ),
+        (
+            json!({"role": "assistant", "content": "", "refusal": "no"}),
+            "no",
+        ),
+        (
+            json!({"role": "assistant", "content": "a", "refusal": "no"}),
+            "a",
+        ),
+        (json!({"role": "assistant", "content": null}), ""),
+        (json!({"role": "assistant", "content": ""}), ""),
+        (json!({"role": "assistant", "content": []}), ""),
+        (
+            json!({"role": "assistant", "content": [{"type": "output_text", "text": "a", "annotations": []}]}),
+            "a",
+        ),
+        (
+            json!({"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}),
+            "no",
+        ),
+        (
+            json!({"role": "assistant", "content": "a", "function_call": {"name": "f"}, "audio": {"id": "x"}}),
+            "a",
+        ),
+        (
+            json!({"role": "assistant", "content": "a", "provider_specific_fields": {"x": 1}, "thinking_blocks": []}),
+            "a",
+        ),
+        (call(json!("{\"a\": \"cut")), ""),
+        (call(json!("null")), ""),
+        (call(json!({"a": 1})), ""),
+        (call(json!(null)), ""),
+    ] {
+        let request = sent_back(answer.clone());
+        assert!(request.is_ok(), "{answer}: {:?}", request.err());
+        assert_eq!(request.unwrap().messages[1].content, content, "{answer}");
+    }
+    // A field that no server answers with is still refused by its name.
+    let error = sent_back(json!({"role": "assistant", "content": "a", "contnet": "b"}));
+    assert_eq!(
+        error.unwrap_err().param.as_deref(),
+        Some("messages[1].contnet")
+    );
+}
+
+#[test]
+fn a_number_that_clients_write_otherwise_is_taken() {
+    for (field, value) in [
+        ("top_p", json!(0)),
+        ("temperature", json!(0)),
+        ("stop", json!([])),
+        ("tool_choice", json!("auto")),
+        ("tools", json!([])),
+        ("n", json!(1)),
+    ] {
+        assert!(
+            parse(with(field, value.clone())).is_ok(),
+            "{field} = {value}"
+        );
+    }
+    let mut both = with("max_tokens", json!(5));
+    both["max_completion_tokens"] = json!(5);
+    assert_eq!(
+        parse(both.clone())
+            .unwrap()
+            .completion_tokens_max
+            .unwrap()
+            .0,
+        5
+    );
+    both["max_tokens"] = json!(6);
+    assert_eq!(parse(both).unwrap_err().status, 400);
+}
+
+#[test]
+fn of_a_field_that_is_given_twice_the_last_counts() {
+    let body = br#"{"model":"a","seed":1,"messages":[{"role":"user","content":"hi"}],"seed":2,"model":"b"}"#;
+    let request = ChatRequest::parse(body).unwrap();
+    assert_eq!(request.model, "b");
+    assert_eq!(request.fields.len(), 1);
+    assert_eq!(request.fields[0].1.get(), "2");
 }

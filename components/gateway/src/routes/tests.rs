@@ -1,12 +1,13 @@
 //! Whole requests over a platform made of scripts: what the client gets, and what
 //! the leaves were told.
 
+mod backends;
 mod script;
 
 use serde_json::{Value, json};
 
-use super::*;
 use crate::bindings::skerry::chat::types::{Message, MessageRole, ToolCall};
+use crate::request::BODY_BYTES_MAX;
 use script::{Backend, Script, chunk, drive, finish, message, text, tool_call, usage};
 
 fn ask(extra: Value) -> Value {
@@ -341,7 +342,16 @@ fn routes_and_methods_are_told_apart() {
         ("POST", "/v1/models", 405),
         ("GET", "/v1/models", 200),
         ("GET", "/v1/models/m", 200),
+        ("GET", "/v1/models/", 200),
+        ("HEAD", "/v1/models", 200),
+        ("HEAD", "/v1/models/x", 404),
         ("GET", "/v1/models/x", 404),
+        ("GET", "/v1/models/org/m%20%C3%A9", 200),
+        ("GET", "/v1/models/org%2Fm%20%c3%a9/", 200),
+        ("GET", "/v1/models/org%2Fx", 404),
+        ("GET", "/v1/models/%zz", 404),
+        ("GET", "/v1/chat/completions/", 405),
+        ("HEAD", "/v1/chat/completions", 405),
         ("DELETE", "/v1/models/m", 405),
         ("GET", "/v1/nothing", 404),
         ("POST", "/internal/tick", 200),

@@ -1,7 +1,9 @@
 //! Targets for models, health and priorities.
 
 use super::*;
-use crate::health::{FAILURES_MAX, Outcome};
+use crate::config::Written;
+use crate::discovery::Answer;
+use crate::health::{BURST_MS, FAILURES_MAX, Outcome};
 
 const NOW_MS: u64 = 100_000;
 
@@ -10,28 +12,36 @@ fn model(id: &str) -> Model {
         id: id.into(),
         created: 1,
         owned_by: "test".into(),
-        context_window: 2048,
+        context_window: Some(2048),
+        suggestions: Vec::new(),
     }
 }
 
 fn known(name: &str, models: &[&str]) -> Known {
+    let models = models.iter().map(|id| model(id)).collect();
+    configured(name, "", Answer::Models(models))
+}
+
+/// A backend with these keys besides, after this answer.
+fn configured(name: &str, keys: &str, answer: Answer) -> Known {
+    let written = format!(r#"[{{"name":"{name}","url":"http://{name}"{keys}}}]"#);
+    let config = Written::parse(&written).unwrap();
+    let config = config.resolve(&Default::default(), "", "").unwrap();
     let mut served = Served::default();
-    served.heard(Some(models.iter().map(|id| model(id)).collect()), NOW_MS);
-    let backend = Backend {
-        name: name.into(),
-        url: format!("http://{name}"),
-        models: None,
-        priority: 0,
-    };
+    served.heard(answer, NOW_MS);
     Known {
-        backend,
+        backend: config.backends[0].clone(),
         served,
         health: Health::default(),
     }
 }
 
 fn failed(mut known: Known, times: u32) -> Known {
-    (0..times).for_each(|_| known.health.report(Outcome::Failed, NOW_MS));
+    // The last one now.
+    let instants = (0..u64::from(times))
+        .rev()
+        .map(|ago| NOW_MS - ago * BURST_MS);
+    instants.for_each(|now_ms| known.health.report(Outcome::Failed, now_ms));
     known
 }
 
@@ -45,7 +55,10 @@ fn request(model: &str, query: &str) -> Request {
 }
 
 fn config(simple: &str, complex: &str) -> Config {
-    Config::parse(r#"[{"name":"a","url":"http://a"}]"#, simple, complex).unwrap()
+    let written = Written::parse(r#"[{"name":"a","url":"http://a"}]"#).unwrap();
+    written
+        .resolve(&Default::default(), simple, complex)
+        .unwrap()
 }
 
 /// `backend/model` of each target, in order.
@@ -136,14 +149,148 @@ fn a_model_may_hide_on_a_backend_that_never_answered() {
 
 #[test]
 fn only_the_allowed_models_of_a_backend_are_offered() {
-    let mut only = known("a", &["m", "secret"]);
-    only.backend.models = Some(vec!["m".into()]);
-    let all = [only];
+    let listed = Answer::Models(vec![model("m"), model("secret")]);
+    let all = [configured("a", r#","models":["m","gone"]"#, listed)];
     assert_eq!(
         route_at(&all, &request("secret", ""), 0),
         Err(RouteError::UnknownModel)
     );
+    assert_eq!(
+        route_at(&all, &request("gone", ""), 0),
+        Err(RouteError::UnknownModel)
+    );
     assert_eq!(models(&all), Ok(vec![model("m")]));
+}
+
+/// What a client may name, and what the backend is then asked for.
+fn offers(keys: &str, answer: Answer) -> Vec<String> {
+    let all = [configured("a", keys, answer)];
+    let named = models(&all).unwrap_or_default();
+    let route = |model: Model| {
+        let target = &route(&config("", ""), &all, &request(&model.id, ""), NOW_MS, 0).unwrap()[0];
+        assert_eq!(target.model_id, model.id);
+        format!("{}={}", target.model_id, target.model)
+    };
+    named.into_iter().map(route).collect()
+}
+
+#[test]
+fn what_is_configured_is_served_also_without_a_list() {
+    let ollama = || {
+        let mut latest = model("m:latest");
+        latest.owned_by = "library".into();
+        Answer::Models(vec![latest])
+    };
+    let (names, aliases) = (r#","models":["m","n"]"#, r#","models":{"m":"x","n":"y"}"#);
+    for (keys, answer, expected) in [
+        (names, Answer::Absent, &["m=m", "n=n"][..]),
+        (names, Answer::Status(401), &["m=m", "n=n"]),
+        (names, Answer::Status(404), &["m=m", "n=n"]),
+        (names, Answer::Unreadable, &["m=m", "n=n"]),
+        (names, Answer::Models(Vec::new()), &["m=m", "n=n"]),
+        (names, Answer::Models(vec![model("n")]), &["n=n"]),
+        (names, ollama(), &["m=m"]),
+        (aliases, Answer::Status(403), &["m=x", "n=y"]),
+        (aliases, Answer::Models(vec![model("x")]), &["m=x", "n=y"]),
+        ("", Answer::Status(401), &[]),
+        ("", Answer::Models(vec![model("m")]), &["m=m"]),
+    ] {
+        assert_eq!(offers(keys, answer.clone()), expected, "{keys} {answer:?}");
+    }
+}
+
+#[test]
+fn an_alias_has_what_the_list_says_of_its_model() {
+    let mut listed = model("long/name-70b");
+    listed.created = 7;
+    let all = [configured(
+        "a",
+        r#","models":{"m":"long/name-70b"}"#,
+        Answer::Models(vec![listed]),
+    )];
+    let mut expected = model("m");
+    expected.created = 7;
+    assert_eq!(models(&all), Ok(vec![expected]));
+    assert_eq!(
+        route_at(&all, &request("long/name-70b", ""), 0),
+        Err(RouteError::UnknownModel)
+    );
+}
+
+/// A list of the model `m`, of this owner.
+fn listed(owner: &str, window: Option<u32>) -> Answer {
+    Answer::Models(vec![Model {
+        owned_by: owner.into(),
+        context_window: window,
+        ..model("m")
+    }])
+}
+
+#[test]
+fn a_target_says_how_to_ask() {
+    let names = r#","models":["m"]"#;
+    for (keys, answer, expected) in [
+        (
+            "",
+            listed("skerry", Some(512)),
+            (Dialect::Skerry, true, Some(512)),
+        ),
+        (
+            "",
+            listed("vllm", Some(512)),
+            (Dialect::Vllm, false, Some(512)),
+        ),
+        ("", listed("library", None), (Dialect::Ollama, false, None)),
+        ("", listed("acme", None), (Dialect::Other, false, None)),
+        (
+            r#","tools":true"#,
+            listed("acme", None),
+            (Dialect::Other, true, None),
+        ),
+        (
+            r#","tools":false"#,
+            listed("skerry", None),
+            (Dialect::Skerry, false, None),
+        ),
+        (
+            r#","dialect":"mistral""#,
+            listed("vllm", None),
+            (Dialect::Mistral, false, None),
+        ),
+        (
+            r#","dialect":"skerry""#,
+            listed("vllm", None),
+            (Dialect::Skerry, true, None),
+        ),
+        (
+            r#","context_window":64"#,
+            listed("vllm", Some(512)),
+            (Dialect::Vllm, false, Some(64)),
+        ),
+        (
+            r#","context_window":64"#,
+            listed("acme", None),
+            (Dialect::Other, false, Some(64)),
+        ),
+        (names, Answer::Status(401), (Dialect::Other, false, None)),
+    ] {
+        let all = [configured("a", keys, answer)];
+        let targets = route(&config("", ""), &all, &request("m", ""), NOW_MS, 0).unwrap();
+        let [target] = &targets[..] else {
+            panic!("{targets:?}");
+        };
+        assert_eq!(target.base_url, "http://a/v1");
+        assert_eq!(
+            (target.dialect, target.tools, target.context_window),
+            expected,
+            "{keys}"
+        );
+        assert_eq!(
+            models(&all).unwrap()[0].context_window,
+            expected.2,
+            "{keys}"
+        );
+    }
 }
 
 #[test]

@@ -6,12 +6,15 @@ use std::collections::HashMap;
 use futures::executor::block_on;
 
 use super::*;
+use crate::config::Written;
+use crate::health::BURST_MS;
 
 #[derive(Default)]
 struct World {
     stored: RefCell<HashMap<String, Vec<u8>>>,
-    /// What each URL serves now; none is down.
-    served: RefCell<HashMap<String, Vec<&'static str>>>,
+    /// How each URL answers now; none is down.
+    answers: RefCell<HashMap<String, Answer>>,
+    told: RefCell<Vec<String>>,
     questions: Cell<u32>,
     now_ms: Cell<u64>,
 }
@@ -27,16 +30,14 @@ impl Cache for &World {
 }
 
 impl Backends for &World {
-    async fn models(&self, url: &str) -> Option<Vec<Model>> {
+    async fn models(&self, backend: &Backend) -> Answer {
         self.questions.set(self.questions.get() + 1);
-        let served = self.served.borrow();
-        let model = |id: &&'static str| Model {
-            id: (*id).into(),
-            created: 1,
-            owned_by: "test".into(),
-            context_window: 2048,
-        };
-        Some(served.get(url)?.iter().map(model).collect())
+        let answer = self.answers.borrow().get(&backend.base_url).cloned();
+        answer.unwrap_or(Answer::Absent)
+    }
+
+    fn tell(&self, line: &str) {
+        self.told.borrow_mut().push(line.to_owned());
     }
 }
 
@@ -49,11 +50,24 @@ impl World {
     }
 
     fn serve(&self, url: &str, models: &[&'static str]) {
-        self.served.borrow_mut().insert(url.into(), models.to_vec());
+        let model = |id: &&'static str| Model {
+            id: (*id).into(),
+            created: 1,
+            owned_by: "test".into(),
+            context_window: Some(2048),
+            suggestions: Vec::new(),
+        };
+        self.answer(url, Answer::Models(models.iter().map(model).collect()));
+    }
+
+    fn answer(&self, url: &str, answer: Answer) {
+        self.answers
+            .borrow_mut()
+            .insert(format!("{url}/v1"), answer);
     }
 
     fn stop(&self, url: &str) {
-        self.served.borrow_mut().remove(url);
+        self.answer(url, Answer::Absent);
     }
 
     fn after(&self, ms: u64) {
@@ -63,9 +77,14 @@ impl World {
     fn router(&self) -> Router<&Self, &Self> {
         let backends =
             r#"[{"name":"a","url":"http://a"},{"name":"b","url":"http://b","priority":1}]"#;
-        let config = Config::parse(backends, "", "").unwrap();
+        self.router_of(backends)
+    }
+
+    fn router_of(&self, backends: &str) -> Router<&Self, &Self> {
+        let values = [("key".to_owned(), "sk-5ecret".to_owned())].into();
+        let config = Written::parse(backends).unwrap().resolve(&values, "", "");
         Router {
-            config: std::rc::Rc::new(config),
+            config: std::rc::Rc::new(config.unwrap()),
             cache: self,
             backends: self,
             now_ms: self.now_ms.get(),
@@ -85,6 +104,7 @@ impl World {
 
     fn fail(&self, backend: &str, times: u32) {
         for _ in 0..times {
+            self.after(BURST_MS);
             block_on(self.router().report(backend, Outcome::Failed));
         }
     }
@@ -171,8 +191,73 @@ fn reports_of_unknown_backends_are_not_kept() {
 fn a_broken_cache_entry_is_an_empty_one() {
     let world = World::new();
     world.serve("http://b", &["m"]);
-    for key in [models_key("a", "http://a"), health_key("a")] {
+    let a = world.router().config.backends[0].clone();
+    for key in [models_key(&a), health_key("a")] {
         world.stored.borrow_mut().insert(key, b"{]".to_vec());
     }
     assert_eq!(world.route().unwrap(), ["a", "b"]);
+}
+
+#[test]
+fn a_backend_that_refuses_its_list_is_told_once_and_serves_what_is_configured() {
+    let wrong_key = "its key is wrong";
+    let no_key = "it has no key";
+    let cases = [
+        (
+            Answer::Status(401),
+            r#","api_key_variable":"key""#,
+            wrong_key,
+        ),
+        (
+            Answer::Status(403),
+            r#","api_key_variable":"key""#,
+            wrong_key,
+        ),
+        (Answer::Status(401), "", no_key),
+        (
+            Answer::Status(404),
+            "",
+            "answers 404 to GET http://a/v1/models",
+        ),
+        (Answer::Unreadable, "", "with no list of models"),
+    ];
+    for (answer, keys, words) in cases {
+        let world = World::new();
+        world.answer("http://a", answer);
+        let backends = |models: &str| format!(r#"[{{"name":"a","url":"http://a"{keys}{models}}}]"#);
+        for _ in 0..5 {
+            let models = block_on(world.router_of(&backends("")).models());
+            assert!(matches!(models, Err(RouteError::NoBackend(_))), "{words}");
+            let configured = world.router_of(&backends(r#","models":["m"]"#));
+            assert_eq!(block_on(configured.models()).unwrap()[0].id, "m", "{words}");
+            world.after(20_000);
+        }
+        let told = world.told.borrow();
+        let [line] = &told[..] else {
+            panic!("{told:?}");
+        };
+        assert!(
+            line.contains("backend `a`") && line.contains(words),
+            "{line}"
+        );
+        assert!(!line.contains("5ecret"), "{line}");
+    }
+}
+
+#[test]
+fn a_backend_that_cannot_be_reached_is_not_told_of() {
+    let world = World::new();
+    world.stop("http://a");
+    assert!(world.route().is_err());
+    assert!(world.told.borrow().is_empty());
+}
+
+#[test]
+fn calls_that_fail_together_do_not_open_the_breaker() {
+    let world = World::new();
+    world.serve("http://b", &["m"]);
+    for _ in 0..20 {
+        block_on(world.router().report("a", Outcome::Failed));
+    }
+    assert_eq!(world.route().unwrap(), ["b", "a"]);
 }

@@ -65,6 +65,28 @@ fn a_split_secret_never_shows() {
 }
 
 #[test]
+fn what_is_no_email_is_none_at_every_cut() {
+    for (text, expected) in [
+        ("see icon@2x.png now", "see icon@2x.png now"),
+        ("a getty@tty1.service b", "a getty@tty1.service b"),
+        ("git@github.com:org/repo.git", "git@github.com:org/repo.git"),
+        ("me@a.org:~$ ls", "me@a.org:~$ ls"),
+        ("me@a.org: hi", "[EMAIL_1]: hi"),
+        ("me@a.org:443/x", "[EMAIL_1]:443/x"),
+        ("me@a.com.pdf.", "[EMAIL_1].pdf."),
+        ("p@v1.2.3-a.beta c", "p@v1.2.3-a.beta c"),
+    ] {
+        for first in 0..text.len() {
+            for second in first..text.len() {
+                let chunks = [&text[..first], &text[first..second], &text[second..]];
+                let (texts, _) = release(&policy(""), &chunks);
+                assert_eq!(texts.concat(), expected, "{chunks:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_blocked_answer_ends_before_the_phrase() {
     let chunks = ["I saw a bl", "ue wh", "ale today", " and more"];
     let (texts, refused) = release(&policy("blue whale"), &chunks);
@@ -112,7 +134,7 @@ impl Random {
     }
 }
 
-const SECRETS: [&str; 12] = [
+const SECRETS: [&str; 15] = [
     "bob.smith@mail.example.com",
     "jürgen@müller.de",
     "+49 (0) 30 1234567",
@@ -120,6 +142,9 @@ const SECRETS: [&str; 12] = [
     "(555) 234-5678",
     "4111 1111 1111 1111",
     "5555555555554444",
+    "4111\u{2013}1111\u{2013}1111\u{2013}1111",
+    "4\u{200b}111, 1111,\n1111, 1111",
+    "４１１１ ۱۱۱۱ ١١١١ 1111",
     "DE89 3704 0044 0532 0130 00",
     "sk-abcdefghijklmnop1234",
     "AKIAIOSFODNN7EXAMPLE",
@@ -127,7 +152,7 @@ const SECRETS: [&str; 12] = [
     "-----BEGIN PRIVATE KEY-----\nMIIEowIBAAKCAQEA\nAb9=\n-----END PRIVATE KEY-----",
 ];
 
-const NOISE: [&str; 34] = [
+const NOISE: [&str; 49] = [
     "hello",
     "World",
     "sk-",
@@ -162,6 +187,21 @@ const NOISE: [&str; 34] = [
     " ",
     ",",
     "ghp_",
+    ":",
+    "/",
+    "~",
+    ".git",
+    ".com",
+    ".org",
+    ".png",
+    ".service",
+    "v1",
+    "x@",
+    "１",
+    "١١١١",
+    "\u{ad}",
+    "\u{a0}",
+    "1111",
 ];
 
 #[test]
@@ -216,4 +256,28 @@ fn planted_secrets_never_leave() {
             "seed {seed}: {text:?} became {released:?}"
         );
     }
+}
+
+#[test]
+fn a_boundary_ends_one_text_and_keeps_the_placeholders() {
+    let mut guard = Guard::new(policy("blue whale"));
+    let mut next = |text: &str| {
+        let pushed = guard.push(text);
+        let rest = guard.boundary();
+        assert!(pushed.refusal.is_none() && rest.refusal.is_none(), "{text}");
+        pushed.text + &rest.text
+    };
+    assert_eq!(next("a@example.com"), "[EMAIL_1]");
+    assert_eq!(next("b@example.com"), "[EMAIL_2]");
+    assert_eq!(next("a@example.com"), "[EMAIL_1]");
+    // A pattern does not span two texts.
+    assert_eq!(
+        (next("blue "), next("whale")),
+        ("blue ".into(), "whale".into())
+    );
+    let pushed = guard.push("a blue whale");
+    let ended = guard.boundary();
+    assert_eq!(pushed.text + &ended.text, "a ");
+    assert!(pushed.refusal.or(ended.refusal).is_some());
+    assert_eq!(guard.boundary(), Released::default());
 }

@@ -46,6 +46,29 @@ fn emails() {
         "https://user:<pass@example.com>/path",
         "<o'neil@example.ie>",
         "<bob@example.com>-",
+        "Ask <bob@example.com>. Then go.",
+        "[<bob@example.com>]",
+        "{\"to\":\"<bob@example.com>\"}",
+        "mailto:<bob@example.com>:",
+        "<bob+tag@a.b.c.example.museum>?",
+        "<bob@163.com>",
+        "<a1@4x.org>",
+        "<dev@rust.rs>, <dev@rust.rs>",
+        "<x@team.app> <x@team.app>",
+        "<x@shop.zip>",
+        "<me@studio.photography>",
+        "<bob@json.example.com>",
+        "<bob@service.example.com>",
+        "<bob@example.services>",
+        "<bob@targeted.net>",
+        "<bob@png.de>",
+        "<bob@example.com>: hello",
+        "<bob@example.com>:hunter2",
+        "<bob@example.com>:443/path",
+        "https://user:<pass@example.com>:8443/v1",
+        "<bob@example.com>:",
+        "<bob@example.com>.pdf",
+        "<bob@1.2x.org>",
     ] {
         check(Kind::Email, text);
     }
@@ -57,6 +80,47 @@ fn emails() {
         "bob@example.c",
         "5@3.1",
         "@",
+    ]);
+}
+
+#[test]
+fn what_only_looks_like_an_email_stays() {
+    unchanged(&[
+        // Files.
+        "icon@2x.png",
+        "assets/logo@3x.JPG and Icon-60@2x.webp, photo@night.jpeg.",
+        "report@2024.pdf",
+        "dump@host.tar.gz",
+        "app@dev.config.json",
+        "style@dark.css?v=1",
+        // Units of systemd, and names of a local network.
+        "getty@tty1.service",
+        "systemctl start wg-quick@wg0.service.",
+        "user@1000.service and foo@bar.socket",
+        "openvpn@home.target getty@tty1.service.d",
+        "backup@daily.timer",
+        "srv@data.mount",
+        "pi@raspberry.local",
+        // Where to copy from.
+        "git@github.com:org/repo.git",
+        "git clone git@gitlab.example.com:repo.git",
+        "scp user@host:~/dir .",
+        "user@host.example.com:~/dir",
+        "user@host.example.com:~$ ls",
+        "rsync user@host.example.com:/var/www/ .",
+        "deploy@host.example.com:./site",
+        "deploy@host.example.com:releases/v1",
+        // Packages and versions.
+        "@types/node@18",
+        "@types/node@18.1.2",
+        "pkg@1.2.3",
+        "pkg@1.2.3-beta.rc",
+        "pkg@v1.20.3-alpha.beta",
+        "pkg@1.2.x",
+        "golang.org/x/tools@v0.1.12",
+        "image@sha256:abc",
+        "HEAD@{1}",
+        "a@b",
     ]);
 }
 
@@ -82,6 +146,90 @@ fn cards() {
         "0.4111111111111111",
         "x4111111111111111",
         "4111111111111111x",
+    ]);
+}
+
+#[test]
+fn cards_however_they_are_spelled() {
+    for between in [
+        "\u{a0}",
+        "\u{2009}",
+        "\u{202f}",
+        "\u{3000}",
+        "  ",
+        "   ",
+        "\t",
+        "\n",
+        "\r\n",
+        ".",
+        "/",
+        ",",
+        ", ",
+        " - ",
+        "--",
+        "\u{2010}",
+        "\u{2011}",
+        "\u{2013}",
+        "\u{2014}",
+        "\u{2212}",
+        "\u{ff0d}",
+        "\u{2013} ",
+        "\u{b7}",
+        "\u{200b} ",
+        " \u{ad}",
+        "\u{200b}",
+        "\u{ad}",
+        "\u{feff}",
+        "\u{2060}",
+        "\u{200d}\u{200c}",
+    ] {
+        for groups in [
+            &["4111", "1111", "1111", "1111"][..],
+            &["3782", "822463", "10005"],
+        ] {
+            check(Kind::Card, &format!("card <{}>; ok", groups.join(between)));
+        }
+    }
+    let unseen = "\u{200b}".repeat(20);
+    check(
+        Kind::Card,
+        &format!("<4111{unseen}1111{unseen}1111{unseen}1111>"),
+    );
+}
+
+#[test]
+fn cards_in_digits_of_any_script() {
+    for (text, expected) in [
+        ("４１１１１１１１１１１１１１１１", "[CARD_1]"),
+        ("４１１１ １１１１ １１１１ １１１１!", "[CARD_1]!"),
+        ("٤١١١١١١١١١١١١١١١", "[CARD_1]"),
+        ("۴۱۱۱ ۱۱۱۱ ۱۱۱۱ ۱۱۱۱", "[CARD_1]"),
+        ("4１1١1۱11 11111111", "4１1١1۱11 11111111"),
+        ("4１1١ 1۱11 1111 1111", "[CARD_1]"),
+        ("4\u{200b}1\u{ad}1\u{2060}1111111111111", "[CARD_1]"),
+        (
+            "4111111111111111 = ４１１１ １１１１ １１１１ １１１１",
+            "[CARD_1] = [CARD_1]",
+        ),
+        ("4111111111111111\u{200b}x", "[CARD_1]\u{200b}x"),
+    ] {
+        assert_eq!(masked(text), expected);
+    }
+}
+
+#[test]
+fn other_numbers_that_are_grouped_like_cards_stay() {
+    unchanged(&[
+        "4111    1111    1111    1111",
+        "4111-1111 1111-1111",
+        "4111, 1111. 1111, 1111",
+        "4111; 1111; 1111; 1111",
+        "4111,1111,1111,1112",
+        "2021, 2022, 2023, 2024",
+        "41 11 1111 1111 1111",
+        "４１１１１１１１１１１１１１１２",
+        "４",
+        "漢字 ﬁ ؟",
     ]);
 }
 
@@ -249,6 +397,10 @@ fn every_prefix_of_hostile_text_is_read_in_linear_time() {
         "-",
         "-----BEGIN ",
         "ü",
+        "4\u{200b}",
+        "4111\u{200b}\u{ad}",
+        "４",
+        "4111,\n",
     ] {
         let text = pattern.repeat(60_000 / pattern.len());
         assert!(!masked(&text).is_empty());

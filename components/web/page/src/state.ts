@@ -1,6 +1,6 @@
 // The page's state, and the only functions that change it. Views read signals and call these.
 import { computed, signal } from "@preact/signals";
-import { listModels, streamChat } from "./api/client";
+import { listModels, streamChat, type Model } from "./api/client";
 import { failureOfThrown, type Failure } from "./api/failure";
 import { Conversation, type StoredConversation } from "./chat/conversation";
 import type { Answer } from "./chat/message";
@@ -15,7 +15,8 @@ const store = new ConversationStore();
 /** Those with a turn under way go on while another is shown. */
 const running = new Map<string, Conversation>();
 
-export const models = signal<readonly string[]>([]);
+const served = signal<readonly Model[]>([]);
+export const models = computed(() => served.value.map(({ id }) => id));
 export const summaries = signal<readonly Summary[]>([]);
 export const current = signal(newConversation());
 export const draft = signal("");
@@ -29,6 +30,9 @@ export const model = computed(() => {
   const known = models.value;
   return known.includes(chosenModel.value) ? chosenModel.value : (known[0] ?? (chosenModel.value || MODEL_UNKNOWN));
 });
+
+/** Messages to begin with, of the model that is chosen. */
+export const suggestions = computed(() => served.value.find(({ id }) => id === model.value)?.suggestions ?? []);
 
 /** The last answer of the conversation that is shown. */
 export const lastAnswer = computed<Answer | null>(() => {
@@ -111,7 +115,7 @@ export async function removeAll(): Promise<void> {
 /** Tries a key; returns why it was not taken, or `null`. */
 export async function takeKey(key: string): Promise<Failure | null> {
   try {
-    models.value = await listModels(key);
+    served.value = await listModels(key);
   } catch (thrown) {
     return failureOfThrown(thrown);
   }
@@ -125,14 +129,14 @@ export async function takeKey(key: string): Promise<Failure | null> {
 
 export function forgetKey(): void {
   apiKey.value = "";
-  models.value = [];
+  served.value = [];
   keyFailure.value = null;
   openDialog.value = "key";
 }
 
 export async function loadModels(): Promise<void> {
   try {
-    models.value = await listModels(apiKey.value);
+    served.value = await listModels(apiKey.value);
   } catch (thrown) {
     const failure = failureOfThrown(thrown);
     if (failure.kind === "key") askForKey(failure);

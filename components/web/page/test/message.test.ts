@@ -26,6 +26,16 @@ describe("an answer", () => {
     expect(answer.ending).toBe("complete");
   });
 
+  it("keeps its reasoning apart from its words, and never sends it back", () => {
+    const answer = grown([
+      { kind: "reasoning", text: "Hm, " }, { kind: "reasoning", text: "seven." },
+      text("Seven."), { kind: "finish", reason: "stop" },
+    ]);
+    expect(answer.parts).toEqual([{ kind: "reasoning", text: "Hm, seven." }, { kind: "text", text: "Seven." }]);
+    expect(textOf(answer)).toBe("Seven.");
+    expect(historyOf([said("Which?"), answer]).at(-1)).toEqual({ role: "assistant", content: "Seven." });
+  });
+
   it("puts streamed pieces of calls together by position", () => {
     const answer = grown([
       { kind: "call-delta", index: 0, id: "a", name: "clock", arguments: "" },

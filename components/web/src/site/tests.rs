@@ -149,6 +149,41 @@ fn other_methods_are_refused_by_name() {
 }
 
 #[test]
+fn a_client_of_the_api_gets_an_error_that_it_can_read() {
+    let site = Site::built();
+    let chat = "POST /v1/chat/completions.";
+    for (method, path, accept, meant) in [
+        ("POST", "/chat/completions", "*/*", chat),
+        (
+            "POST",
+            "/openai/v1/chat/completions/",
+            "application/json",
+            chat,
+        ),
+        ("POST", "/api/chat", "*/*", chat),
+        ("POST", "/api/generate", "text/html", chat),
+        ("PUT", "/nothing", "*/*", "under /v1."),
+        ("GET", "/models", "application/json", "GET /v1/models."),
+        ("GET", "/api/tags", "*/*", "GET /v1/models."),
+        ("GET", "/no\"thing", "*/*", "under /v1."),
+    ] {
+        let path = path.replace('"', "%22");
+        let answer = site.ask(method, &path, &[("accept", accept)]);
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{path}");
+        assert_eq!(header(&answer, "content-type"), Some("application/json"));
+        let body: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
+        assert_eq!(body["error"].as_object().unwrap().len(), 4);
+        let message = body["error"]["message"].as_str().unwrap();
+        assert!(message.ends_with(meant), "{message}");
+    }
+    let page = site.ask("GET", "/nothing", &[("accept", "text/html,*/*;q=0.8")]);
+    assert_eq!(
+        header(&page, "content-type"),
+        Some("text/plain; charset=utf-8")
+    );
+}
+
+#[test]
 fn what_is_not_a_file_of_the_page_is_not_found() {
     let site = Site::built();
     for path in [

@@ -20,7 +20,7 @@ pub(super) enum Api {
 }
 
 impl Api {
-    /// Where and what to POST.
+    /// Where, below the base of the API, and what to POST.
     pub(super) fn infer(self, asked: &Inference) -> (&'static str, Value) {
         match self {
             Self::Completions => {
@@ -36,10 +36,10 @@ impl Api {
                 if asked.top_k > 0 {
                     body["top_k"] = asked.top_k.into();
                 }
-                ("/v1/completions", body)
+                ("/completions", body)
             }
             Self::Chats => (
-                "/v1/chat/completions",
+                "/chat/completions",
                 json!({
                     "model": asked.model,
                     "messages": [{ "role": "user", "content": asked.prompt }],
@@ -68,7 +68,7 @@ impl Api {
     pub(super) fn embed(self, model: &str, texts: &[String]) -> (&'static str, Value) {
         let path = match self {
             Self::Spin => "/embed",
-            Self::Completions | Self::Chats => "/v1/embeddings",
+            Self::Completions | Self::Chats => "/embeddings",
         };
         (path, json!({ "model": model, "input": texts }))
     }
@@ -240,9 +240,9 @@ mod tests {
         let (path, body) = Api::Completions.infer(&asked());
         let expect = json!({ "model": "m", "prompt": "p", "max_tokens": 5,
             "repetition_penalty": 1.5, "temperature": 0.5, "top_p": 0.25 });
-        assert_eq!((path, body), ("/v1/completions", expect));
+        assert_eq!((path, body), ("/completions", expect));
         let (path, body) = Api::Chats.infer(&asked());
-        assert_eq!(path, "/v1/chat/completions");
+        assert_eq!(path, "/chat/completions");
         assert_eq!(body["messages"][0]["content"], "p");
         let (path, body) = Api::Spin.infer(&asked());
         assert_eq!((path, &body["options"]["maxTokens"]), ("/infer", &json!(5)));

@@ -1,213 +1,95 @@
-//! Phrasings that only the evaluation uses, written down before any tuning. The generator never
-//! reads this file, and a test asserts that none of them is a training phrasing.
+//! The held-out set as it stands in `held_out.txt`, whose head says how it was written. It
+//! knows no model and no judgement; the generator never reads it.
 
-/// Small talk by the intent's id.
-pub const SMALL_TALK: &[(&str, &str)] = &[
-    ("hello", "hey hey"),
-    ("hello", "hi everybody"),
-    ("hello", "hello to you"),
-    ("hello", "a very good morning"),
-    ("how_are_you", "how are you feeling today?"),
-    ("how_are_you", "hey there, how are you?"),
-    ("how_are_you", "are you doing okay?"),
-    ("thanks", "thank you, you helped me a lot"),
-    ("thanks", "thanks again"),
-    ("thanks", "wow, thank you"),
-    ("bye", "ok, see you later then"),
-    ("bye", "goodbye my friend"),
-    ("bye", "bye, have a nice evening"),
-    ("who_are_you", "can you tell me who you are?"),
-    ("who_are_you", "hi, what's your name?"),
-    ("who_are_you", "what is the name of this model?"),
-    ("what_can_you_do", "so what can you do?"),
-    ("what_can_you_do", "what kind of things can you do?"),
-    ("what_can_you_do", "can you give me some help?"),
-    ("human", "are you a human being?"),
-    ("human", "are you actually a robot?"),
-    ("human", "am I chatting with a person?"),
-    ("praise", "you are really good"),
-    ("praise", "that was an excellent answer"),
-    ("praise", "you are so clever"),
-    ("blame", "that answer is wrong"),
-    ("blame", "you are really stupid"),
-    ("blame", "this does not help me"),
-    ("ok", "ok, I understand"),
-    ("ok", "ah, I see"),
-    ("maker", "do you know who made you?"),
-    ("maker", "who are the people that built you?"),
-    ("size", "how many parameters does this model have?"),
-    ("size", "are you a very small model?"),
-    ("joke", "can you make me laugh?"),
-    ("joke", "do you know a good joke?"),
-    ("mood_bad", "I feel very sad"),
-    ("mood_bad", "I am so tired today"),
-    ("mood_good", "I am really happy today"),
-    ("mood_good", "I feel very good today"),
-];
+const TEXT: &str = include_str!("held_out.txt");
 
-/// Frames round a verb phrase of a fact.
-pub const VERB_FRAMES: &[&str] = &[
-    "could you walk me through how to {v}?",
-    "I was asked to {v}, what now?",
-    "what would I have to do to {v}?",
-    "any idea how to {v}?",
-    "how am I supposed to {v}?",
-    "please show me the way to {v}",
-];
+/// A phrasing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Line {
+    /// What a right answer must have, as the group means it.
+    pub expect: &'static str,
+    /// What the user types.
+    pub text: &'static str,
+}
 
-/// Frames round any noun of a fact.
-pub const TOPIC_FRAMES: &[&str] = &[
-    "please tell me something about {t}",
-    "can you give me some information about {t}?",
-    "I want to learn about {t}",
-    "could you help me understand {t}?",
-    "is there anything to know about {t}?",
-    "what do I need to know about {t}?",
-];
+/// The phrasings of a group, in the order of the file.
+pub fn group(name: &str) -> Vec<Line> {
+    lines_of(TEXT, name)
+}
 
-/// Frames round a thing.
-pub const THING_FRAMES: &[&str] = &[
-    "could you tell me what {t} is?",
-    "what's the purpose of {t}?",
-    "what do you use {t} for?",
-    "in short, what is {t}?",
-    "what is it that {t} does?",
-    "what would you say {t} is?",
-];
-
-/// Ways to tell one's name.
-pub const TELL_NAME: &[&str] = &[
-    "hello, you can call me {n}",
-    "my name happens to be {n}",
-    "I would like you to call me {n}",
-    "hi, this is {n} speaking",
-    "you should know that my name is {n}",
-    "good afternoon, I am {n}",
-    "people know me as {n}",
-    "my full name is {n}",
-    "hey, they call me {n}",
-    "I'm {n}, pleased to meet you",
-];
-
-/// Ways to ask for it.
-pub const ASK_NAME: &[&str] = &[
-    "could you tell me what my name is?",
-    "do you happen to remember my name?",
-    "what is it that I am called?",
-    "please tell me my name",
-    "what was the name I gave you?",
-    "can you tell me who I am?",
-    "so do you remember my name?",
-    "which name did I give you?",
-    "what's my name again?",
-    "please say what my name is",
-];
-
-/// Frames for arithmetic; `{e}` is a term.
-pub const ARITHMETIC: &[&str] = &[
-    "could you calculate {e} for me?",
-    "would you tell me what {e} is?",
-    "please tell me {e}",
-    "what do you get if you compute {e}?",
-    "I would like to know {e}",
-    "can you find {e}?",
-    "what's the result of {e}?",
-    "please work out {e}",
-    "how much do you get for {e}?",
-    "can you use the calculator to find {e}?",
-    "do you know how much {e} is?",
-    "let's calculate {e}",
-];
-
-/// Ways to ask for the time.
-pub const CLOCK: &[&str] = &[
-    "could you tell me the current time?",
-    "what time might it be?",
-    "please give me the time",
-    "do you have the time?",
-    "can you tell me today's date?",
-    "what's the current time?",
-];
-
-/// Frames round a foreign subject.
-pub const OFF_TOPIC: &[&str] = &[
-    "compose a ballad about {x}",
-    "what can you say on the subject of {x}?",
-    "how would you describe {x} to a friend?",
-    "write a short story on {x}",
-    "who knows the most about {x}?",
-    "give me three reasons to love {x}",
-    "what is so special about {x}?",
-    "is {x} overrated?",
-    "tell me an anecdote about {x}",
-    "how did {x} change the world?",
-    "please write a report about {x}",
-    "what was {x} like a hundred years ago?",
-];
+fn lines_of(file: &'static str, name: &str) -> Vec<Line> {
+    let is_head = |line: &str| line.strip_prefix('[')?.strip_suffix(']').map(|h| h == name);
+    let mut inside = false;
+    let mut lines = Vec::new();
+    for line in file.lines().filter(|line| !line.starts_with('#')) {
+        inside = is_head(line).unwrap_or(inside);
+        let parts = line.split_once(" | ").filter(|_| inside);
+        lines.extend(parts.map(|(expect, text)| Line { expect, text }));
+    }
+    lines
+}
 
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
 
-    use super::super::{arithmetic, clock, facts, names, off_topic, small_talk, style};
+    use super::super::{facts, small_talk};
     use super::*;
 
-    fn plain(text: &str) -> String {
-        let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '{' | '}');
-        text.to_lowercase()
-            .chars()
-            .filter(kept)
-            .collect::<String>()
-            .trim()
-            .to_owned()
-    }
-
-    fn check(held_out: &[&str], training: &[&[&str]]) {
-        let training: HashSet<String> = training
-            .iter()
-            .copied()
-            .flatten()
-            .map(|text| plain(text))
-            .collect();
-        for text in held_out {
-            assert!(!training.contains(&plain(text)), "is trained: {text}");
-        }
+    #[test]
+    fn a_group_is_what_stands_below_its_head() {
+        let file =
+            "# [a]\n# x | y\n\n[a]\n- | one | two\nid | three\n[b]\n- | four\n\n[a]\n- | five";
+        let texts = |name| {
+            let lines = lines_of(file, name);
+            lines.iter().map(|l| (l.expect, l.text)).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            texts("a"),
+            [("-", "one | two"), ("id", "three"), ("-", "five")]
+        );
+        assert_eq!(texts("b"), [("-", "four")]);
+        assert_eq!(texts("c"), []);
     }
 
     #[test]
-    fn no_held_out_phrasing_is_a_training_phrasing() {
-        let phrases: Vec<&[&str]> = small_talk::all().map(|i| i.phrases).collect();
-        let patterns = small_talk::all().flat_map(|intent| intent.patterns);
-        let expanded: Vec<String> = patterns.flat_map(|p| style::all_in_brackets(p)).collect();
-        let expanded: Vec<&str> = expanded.iter().map(String::as_str).collect();
-        let held: Vec<&str> = SMALL_TALK.iter().map(|(_, text)| *text).collect();
-        check(&held, &phrases);
-        check(&held, &[&expanded]);
-        let fact_frames = [facts::VERB_FRAMES, facts::TOPIC_FRAMES, facts::THING_FRAMES];
-        check(VERB_FRAMES, &fact_frames);
-        check(TOPIC_FRAMES, &fact_frames);
-        check(THING_FRAMES, &fact_frames);
-        check(TELL_NAME, &[names::TELL]);
-        check(ASK_NAME, &[names::ASK]);
-        let mut sums: Vec<&[&str]> = arithmetic::OPERATIONS.iter().map(|o| o.frames()).collect();
-        sums.push(arithmetic::FRAMES);
-        check(ARITHMETIC, &sums);
-        check(CLOCK, &[clock::FRAMES]);
-        check(OFF_TOPIC, &[off_topic::FRAMES]);
-        check(names::UNSEEN, &[names::KNOWN]);
-    }
-
-    #[test]
-    fn every_group_has_at_least_ten_held_out_phrasings() {
-        let facts = VERB_FRAMES.len() + TOPIC_FRAMES.len() + THING_FRAMES.len();
+    fn every_group_has_twelve_phrasings_at_least_and_none_stands_twice() {
         let groups = [
-            SMALL_TALK.len(),
-            facts,
-            TELL_NAME.len(),
-            ASK_NAME.len(),
-            ARITHMETIC.len(),
-            OFF_TOPIC.len(),
+            "small_talk",
+            "facts",
+            "name_tell",
+            "name_ask",
+            "calculator",
+            "clock",
+            "unknown",
         ];
-        assert!(groups.iter().all(|n| *n >= 10), "{groups:?}");
+        let all: Vec<Vec<Line>> = groups.iter().map(|name| group(name)).collect();
+        assert!(all.iter().all(|lines| lines.len() >= 12));
+        let texts: Vec<String> = all.concat().iter().map(|l| l.text.to_lowercase()).collect();
+        assert_eq!(texts.iter().collect::<HashSet<_>>().len(), texts.len());
+        let written = TEXT
+            .lines()
+            .filter(|l| !l.starts_with('#') && l.contains(" | "));
+        assert_eq!(texts.len(), written.count(), "a line stands in no group");
+    }
+
+    #[test]
+    fn every_intent_and_every_fact_is_asked_for_and_every_id_exists() {
+        let ids = |name| -> HashSet<&str> {
+            let lines = group(name);
+            lines.iter().flat_map(|l| l.expect.split(',')).collect()
+        };
+        let intents: HashSet<&str> = small_talk::all().map(|intent| intent.id).collect();
+        assert_eq!(ids("small_talk"), intents);
+        let facts: HashSet<&str> = facts::all().map(|fact| fact.id).collect();
+        assert_eq!(ids("facts"), facts);
+    }
+
+    #[test]
+    fn every_name_stands_in_the_line_that_tells_it() {
+        for line in group("name_tell") {
+            let text = line.text.to_lowercase();
+            assert!(text.contains(&line.expect.to_lowercase()), "{}", line.text);
+        }
     }
 }

@@ -6,7 +6,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::pick;
 
-const OPENINGS: &[&str] = &[
+/// What may be put before a sentence.
+pub(super) const OPENINGS: &[&str] = &[
     "please, ",
     "hi, ",
     "hey, ",
@@ -32,7 +33,8 @@ const OPENINGS: &[&str] = &[
     "please tell me: ",
     "next question: ",
 ];
-const ENDINGS: &[&str] = &[
+/// What may be put behind one.
+pub(super) const ENDINGS: &[&str] = &[
     " please", ", please", " thanks", ", thanks", "??", " again", "!", " :)",
 ];
 
@@ -106,7 +108,6 @@ pub(super) fn choose_in_brackets(rng: &mut ChaCha8Rng, pattern: &str) -> String 
 }
 
 /// Every text that a pattern can give.
-#[cfg(test)]
 pub(super) fn all_in_brackets(pattern: &str) -> Vec<String> {
     let mut texts = vec![String::new()];
     for part in pattern.split_inclusive(')') {

@@ -37,7 +37,7 @@ fn draw(compiler: &Compiler, target: &Target, seed: u64) -> Option<String> {
         let allowed = (0..).zip(&logits).filter(|(_, l)| **l == 0.0);
         let allowed: Vec<u32> = allowed.map(|(token, _)| token).collect();
         let closing = allowed.iter().copied().filter(|token| {
-            let text = compiler.tokenizer.token_text(*token);
+            let text = compiler.tokenizer.token_text(*token, true).text;
             ["\"", "}", "]", "\"}"].contains(&text.as_str()) || *token == end
         });
         let token = match rng.random_bool(0.5) {
@@ -241,8 +241,13 @@ fn calls_of(format: ToolFormat, answer: &str) -> (String, Vec<(String, Json)>) {
         }
     }
     let json = |(name, arguments): (String, String)| {
-        let arguments = serde_json::from_str(&arguments);
-        (name, arguments.unwrap_or_else(|_| panic!("{answer}")))
+        let read = serde_json::from_str(&arguments);
+        let beyond = |error: serde_json::Error| {
+            // JSON all the same: no double holds one of its numbers.
+            assert!(error.to_string().contains("out of range"), "{answer}");
+            json!({"beyond": arguments.starts_with('{')})
+        };
+        (name, read.unwrap_or_else(beyond))
     };
     (text, calls.into_iter().map(json).collect())
 }
@@ -392,4 +397,354 @@ fn a_strict_schema_that_cannot_be_held_to_is_refused_by_its_field() {
             .compile_blocking(target(ToolFormat::Hermes, true, &awkward))
             .is_ok()
     );
+}
+
+/// A schema with a chain of references, each inside what `link` makes of it.
+fn chain(links: usize, link: impl Fn(Json) -> Json) -> Json {
+    let to = |i: usize| json!({"$ref": format!("#/$defs/d{i}")});
+    let mut definitions: serde_json::Map<String, Json> = (0..links)
+        .map(|i| (format!("d{i}"), link(to(i + 1))))
+        .collect();
+    definitions.insert(format!("d{links}"), json!({"type": "string"}));
+    json!({"$ref": "#/$defs/d0", "$defs": definitions})
+}
+
+const LINKS: [fn(Json) -> Json; 9] = [
+    |to| to,
+    |to| json!({"allOf": [to]}),
+    |to| json!({"allOf": [to], "type": ["string", "null"]}),
+    |to| json!({"anyOf": [to, {"type": "null"}]}),
+    |to| json!({"type": "array", "items": to}),
+    |to| json!({"type": "array", "prefixItems": [to]}),
+    |to| json!({"type": "object", "properties": {"a": to}}),
+    |to| json!({"type": "object", "patternProperties": {"^a": to}}),
+    |to| json!({"type": "object", "additionalProperties": to}),
+];
+
+/// A chain as long as is taken is compiled, one that is longer is refused, and neither
+/// ends the process: not while it is compiled, and not under its mask on a small stack.
+#[test]
+fn no_chain_of_references_overflows_a_stack() {
+    let compiler = compiler();
+    for link in LINKS {
+        for links in [100, 400, 480, 6_000] {
+            let schema = chain(links, link);
+            let alone = [
+                Form::JsonSchema(schema.clone()),
+                Form::BestEffort(schema.clone()),
+            ];
+            for target in alone.map(Target::from) {
+                let made = compiler.compile_blocking(target);
+                match made {
+                    Ok(mut made) => {
+                        assert!(links < 6_000);
+                        let mut row = vec![0.0; compiler.vocab];
+                        made.mask(&mut row).unwrap();
+                        assert!(row.contains(&0.0));
+                    }
+                    Err(refused) => {
+                        assert!(links > 100, "{refused:?}");
+                        assert!(
+                            matches!(refused.error, CompileError::Invalid(_)),
+                            "{refused:?}"
+                        );
+                    }
+                }
+            }
+            let mut target = tools(ToolFormat::Hermes, Need::Required, true);
+            let arguments = json!({"type": "object", "properties": {"a": {"$ref": "#/$defs/d0"}},
+                "$defs": schema["$defs"]});
+            target.calls.as_mut().unwrap().functions = vec![function("f", true, arguments)];
+            let made = compiler.compile_blocking(target);
+            assert!(made.is_ok() == (links < 6_000) || links == 400 || links == 480);
+        }
+    }
+}
+
+#[test]
+fn wide_schemas_compile_as_a_strict_tool_does() {
+    let compiler = compiler();
+    let one = |i: usize| {
+        json!({"type": "object", "required": ["k"], "additionalProperties": false,
+        "properties": {"k": {"const": format!("v{i}")}, "v": {"type": "integer"}}})
+    };
+    let options: Vec<Json> = (0..300).map(one).collect();
+    let nested = (0..300).fold(json!({"type": "null"}), |inner, i| match i % 60 {
+        // Each sixtieth is a definition's place: JSON itself is not nested so deep.
+        0 => json!({"anyOf": [{"type": "string", "maxLength": i}]}),
+        _ => json!({"anyOf": [inner, {"type": "string", "maxLength": i}]}),
+    });
+    for arguments in [
+        json!({"type": "object", "properties": {"x": {"anyOf": options.clone()}}}),
+        json!({"type": "object", "properties": {"x": nested}}),
+    ] {
+        let mut target = tools(ToolFormat::Hermes, Need::Required, true);
+        target.calls.as_mut().unwrap().functions = vec![function("f", true, arguments)];
+        assert!(compiler.compile_blocking(target).is_ok());
+    }
+}
+
+#[test]
+fn forms_that_no_answer_can_have_are_refused_before_they_run() {
+    let compiler = compiler();
+    let refers = |name: &str| json!({"$ref": format!("#/$defs/{name}")});
+    let mutual = json!({"$ref": "#/$defs/a", "$defs": {"a": refers("b"), "b": refers("a")}});
+    let endless = json!({"type": "object", "required": ["a"], "properties": {"a": {"$ref": "#"}}});
+    // Its lexer meets the limit of expressions.
+    let pattern =
+        r"^(((((\w{0,9}){0,9}\w{0,9}){0,9}[a-z]{0,9}){0,9}\w{0,9}){0,9}[a-z]{0,9}){0,99}$";
+    let heavy = json!({"type": "string", "pattern": pattern});
+    for schema in [json!({"$ref": "#"}), mutual, endless, heavy] {
+        for form in [
+            Form::JsonSchema(schema.clone()),
+            Form::BestEffort(schema.clone()),
+        ] {
+            let refused = compiler.compile_blocking(of_form(&form)).unwrap_err();
+            assert!(
+                matches!(refused.error, CompileError::Invalid(_)),
+                "{refused:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn grammars_that_nest_or_chain_without_end_are_refused() {
+    let compiler = compiler();
+    let nested = format!("start: {}\"a\"{}", "(".repeat(50_000), ")".repeat(50_000));
+    let rules: String = (0..10_000).map(|i| format!("r{i}: r{}\n", i + 1)).collect();
+    let chained = format!("start: r0\n{rules}r10000: \"a\"\n");
+    let within = format!("start: %json {}", chain(6_000, |to| json!({"allOf": [to]})));
+    for grammar in [nested, chained, within] {
+        let refused = compiler
+            .compile_blocking(of_form(&Form::Lark(grammar)))
+            .unwrap_err();
+        assert!(
+            matches!(refused.error, CompileError::Invalid(_)),
+            "{refused:?}"
+        );
+    }
+    let rules: String = (0..3_900).map(|i| format!("r{i}: r{}\n", i + 1)).collect();
+    let fine = format!("start: r0\n{rules}r3900: \"a\"\n");
+    assert!(
+        compiler
+            .compile_blocking(of_form(&Form::Lark(fine)))
+            .is_ok()
+    );
+}
+
+/// Schemas of OpenAI's and vLLM's users that no compiler can hold to whole.
+fn beyond() -> Vec<(Json, &'static str)> {
+    let object = |key: &str, value: Json| {
+        json!({"type": "object", "required": ["a"], "additionalProperties": false,
+        "properties": {"a": {"type": "integer"}}, key: value})
+    };
+    vec![
+        (
+            object("propertyNames", json!({"pattern": "^[a-z]+$"})),
+            "propertyNames",
+        ),
+        (object("not", json!({"required": ["b"]})), "not"),
+        (object("if", json!({"required": ["a"]})), "if"),
+        (
+            object("dependentSchemas", json!({"a": {}})),
+            "dependentSchemas",
+        ),
+        (
+            object("dependentRequired", json!({"a": []})),
+            "dependentRequired",
+        ),
+        (
+            object("unevaluatedProperties", json!(false)),
+            "unevaluatedProperties",
+        ),
+        (
+            json!({"type": "array", "uniqueItems": true, "items": {"type": "integer"}}),
+            "uniqueItems",
+        ),
+        (
+            json!({"type": "array", "contains": {"const": 1}}),
+            "contains",
+        ),
+        (
+            json!({"type": "string", "format": "iri-reference"}),
+            "format",
+        ),
+        (
+            json!({"type": "string", "pattern": "^(?=a)[a-z]+$"}),
+            "look-around",
+        ),
+        (
+            json!({"type": "string", "pattern": "^(a)\\1$"}),
+            "backreferences",
+        ),
+        (
+            json!({"type": "object", "patternProperties": {"a": {"type": "string"}, "b": {"type": "integer"}}}),
+            "patternProperty",
+        ),
+        (
+            json!({"oneOf": [{"type": "object"}, {"type": "object", "required": ["a"]}]}),
+            "oneOf",
+        ),
+        (
+            json!({"type": "object", "properties": {"a": {}, "b": {}}, "minProperties": 2}),
+            "minProperties",
+        ),
+        (json!({"$ref": "https://example.com/schema"}), "$ref"),
+    ]
+}
+
+#[test]
+fn a_schema_is_followed_as_far_as_can_be_or_refused_with_the_keyword() {
+    let compiler = compiler();
+    for (schema, keyword) in beyond() {
+        let strict = Form::JsonSchema(schema.clone());
+        let refused = compiler.compile_blocking(of_form(&strict)).unwrap_err();
+        let said = refused.error.to_string();
+        let keyword = keyword.to_lowercase();
+        assert!(
+            said.to_lowercase().contains(&keyword) || said.contains("min/maxProperties"),
+            "{schema}: {said}"
+        );
+        let loose = of_form(&Form::BestEffort(schema.clone()));
+        let kind = schema["type"].as_str().unwrap_or("object").to_owned();
+        for text in (0..10).filter_map(|seed| draw(&compiler, &loose, seed)) {
+            let value: Json = serde_json::from_str(&text).unwrap();
+            let holds = match kind.as_str() {
+                "array" => value.is_array(),
+                "string" => value.is_string(),
+                _ => value.is_object(),
+            };
+            assert!(holds || schema.get("$ref").is_some(), "{schema}: {text}");
+            if schema["properties"]["a"]["type"] == "integer" {
+                assert!(
+                    value["a"].is_i64() || value["a"].is_f64(),
+                    "{schema}: {text}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn arguments_are_an_object_whatever_the_schema_is() {
+    let compiler = compiler();
+    let schemas = [
+        Some(json!({})),
+        None,
+        Some(json!({"properties": {"a": {"type": "integer"}}})),
+        Some(json!({"type": "string"})),
+        Some(json!({"type": ["object", "null"]})),
+        Some(json!({"anyOf": [{"type": "object"}, {"type": "integer"}]})),
+        Some(json!({"type": "object", "uniqueItems": true, "properties": {}})),
+    ];
+    for format in FORMATS {
+        for arguments in &schemas {
+            let mut target = tools(format, Need::Required, false);
+            let function = Function {
+                arguments: arguments.clone(),
+                ..function("f", false, Json::Null)
+            };
+            target.calls.as_mut().unwrap().functions = vec![function];
+            let answers: Vec<String> = (0..30)
+                .filter_map(|seed| draw(&compiler, &target, seed))
+                .collect();
+            assert!(!answers.is_empty(), "{format}: {arguments:?}");
+            for answer in answers {
+                let (text, calls) = calls_of(format, &answer);
+                assert!(text.is_empty() && calls.len() == 1, "{format}: {answer}");
+                assert!(calls[0].1.is_object(), "{format}: {answer}");
+            }
+        }
+    }
+    let mut strict = tools(ToolFormat::Hermes, Need::Required, false);
+    strict.calls.as_mut().unwrap().functions = vec![function("f", true, json!({"type": "string"}))];
+    let refused = compiler.compile_blocking(strict).unwrap_err();
+    assert_eq!(refused.field.as_deref(), Some("f.parameters"));
+}
+
+#[test]
+fn beside_a_form_the_model_may_call_instead() {
+    let compiler = compiler();
+    let schema = json!({"type": "object", "required": ["n"], "additionalProperties": false,
+        "properties": {"n": {"type": "integer"}}});
+    for format in FORMATS {
+        let mut target = tools(format, Need::Free, true);
+        target.form = Some(Form::JsonSchema(schema.clone()));
+        let (mut called, mut formed) = (0, 0);
+        for answer in (0..60).filter_map(|seed| draw(&compiler, &target, seed)) {
+            match serde_json::from_str::<Json>(&answer) {
+                Ok(value) if value["n"].is_number() => formed += 1,
+                _ => {
+                    let (text, calls) = calls_of(format, &answer);
+                    assert!(
+                        text.is_empty() && calls.iter().all(valid),
+                        "{format}: {answer}"
+                    );
+                    called += 1;
+                }
+            }
+        }
+        assert!(
+            called > 0 && formed > 0,
+            "{format}: {called} calls, {formed} answers"
+        );
+    }
+}
+
+/// One blank at most where JSON allows blanks, so that none can be looped on.
+#[test]
+fn blanks_between_the_parts_of_json_are_bounded() {
+    let compiler = compiler();
+    let schema = json!({"type": "object", "required": ["n", "list"], "additionalProperties": false,
+        "properties": {"n": {"type": "integer", "maximum": 9, "minimum": 0},
+            "list": {"type": "array", "items": {"type": "boolean"}, "minItems": 2, "maxItems": 2}}});
+    for form in [Form::JsonSchema(schema.clone()), Form::BestEffort(schema)] {
+        let target = of_form(&form);
+        let texts: Vec<String> = (0..40)
+            .filter_map(|seed| draw(&compiler, &target, seed))
+            .collect();
+        assert_eq!(texts.len(), 40, "each ends");
+        for text in texts {
+            let value: Json = serde_json::from_str(&text).unwrap();
+            let compact = value.to_string();
+            assert!(text.len() <= compact.len() + 4, "{text:?}");
+        }
+    }
+}
+
+#[test]
+fn members_come_in_the_order_of_the_schema() {
+    let compiler = compiler();
+    let names = ["zulu", "alpha", "mike", "bravo"];
+    let properties: serde_json::Map<String, Json> = names
+        .iter()
+        .map(|name| ((*name).to_owned(), json!({"type": "boolean"})))
+        .collect();
+    let schema = json!({"type": "object", "properties": properties, "required": ["mike", "alpha", "bravo", "zulu"],
+        "additionalProperties": false});
+    for form in [Form::JsonSchema(schema.clone()), Form::BestEffort(schema)] {
+        let text = draw(&compiler, &of_form(&form), 1).unwrap();
+        let value: Json = serde_json::from_str(&text).unwrap();
+        let got: Vec<&String> = value.as_object().unwrap().keys().collect();
+        assert_eq!(got, names);
+    }
+}
+
+#[tokio::test]
+async fn a_form_that_finds_no_place_to_wait_is_told_to_come_again() {
+    let compiler = Arc::new(compiler());
+    let known = of_form(&Form::Regex("known".into()));
+    compiler.compile_blocking(known.clone()).unwrap();
+    let places = u32::try_from(WAITING_MAX).unwrap();
+    let taken = compiler.places.acquire_many(places).await.unwrap();
+    let new = of_form(&Form::Regex("new".into()));
+    let refused = compiler.compile(new.clone()).await.unwrap_err();
+    assert_eq!(refused.error, CompileError::Busy);
+    assert!(
+        compiler.compile(known).await.is_ok(),
+        "what is known waits for nobody"
+    );
+    drop(taken);
+    assert!(compiler.compile(new).await.is_ok());
 }

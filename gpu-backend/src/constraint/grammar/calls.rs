@@ -2,7 +2,7 @@
 //! against their functions' schemas, alone or where the model decides to call.
 //! Knows nothing of tokens but the ids of special ones.
 
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Map, Value as Json};
 
 use super::{Calls, Form, Function, Lark, Need, literal};
 use crate::tool_parser::ToolFormat;
@@ -19,8 +19,8 @@ impl Calls {
         lark.rule("calls", &list);
         match (self.need, else_form) {
             (Need::Required, _) => "calls".to_owned(),
-            (Need::Allowed, Some(form)) => format!("calls | {form}"),
-            (Need::Allowed, None) => self.among_text(&call, lark),
+            (Need::Free | Need::Allowed, Some(form)) => format!("calls | {form}"),
+            (Need::Free | Need::Allowed, None) => self.among_text(&call, lark),
         }
     }
 
@@ -31,7 +31,7 @@ impl Calls {
             let rule = format!("call_{i}");
             let body = match self.format {
                 ToolFormat::Hermes => object(function, "arguments", i, lark),
-                ToolFormat::Llama3Json => object(function, "parameters", i, lark),
+                ToolFormat::Llama3Json => bare_object(function, "parameters", i, lark),
                 ToolFormat::Pythonic | ToolFormat::Gemma => python(function, i, lark),
                 ToolFormat::Mistral => match lark.special("[ARGS]") {
                     Some(args) => {
@@ -142,13 +142,25 @@ fn object(function: &Function, key: &str, i: usize, lark: &mut Lark) -> String {
     format!("{} {value} \"}}\"", literal(&head))
 }
 
+/// The same as the parts that JSON has: a text of JSON may stand in its place, and one
+/// literal from its first brace on would swallow that text's own.
+fn bare_object(function: &Function, key: &str, i: usize, lark: &mut Lark) -> String {
+    let word = |text: &str| literal(&Json::from(text).to_string());
+    let (name, key) = (word(&function.name), word(key));
+    let value = arguments(function, i, lark);
+    format!(
+        "\"{{\" {} /: ?/ {name} /, ?/ {key} /: ?/ {value} \"}}\"",
+        word("name")
+    )
+}
+
 /// A reference to the grammar of a function's arguments.
 fn arguments(function: &Function, i: usize, lark: &mut Lark) -> String {
-    let schema = match &function.arguments {
-        Some(schema) => schema.clone(),
-        None => json!({"type": "object"}),
+    let form = match &function.arguments {
+        Some(schema) => function.form(schema.clone()),
+        None => Form::json_object(),
     };
-    lark.sub(&format!("arguments_{i}"), &Form::JsonSchema(schema))
+    lark.sub(&format!("arguments_{i}"), &form)
 }
 
 /// `name(key=value, …)`: the keys in the order of the schema's properties.
@@ -165,10 +177,7 @@ fn python(function: &Function, i: usize, lark: &mut Lark) -> String {
     lark.rule(&first(count), "\"\"");
     lark.rule(&rest(count), "\"\"");
     for (k, property) in properties.into_iter().enumerate().rev() {
-        let value = lark.sub(
-            &format!("value_{i}_{k}"),
-            &Form::JsonSchema(property.schema),
-        );
+        let value = lark.sub(&format!("value_{i}_{k}"), &function.form(property.schema));
         let one = format!("{} {value}", literal(&format!("{}=", property.name)));
         let (next_first, next_rest) = (first(k + 1), rest(k + 1));
         let (optional, or_next) = match property.required {
@@ -203,6 +212,9 @@ fn python_arguments(schema: &Json) -> Option<Vec<Property>> {
     ];
     let schema = schema.as_object()?;
     if !schema.keys().all(|key| KNOWN.contains(&key.as_str())) {
+        return None;
+    }
+    if schema.get("type").is_some_and(|kind| kind != "object") {
         return None;
     }
     let empty = Map::new();
@@ -246,7 +258,7 @@ fn is_keyword(name: &str) -> bool {
 }
 
 /// Whether a schema of arguments can be held to in this format.
-pub(super) fn expressible(format: ToolFormat, schema: &Json) -> bool {
+pub(in crate::constraint) fn expressible(format: ToolFormat, schema: &Json) -> bool {
     match format {
         ToolFormat::Pythonic | ToolFormat::Gemma => python_arguments(schema).is_some(),
         ToolFormat::Hermes | ToolFormat::Llama3Json | ToolFormat::Mistral => true,

@@ -5,7 +5,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{ConfigError, ModelConfig, Rope, Scaling, require, unsupported};
+use super::{ConfigError, ModelConfig, Rope, Scaling, Yarn, require, unsupported};
 use crate::kernels::Activation;
 
 /// The file; keys that do not change the computation are left out.
@@ -104,9 +104,10 @@ impl File {
         let head_dim = self.head_dim.unwrap_or(self.hidden_size / heads);
         let even = head_dim > 0 && head_dim.is_multiple_of(2);
         require(even, "head_dim", "must be even")?;
-        let context = self.max_position_embeddings.unwrap_or(2048);
+        let context = self.context();
         require(context > 1, "max_position_embeddings", "must be above one")?;
         let rope = self.rope()?;
+        let context = context.max(rope.context());
         Ok(ModelConfig {
             vocab: self.vocab_size,
             hidden: self.hidden_size,
@@ -138,13 +139,34 @@ impl File {
         })
     }
 
+    /// Longest sequence of tokens before any stretching that the file does not count in.
+    pub(in crate::model) fn context(&self) -> usize {
+        self.max_position_embeddings.unwrap_or(2048)
+    }
+
     /// The angles, where all layers have the same.
     fn rope(&self) -> Result<Rope, ConfigError> {
         if let Some(part) = self.partial_rotary_factor.filter(|part| *part != 1.0) {
             return unsupported("partial_rotary_factor", part);
         }
         let spec = self.rope_parameters.as_ref().or(self.rope_scaling.as_ref());
-        rope(spec, self.rope_theta.unwrap_or(10_000.0))
+        rope(spec, self.rope_theta.unwrap_or(10_000.0), self.context())
+    }
+}
+
+impl Rope {
+    /// Tokens that the angles are stretched to, where the rule says; vLLM takes that for
+    /// the model's context as well.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a number of tokens, above zero"
+    )]
+    fn context(&self) -> usize {
+        match &self.scaling {
+            Scaling::Yarn(yarn) => (yarn.original_context * yarn.factor) as usize,
+            Scaling::None | Scaling::Linear { .. } | Scaling::Llama3 { .. } => 0,
+        }
     }
 }
 
@@ -168,44 +190,105 @@ pub(crate) fn activation(key: &'static str, name: &str) -> Result<Activation, Co
     }
 }
 
-/// Angles as `rope_scaling` or `rope_parameters` describe them; `theta` where they do not.
-pub(in crate::model) fn rope(spec: Option<&Value>, theta: f32) -> Result<Rope, ConfigError> {
-    let number = |key: &str| spec.and_then(|s| s.get(key)).and_then(Value::as_f64);
+/// The numbers of `rope_scaling` or `rope_parameters`.
+#[derive(Clone, Copy)]
+struct Spec<'a>(Option<&'a Value>);
+
+impl Spec<'_> {
+    fn number(self, key: &str) -> Option<f64> {
+        self.0?.get(key)?.as_f64()
+    }
+
     #[expect(
         clippy::cast_possible_truncation,
         reason = "configuration numbers fit f32"
     )]
-    let get = |key: &str| number(key).map(|v| v as f32);
-    let need = |key: &'static str| {
-        get(key)
-            .filter(|v| v.is_finite() && *v > 0.0)
-            .ok_or(ConfigError::Invalid {
-                key,
-                problem: "is required by this `rope_type` and must be above zero",
-            })
-    };
-    if let Some(part) = get("partial_rotary_factor").filter(|part| *part != 1.0) {
+    fn get(self, key: &str) -> Option<f32> {
+        self.number(key).map(|v| v as f32)
+    }
+
+    fn need(self, key: &'static str) -> Result<f32, ConfigError> {
+        let value = self.get(key).filter(|v| v.is_finite() && *v > 0.0);
+        value.ok_or(ConfigError::Invalid {
+            key,
+            problem: "is required by this `rope_type` and must be above zero",
+        })
+    }
+}
+
+/// Angles as `rope_scaling` or `rope_parameters` describe them; `theta` and `context`
+/// where they do not.
+pub(in crate::model) fn rope(
+    value: Option<&Value>,
+    theta: f32,
+    context: usize,
+) -> Result<Rope, ConfigError> {
+    let spec = Spec(value);
+    if let Some(part) = spec
+        .get("partial_rotary_factor")
+        .filter(|part| *part != 1.0)
+    {
         return unsupported("partial_rotary_factor", part);
     }
-    let theta = get("rope_theta").unwrap_or(theta);
+    let theta = spec.get("rope_theta").unwrap_or(theta);
     let positive = theta.is_finite() && theta > 0.0;
     require(positive, "rope_theta", "must be above zero")?;
-    let kind = spec
+    let kind = value
         .and_then(|s| s.get("rope_type").or_else(|| s.get("type")))
         .and_then(Value::as_str)
         .unwrap_or("default");
     let scaling = match kind {
         "default" => Scaling::None,
         "linear" => Scaling::Linear {
-            factor: need("factor")?,
+            factor: spec.need("factor")?,
         },
         "llama3" => Scaling::Llama3 {
-            factor: need("factor")?,
-            low: need("low_freq_factor")?,
-            high: need("high_freq_factor")?,
-            original_context: need("original_max_position_embeddings")?,
+            factor: spec.need("factor")?,
+            low: spec.need("low_freq_factor")?,
+            high: spec.need("high_freq_factor")?,
+            original_context: spec.need("original_max_position_embeddings")?,
         },
+        "yarn" => {
+            require(theta > 1.0, "rope_theta", "must be above one for yarn")?;
+            Scaling::Yarn(yarn(spec, context)?)
+        }
         other => return unsupported("rope_type", other),
     };
     Ok(Rope { theta, scaling })
+}
+
+/// As transformers' `_compute_yarn_parameters` reads it: what is zero counts as absent.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "contexts are far below 2^24 or powers of two"
+)]
+fn yarn(spec: Spec<'_>, context: usize) -> Result<Yarn, ConfigError> {
+    let nonzero = |key: &str| spec.number(key).filter(|v| *v != 0.0);
+    let above_zero = |key: &'static str, absent: f64| {
+        let value = nonzero(key).unwrap_or(absent);
+        require(value.is_finite() && value > 0.0, key, "must be above zero")?;
+        Ok(value)
+    };
+    let original = above_zero("original_max_position_embeddings", context as f64)?;
+    let factor = above_zero("factor", context as f64 / original)?;
+    let growth = |mscale: f64| match factor > 1.0 {
+        true => 0.1 * mscale * factor.ln() + 1.0,
+        false => 1.0,
+    };
+    let of_paper = match (nonzero("mscale"), nonzero("mscale_all_dim")) {
+        (Some(part), Some(all)) => growth(part) / growth(all),
+        _ => growth(1.0),
+    };
+    let attention = spec.number("attention_factor").unwrap_or(of_paper);
+    require(attention.is_finite(), "attention_factor", "must be finite")?;
+    let truncate = spec.0.and_then(|s| s.get("truncate")?.as_bool());
+    Ok(Yarn {
+        factor: factor as f32,
+        attention: attention as f32,
+        fast: above_zero("beta_fast", 32.0)?,
+        slow: above_zero("beta_slow", 1.0)?,
+        original_context: original as f32,
+        truncate: truncate.unwrap_or(true),
+    })
 }

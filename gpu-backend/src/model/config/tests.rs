@@ -152,12 +152,24 @@ fn what_is_not_computed_is_refused_by_name() {
     for (extra, says) in [
         (json!({"hidden_act": "relu"}), "`hidden_act` = relu"),
         (
-            json!({"rope_scaling": {"type": "yarn"}}),
-            "`rope_type` = yarn",
-        ),
-        (
             json!({"rope_scaling": {"type": "dynamic"}}),
             "`rope_type` = dynamic",
+        ),
+        (
+            json!({"rope_scaling": {"rope_type": "longrope"}}),
+            "`rope_type` = longrope",
+        ),
+        (
+            json!({"rope_scaling": {"type": "yarn", "factor": -4.0}}),
+            "`factor`",
+        ),
+        (
+            json!({"rope_scaling": {"type": "yarn", "factor": 4.0, "beta_fast": -1.0}}),
+            "`beta_fast`",
+        ),
+        (
+            json!({"rope_theta": 1.0, "rope_scaling": {"type": "yarn", "factor": 4.0}}),
+            "`rope_theta`",
         ),
         (json!({"rope_scaling": {"type": "linear"}}), "`factor`"),
         (json!({"rope_theta": -1.0}), "`rope_theta`"),
@@ -205,4 +217,61 @@ fn an_unknown_architecture_is_named_with_those_that_are_known() {
     assert!(broken.starts_with("config.json:"), "{broken}");
     let empty = ModelConfig::parse(br#"{"architectures": ["LlamaForCausalLM"]}"#);
     assert!(empty.unwrap_err().to_string().contains("vocab_size"));
+}
+
+#[test]
+fn yarn_is_read_in_every_spelling_and_stretches_the_context() {
+    let spec = json!({"factor": 4.0, "original_max_position_embeddings": 32_768});
+    let spelled = |key: &str, positions: usize| {
+        let mut scaling = spec.clone();
+        scaling[key] = "yarn".into();
+        let old = json!({"max_position_embeddings": positions, "rope_theta": 1e6,
+            "rope_scaling": scaling.clone()});
+        scaling["rope_theta"] = 1e6.into();
+        let new = json!({"max_position_embeddings": positions, "rope_parameters": scaling});
+        [old, new]
+    };
+    let all = [spelled("type", 32_768), spelled("rope_type", 40_960)].concat();
+    for keys in all {
+        let config = with("Qwen3ForCausalLM", keys).unwrap();
+        let Scaling::Yarn(yarn) = config.rope.scaling else {
+            panic!("{:?}", config.rope);
+        };
+        assert_eq!(config.context, 131_072);
+        assert_eq!((yarn.factor, yarn.original_context), (4.0, 32_768.0));
+        assert_eq!((yarn.fast, yarn.slow, yarn.truncate), (32.0, 1.0, true));
+    }
+    // A file that counts the stretching in already keeps its own number.
+    let [counted, _] = spelled("rope_type", 163_840);
+    let counted = with("Qwen2ForCausalLM", counted).unwrap();
+    assert_eq!(counted.context, 163_840);
+}
+
+/// The goldens are transformers'; `tests/golden/yarn/make.py` says how.
+#[test]
+fn yarns_angles_are_those_of_transformers() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/yarn/golden.json");
+    let cases: Vec<Value> = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    assert!(cases.len() > 10);
+    for case in cases {
+        let mut parameters = case["rope_parameters"].clone();
+        parameters["rope_type"] = "yarn".into();
+        let head_dim = case["head_dim"].as_u64().unwrap() as usize;
+        let keys = json!({"head_dim": head_dim, "rope_parameters": parameters,
+            "max_position_embeddings": case["max_position_embeddings"]});
+        let rope = with("LlamaForCausalLM", keys).unwrap().rope;
+        let table = crate::model::rope::angles(&rope, head_dim, 2);
+        let attention = case["attention"].as_f64().unwrap();
+        let close =
+            |got: f32, want: f64| (f64::from(got) - want).abs() < 1e-6 * want.abs().max(1e-3);
+        let (zero, one) = table.split_at(head_dim);
+        let half = head_dim / 2;
+        for (i, angle) in case["angles"].as_array().unwrap().iter().enumerate() {
+            let angle = angle.as_f64().unwrap();
+            assert!(close(zero[i], attention) && zero[half + i] == 0.0, "{case}");
+            let (cos, sin) = (attention * angle.cos(), attention * angle.sin());
+            let place = format!("{i}: {} {} {cos} {sin} {case}", one[i], one[half + i]);
+            assert!(close(one[i], cos) && close(one[half + i], sin), "{place}");
+        }
+    }
 }

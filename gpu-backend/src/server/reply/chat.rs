@@ -10,6 +10,7 @@ use super::sse::{self, Form};
 use super::{Body, Meta, finish_word, json_response, stop_reason_json, usage_json};
 use crate::chat::answer::{End, Part, TokenLogprob, Usage, Whole};
 use crate::chat::answers::Answers;
+use crate::tokenizer::TokenText;
 use crate::tool_parser::{Piece, ToolCall};
 
 /// Whole answers as one object.
@@ -59,7 +60,7 @@ fn logprobs_json(logprobs: &[TokenLogprob]) -> Json {
     if logprobs.is_empty() {
         return Json::Null;
     }
-    let one = |token: &str, logprob: f32| json!({"token": token, "logprob": logprob, "bytes": token.as_bytes()});
+    let one = |token: &TokenText, logprob: f32| json!({"token": token.text, "logprob": logprob, "bytes": token.bytes});
     let content: Vec<Json> = logprobs
         .iter()
         .map(|l| {
@@ -164,4 +165,65 @@ fn delta(index: usize, delta: &Json, logprobs: &[TokenLogprob]) -> Json {
         "logprobs": logprobs_json(logprobs),
         "finish_reason": null,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_numbered_from_zero_and_begin_with_their_id_and_name() {
+        let mut deltas = Deltas { calls: vec![0, 0] };
+        let call = |name: &str| Piece::Call {
+            id: format!("call_{name}"),
+            name: name.to_owned(),
+        };
+        let arguments = |text: &str| Piece::Arguments(text.to_owned());
+        let parts = [
+            (0, vec![call("f"), arguments("{")]),
+            (1, vec![call("h"), arguments("{}")]),
+            (0, vec![arguments("}"), call("g")]),
+            (0, vec![arguments("{}")]),
+        ];
+        let mut seen = Vec::new();
+        for (answer, pieces) in parts {
+            for choice in deltas.pieces(answer, pieces, &[]) {
+                assert_eq!(choice["index"], answer);
+                seen.push(choice["delta"]["tool_calls"][0].clone());
+            }
+        }
+        let first = |index: usize, name: &str| {
+            json!({"index": index, "id": format!("call_{name}"), "type": "function",
+                "function": {"name": name, "arguments": ""}})
+        };
+        let more =
+            |index: usize, text: &str| json!({"index": index, "function": {"arguments": text}});
+        let want = [
+            first(0, "f"),
+            more(0, "{"),
+            first(0, "h"),
+            more(0, "{}"),
+            more(0, "}"),
+            first(1, "g"),
+            more(1, "{}"),
+        ];
+        assert_eq!(seen, want);
+    }
+
+    #[test]
+    fn a_part_of_a_character_is_reported_by_its_bytes() {
+        let token = |text: &str, bytes: Option<&[u8]>| TokenText {
+            text: text.to_owned(),
+            bytes: bytes.map(<[u8]>::to_vec),
+        };
+        let scored = TokenLogprob {
+            token: token("\\xc3", Some(&[0xc3])),
+            logprob: -0.5,
+            top: vec![(token("<|end|>", None), -1.0)],
+        };
+        let best = json!({"token": "<|end|>", "logprob": -1.0, "bytes": null});
+        let want =
+            json!([{"token": "\\xc3", "logprob": -0.5, "bytes": [0xc3], "top_logprobs": [best]}]);
+        assert_eq!(logprobs_json(&[scored])["content"], want);
+    }
 }

@@ -11,6 +11,7 @@ use super::sse::{self, Form};
 use super::{Body, Meta, finish_word, json_response, stop_reason_json, usage_json};
 use crate::chat::answer::{End, Part, PromptToken, TokenLogprob, Usage, Whole};
 use crate::chat::answers::Answers;
+use crate::tokenizer::TokenText;
 use crate::tool_parser::Piece;
 
 /// What stands before each answer: the prompts' texts where they are echoed. Those of
@@ -69,8 +70,11 @@ struct Lists {
     token_logprobs: Vec<Option<f32>>,
     top_logprobs: Vec<Json>,
     text_offset: Vec<usize>,
-    /// Characters of all tokens so far: where the next one begins.
+    /// Characters of all tokens so far that are complete: where the next token begins, or
+    /// the character that it goes on with.
     offset: usize,
+    /// Bytes of a character that is not complete.
+    begun: Vec<u8>,
 }
 
 impl Lists {
@@ -91,21 +95,42 @@ impl Lists {
 
     fn token(&mut self, logprob: &TokenLogprob) {
         // The chosen token is always among them (OpenAI's form). Of several tokens that
-        // are written alike, which happens to parts of characters, the likeliest stays.
+        // are written alike the likeliest stays.
         let mut top = Map::new();
         let chosen = (&logprob.token, logprob.logprob);
         for (token, p) in logprob.top.iter().map(|(t, p)| (t, *p)).chain([chosen]) {
-            top.entry(token.as_str()).or_insert_with(|| p.into());
+            top.entry(token.text.as_str()).or_insert_with(|| p.into());
         }
         self.push(&logprob.token, Some(logprob.logprob), top.into());
     }
 
-    fn push(&mut self, token: &str, logprob: Option<f32>, top: Json) {
-        self.tokens.push(token.to_owned());
+    fn push(&mut self, token: &TokenText, logprob: Option<f32>, top: Json) {
+        self.tokens.push(token.text.clone());
         self.token_logprobs.push(logprob);
         self.top_logprobs.push(top);
-        self.text_offset.push(self.offset);
-        self.offset += token.chars().count();
+        let first = token.bytes.as_ref().and_then(|bytes| bytes.first());
+        // Another character begins: what was begun is shown as one that is broken.
+        let breaks = !self.begun.is_empty() && first.is_some_and(|byte| byte & 0xc0 != 0x80);
+        self.text_offset.push(self.offset + usize::from(breaks));
+        self.begun.extend(token.bytes.iter().flatten());
+        self.count_characters();
+    }
+
+    /// Counts the characters that are complete; bytes that are no text are shown as one
+    /// each time.
+    fn count_characters(&mut self) {
+        let bytes = std::mem::take(&mut self.begun);
+        let mut chunks = bytes.utf8_chunks().peekable();
+        while let Some(chunk) = chunks.next() {
+            self.offset += chunk.valid().chars().count();
+            let invalid = chunk.invalid();
+            let goes_on = std::str::from_utf8(invalid).is_err_and(|e| e.error_len().is_none());
+            if goes_on && chunks.peek().is_none() {
+                self.begun = invalid.to_vec();
+            } else if !invalid.is_empty() {
+                self.offset += 1;
+            }
+        }
     }
 
     /// The lists so far, which begin anew; null if they are empty.
@@ -201,14 +226,18 @@ mod tests {
 
     #[test]
     fn the_chosen_token_is_among_the_best_and_offsets_count_characters() {
-        let scored = |token: &str, logprob, top: &[(&str, f32)]| TokenLogprob {
-            token: token.into(),
+        let token = |text: &str| TokenText {
+            text: text.to_owned(),
+            bytes: Some(text.into()),
+        };
+        let scored = |name: &str, logprob, top: &[(&str, f32)]| TokenLogprob {
+            token: token(name),
             logprob,
-            top: top.iter().map(|(t, p)| ((*t).into(), *p)).collect(),
+            top: top.iter().map(|(t, p)| (token(t), *p)).collect(),
         };
         let mut lists = Lists::default();
         let first = PromptToken {
-            token: "é€".into(),
+            token: token("é€"),
             logprob: None,
         };
         lists.prompt(&[first]);
@@ -218,12 +247,39 @@ mod tests {
             json!({"tokens": ["é€", "b"], "token_logprobs": [null, -2.0],
                 "top_logprobs": [null, {"a": -0.5, "b": -2.0}], "text_offset": [0, 2]})
         );
-        lists.tokens(&[scored("�", -3.0, &[("�", -1.0)])]);
+        lists.tokens(&[scored("c", -3.0, &[("c", -1.0)])]);
         assert_eq!(
             lists.take(),
-            json!({"tokens": ["�"], "token_logprobs": [-3.0], "top_logprobs": [{"�": -1.0}],
+            json!({"tokens": ["c"], "token_logprobs": [-3.0], "top_logprobs": [{"c": -1.0}],
                 "text_offset": [3]})
         );
         assert_eq!(lists.take(), Json::Null);
+    }
+
+    #[test]
+    fn offsets_count_the_characters_before_whatever_the_tokens_cut() {
+        for (tokens, offsets) in [
+            (
+                vec![&b"a"[..], b"\xe2", b"\x82", b"\xac", b"b"],
+                vec![0, 1, 1, 1, 2],
+            ),
+            (vec![b"a\xc3", b"\xa9b", b"c"], vec![0, 1, 3]),
+            (vec![b"\xc3", b"a", b"b"], vec![0, 1, 2]),
+            (vec![b"\xff", b"a"], vec![0, 1]),
+            (
+                vec![b"\xf0\x9f", b"\x98\x80\xf0\x9f", b"\x98\x80", b"x"],
+                vec![0, 0, 1, 2],
+            ),
+        ] {
+            let mut lists = Lists::default();
+            for bytes in &tokens {
+                let token = TokenText {
+                    text: String::new(),
+                    bytes: Some(bytes.to_vec()),
+                };
+                lists.push(&token, None, Json::Null);
+            }
+            assert_eq!(lists.text_offset, offsets, "{tokens:?}");
+        }
     }
 }

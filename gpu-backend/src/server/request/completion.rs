@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use super::super::error::Invalid;
 use super::fields::{Fields, invalid, missing, unsupported};
 use super::options::{self, ANSWERS_MAX, StreamOptions};
-use super::{INERT, tokenization};
+use super::{inert, tokenization};
 use crate::chat::options::AnswerOptions;
 use crate::chat::{CompletionRequest, Prompt};
 
@@ -36,7 +36,7 @@ pub(in crate::server) fn parse(body: &[u8], vocab: usize) -> Result<ValidComplet
     for name in UNSUPPORTED {
         fields.refuse(name)?;
     }
-    for name in INERT {
+    for name in inert() {
         fields.skip(name);
     }
     let model = fields.string("model")?.ok_or_else(|| missing("model"))?;

@@ -4,9 +4,9 @@
 use serde_json::Value as Json;
 
 use super::super::error::Invalid;
-use super::INERT;
 use super::completion;
 use super::fields::{Fields, invalid, missing};
+use super::inert;
 use super::options;
 use crate::chat::Prompt;
 
@@ -53,7 +53,7 @@ pub(in crate::server) fn embeddings(
     dimensions: usize,
 ) -> Result<ValidEmbeddings, Invalid> {
     let mut fields = super::fields(body)?;
-    for name in INERT {
+    for name in inert() {
         fields.skip(name);
     }
     let model = fields.string("model")?.ok_or_else(|| missing("model"))?;
@@ -83,7 +83,7 @@ pub(in crate::server) fn embeddings(
 /// Names the field that is missing, malformed, out of range or not supported.
 pub(in crate::server) fn rerank(body: &[u8]) -> Result<ValidRerank, Invalid> {
     let mut fields = super::fields(body)?;
-    for name in INERT {
+    for name in inert() {
         fields.skip(name);
     }
     let model = fields.string("model")?.ok_or_else(|| missing("model"))?;

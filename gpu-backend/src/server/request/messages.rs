@@ -1,4 +1,6 @@
 //! The `messages` of a chat: roles, text parts, past tool calls and tool results.
+//!
+//! Invariant: an assistant's message that this engine sent is taken as it was sent.
 //! Knows nothing of the request's other fields.
 
 use serde_json::{Map, Value as Json};
@@ -49,16 +51,16 @@ fn one(index: usize, value: Json) -> Result<Message, Invalid> {
             return Err(invalid(param, message));
         }
     };
-    let content = content(&mut fields, &path)?;
-    let tool_calls = match role {
-        "assistant" => calls(&mut fields, &path)?,
-        _ => Vec::new(),
+    let content = content(&mut fields, &path, role)?;
+    let (content, reasoning_content, tool_calls) = match role {
+        "assistant" => said(&mut fields, &path, content)?,
+        _ => (content, None, Vec::new()),
     };
     let tool_call_id = match role {
         "tool" => fields.string("tool_call_id")?,
         _ => None,
     };
-    if content.is_none() && tool_calls.is_empty() {
+    if content.is_none() {
         let param = format!("{path}.content");
         return Err(invalid(param.clone(), format!("'{param}' is required.")));
     }
@@ -66,25 +68,37 @@ fn one(index: usize, value: Json) -> Result<Message, Invalid> {
         let param = format!("{path}.tool_call_id");
         return Err(invalid(param.clone(), format!("'{param}' is required.")));
     }
-    if role == "assistant" {
-        // What OpenAI's own answers carry, sent back unchanged by clients.
-        for name in ["annotations", "refusal"] {
-            fields.skip(name);
-        }
-    }
     let name = fields.string("name")?;
     fields.finish()?;
     Ok(Message {
         role,
         content: content.unwrap_or_default(),
+        reasoning_content,
         name,
         tool_call_id,
         tool_calls,
     })
 }
 
+/// The text, reasoning and calls of a past answer. One that was cut off may have none of
+/// them.
+type Said = (Option<String>, Option<String>, Vec<PastCall>);
+
+fn said(fields: &mut Fields, path: &str, content: Option<String>) -> Result<Said, Invalid> {
+    let calls = calls(fields, path)?;
+    // vLLM's older and newer name for the same thing.
+    let (old, new) = (
+        fields.string("reasoning_content")?,
+        fields.string("reasoning")?,
+    );
+    let refusal = fields.string("refusal")?;
+    fields.skip("annotations");
+    let content = content.or(refusal).unwrap_or_default();
+    Ok((Some(content), old.or(new), calls))
+}
+
 /// A string, or a list of text parts, which are joined.
-fn content(fields: &mut Fields, path: &str) -> Result<Option<String>, Invalid> {
+fn content(fields: &mut Fields, path: &str, role: &str) -> Result<Option<String>, Invalid> {
     let param = format!("{path}.content");
     match fields.take("content") {
         None => Ok(None),
@@ -93,7 +107,7 @@ fn content(fields: &mut Fields, path: &str) -> Result<Option<String>, Invalid> {
             let texts = parts
                 .into_iter()
                 .enumerate()
-                .map(|(i, part)| text_part(&format!("{param}[{i}]"), part));
+                .map(|(i, part)| text_part(&format!("{param}[{i}]"), part, role));
             Ok(Some(texts.collect::<Result<String, _>>()?))
         }
         Some(_) => Err(invalid(
@@ -103,18 +117,22 @@ fn content(fields: &mut Fields, path: &str) -> Result<Option<String>, Invalid> {
     }
 }
 
-fn text_part(path: &str, value: Json) -> Result<String, Invalid> {
+fn text_part(path: &str, value: Json, role: &str) -> Result<String, Invalid> {
     let Json::Object(object) = value else {
         return Err(invalid(path, format!("'{path}' must be an object.")));
     };
     let mut fields = Fields::inside(path, object);
-    if fields.string("type")?.as_deref() != Some("text") {
-        let message = format!("'{path}': only parts of type \"text\".");
-        return Err(unsupported(path, message));
-    }
-    let text = fields.string("text")?;
+    let key = match (fields.string("type")?.as_deref(), role) {
+        (Some("text"), _) => "text",
+        (Some("refusal"), "assistant") => "refusal",
+        _ => {
+            let message = format!("'{path}': only parts of type \"text\".");
+            return Err(unsupported(path, message));
+        }
+    };
+    let text = fields.string(key)?;
     fields.finish()?;
-    text.ok_or_else(|| invalid(path, format!("'{path}' has no text.")))
+    text.ok_or_else(|| invalid(path, format!("'{path}' has no {key}.")))
 }
 
 fn calls(fields: &mut Fields, path: &str) -> Result<Vec<PastCall>, Invalid> {
@@ -142,6 +160,8 @@ fn call(path: &str, value: Json) -> Result<PastCall, Invalid> {
         return Err(bad("type"));
     }
     let id = fields.string("id")?.ok_or_else(|| bad("id"))?;
+    // Streamed calls have one, and clients that gather deltas keep it.
+    fields.skip("index");
     let Some(Json::Object(function)) = fields.take("function") else {
         return Err(bad("function"));
     };
@@ -150,21 +170,25 @@ fn call(path: &str, value: Json) -> Result<PastCall, Invalid> {
     let name = function
         .string("name")?
         .ok_or_else(|| bad("function.name"))?;
-    let arguments = function.string("arguments")?;
+    let arguments = arguments(function.take("arguments"));
     function.finish()?;
-    let arguments = arguments.ok_or_else(|| bad("function.arguments"))?;
-    let arguments = match arguments.trim() {
-        "" => "{}",
-        some => some,
-    };
-    let arguments: Map<String, Json> =
-        serde_json::from_str(arguments).map_err(|_| bad("function.arguments"))?;
     Ok(PastCall {
         id,
         kind: "function",
-        function: PastFunction {
-            name,
-            arguments: Json::Object(arguments),
-        },
+        function: PastFunction { name, arguments },
     })
 }
+
+/// A past call's arguments as templates want them: an object where they are one. A model
+/// may have written anything, or was cut off in the middle; that stays the text it is.
+fn arguments(value: Option<Json>) -> Json {
+    match value {
+        None => Map::new().into(),
+        Some(Json::String(text)) if text.trim().is_empty() => Map::new().into(),
+        Some(Json::String(text)) => serde_json::from_str(&text).unwrap_or(Json::String(text)),
+        Some(other) => other,
+    }
+}
+
+#[cfg(test)]
+mod tests;

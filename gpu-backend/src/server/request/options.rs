@@ -31,7 +31,6 @@ pub(in crate::server) struct StreamOptions {
 /// Everything but the greatest number of tokens and the log-probabilities, whose fields
 /// differ from route to route.
 pub(super) fn answer(fields: &mut Fields, vocab: usize) -> Result<AnswerOptions, Invalid> {
-    // Fields of vLLM's of which only one value has a meaning here.
     fields.only("spaces_between_special_tokens", &[Json::Bool(true)])?;
     let form = structured::form(fields)?;
     let ignore_eos = fields.bool("ignore_eos")?.unwrap_or(false);
@@ -197,10 +196,9 @@ fn sampling(fields: &mut Fields, vocab: usize) -> Result<Sampling, Invalid> {
             ));
         }
     };
+    // OpenAI takes 0: of the likeliest tokens the first alone.
     let top_p = fields.number("top_p", 0.0, 1.0)?;
-    if top_p == Some(0.0) {
-        return Err(invalid("top_p", "'top_p' must be above 0."));
-    }
+    let top_p = top_p.map(|top_p| top_p.max(f32::MIN_POSITIVE));
     let repetition_penalty = fields.number("repetition_penalty", 0.0, 100.0)?;
     if repetition_penalty == Some(0.0) {
         return Err(invalid(

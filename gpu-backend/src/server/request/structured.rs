@@ -78,8 +78,8 @@ fn response_format(fields: &mut Fields) -> Result<Option<AskedForm>, Invalid> {
     Ok(form)
 }
 
-/// OpenAI's wrapper: a name, a description, and the schema. The answer follows the
-/// schema whether or not `strict` is set.
+/// OpenAI's wrapper: a name, a description, and the schema. With `strict` a schema that
+/// cannot be held to is refused; without, the answer follows as much of it as can be.
 fn json_schema(format: &mut Fields) -> Result<AskedForm, Invalid> {
     const NAME: &str = "response_format.json_schema";
     let Some(value) = format.take("json_schema") else {
@@ -98,17 +98,18 @@ fn json_schema(format: &mut Fields) -> Result<AskedForm, Invalid> {
         return Err(invalid(param, message));
     }
     wrapper.string("description")?;
-    wrapper.bool("strict")?;
+    let strict = wrapper.bool("strict")?.unwrap_or(false);
     let field = format!("{NAME}.schema");
     let schema = match wrapper.take("schema") {
-        Some(schema) => schema_form(schema, &field)?,
-        None => Form::JsonSchema(Json::Bool(true)),
+        Some(schema) => schema_of(schema, &field)?,
+        None => Json::Bool(true),
+    };
+    let form = match strict {
+        true => Form::JsonSchema(schema),
+        false => Form::BestEffort(schema),
     };
     wrapper.finish()?;
-    Ok(AskedForm {
-        field,
-        form: schema,
-    })
+    Ok(AskedForm { field, form })
 }
 
 fn structured_outputs(fields: &mut Fields) -> Result<Option<AskedForm>, Invalid> {
@@ -137,7 +138,7 @@ fn structured_outputs(fields: &mut Fields) -> Result<Option<AskedForm>, Invalid>
 /// One of vLLM's forms by its short name.
 fn one(name: &str, value: Json, field: String) -> Result<AskedForm, Invalid> {
     let form = match name {
-        "json" => schema_form(value, &field)?,
+        "json" => Form::BestEffort(schema_of(value, &field)?),
         "regex" => Form::Regex(text(value, &field)?),
         "grammar" => Form::Lark(text(value, &field)?),
         "choice" => Form::Choice(choice(value, &field)?),
@@ -150,7 +151,7 @@ fn one(name: &str, value: Json, field: String) -> Result<AskedForm, Invalid> {
 }
 
 /// A schema, as JSON or (under vLLM) as a text of JSON.
-fn schema_form(value: Json, field: &str) -> Result<Form, Invalid> {
+fn schema_of(value: Json, field: &str) -> Result<Json, Invalid> {
     let schema = match value {
         Json::String(text) => serde_json::from_str(&text)
             .map_err(|error| invalid(field, format!("'{field}' is not valid JSON: {error}")))?,
@@ -159,13 +160,18 @@ fn schema_form(value: Json, field: &str) -> Result<Form, Invalid> {
     if !schema.is_object() && !schema.is_boolean() {
         return Err(invalid(field, format!("'{field}' must be a JSON schema.")));
     }
+    can_be_compiled(&schema, field)?;
+    Ok(schema)
+}
+
+/// Refuses a schema that is too large, or that speaks to the compiler itself.
+pub(super) fn can_be_compiled(schema: &Json, field: &str) -> Result<(), Invalid> {
     if schema.get(OPTIONS_KEY).is_some() {
         let param = format!("{field}.{OPTIONS_KEY}");
         let message = format!("'{param}' is not supported.");
         return Err(unsupported(&param, message));
     }
-    bounded(schema.to_string().len(), field)?;
-    Ok(Form::JsonSchema(schema))
+    bounded(schema.to_string().len(), field)
 }
 
 fn choice(value: Json, field: &str) -> Result<Vec<String>, Invalid> {
@@ -251,16 +257,25 @@ mod tests {
             Form::json_object(),
         );
         let schema = json!({"type": "object", "properties": {"a": {"type": "integer"}}});
-        let wrapped =
-            json!({"name": "answer", "description": "d", "strict": true, "schema": schema});
-        asks(
-            json!({"response_format": {"type": "json_schema", "json_schema": wrapped}}),
-            "response_format.json_schema.schema",
-            Form::JsonSchema(schema.clone()),
-        );
+        let wrapped = |strict: Json| json!({"name": "answer", "description": "d", "strict": strict, "schema": schema});
+        for (strict, form) in [
+            (json!(true), Form::JsonSchema(schema.clone())),
+            (json!(false), Form::BestEffort(schema.clone())),
+            (Json::Null, Form::BestEffort(schema.clone())),
+        ] {
+            asks(
+                json!({"response_format": {"type": "json_schema", "json_schema": wrapped(strict)}}),
+                "response_format.json_schema.schema",
+                form,
+            );
+        }
         for (name, value, form) in [
-            ("json", schema.clone(), Form::JsonSchema(schema.clone())),
-            ("json", json!(schema.to_string()), Form::JsonSchema(schema)),
+            ("json", schema.clone(), Form::BestEffort(schema.clone())),
+            (
+                "json",
+                json!(schema.to_string()),
+                Form::BestEffort(schema.clone()),
+            ),
             ("regex", json!("[a-z]+"), Form::Regex("[a-z]+".into())),
             (
                 "choice",

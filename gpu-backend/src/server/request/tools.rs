@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::super::error::Invalid;
 use super::fields::{Fields, invalid};
-use super::structured::object;
+use super::structured::{can_be_compiled, object};
 use crate::constraint::grammar::{Calls, Function, Need};
 use crate::tool_parser::ToolFormat;
 
@@ -22,7 +22,7 @@ pub(super) struct Tools {
     pub(super) shown: Vec<Json>,
     /// Look for calls in the answer.
     pub(super) parse: bool,
-    /// Present where the answer is held to something.
+    /// Present where functions may be called.
     pub(super) calls: Option<Calls>,
 }
 
@@ -60,6 +60,10 @@ pub(super) fn parse(fields: &mut Fields) -> Result<Tools, Invalid> {
             .as_ref()
             .is_none_or(|names| names.contains(&f.name))
     };
+    let need = match choice.need {
+        Need::Allowed if !held => Need::Free,
+        need => need,
+    };
     let functions = functions
         .into_iter()
         .filter(callable)
@@ -71,24 +75,24 @@ pub(super) fn parse(fields: &mut Fields) -> Result<Tools, Invalid> {
             ..f
         })
         .collect();
-    let calls = held.then(|| Calls {
+    let calls = Calls {
         // The model's own is put in when the constraint is made.
         format: ToolFormat::Hermes,
         functions,
-        need: choice.need,
+        need,
         many: many && !choice.once,
-    });
+    };
     Ok(Tools {
         shown,
         parse: true,
-        calls,
+        calls: Some(calls),
     })
 }
 
 /// Calls that are held to their schemas end the answer.
 pub(super) fn can_end(calls: Option<&Calls>, ignore_eos: bool) -> Result<(), Invalid> {
     match calls {
-        Some(_) if ignore_eos => {
+        Some(calls) if ignore_eos && calls.need != Need::Free => {
             let message = "'ignore_eos' contradicts 'tools' that are held to their schemas.";
             Err(invalid("ignore_eos", message))
         }
@@ -135,7 +139,10 @@ fn function(i: usize, tool: &Json) -> Result<Function, Invalid> {
     let arguments = match part("parameters") {
         // Without a schema a function takes nothing (OpenAI's words).
         None => json!({"type": "object", "properties": {}, "additionalProperties": false}),
-        Some(schema) if schema.is_object() => schema.clone(),
+        Some(schema) if schema.is_object() => {
+            can_be_compiled(schema, &field)?;
+            schema.clone()
+        }
         Some(_) => {
             let message = format!("'{field}' must be a JSON schema.");
             return Err(invalid(field, message));
@@ -308,8 +315,11 @@ mod tests {
 
         let loose = json!([function("h")]);
         let loose = with(json!({"tools": loose})).unwrap();
-        assert!(
-            loose.parse && loose.calls.is_none(),
+        assert!(loose.parse);
+        assert_eq!(names(&loose), ["h"]);
+        assert_eq!(
+            loose.calls.unwrap().need,
+            Need::Free,
             "nothing to hold it to"
         );
     }

@@ -2,7 +2,9 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use futures::executor::block_on;
@@ -12,17 +14,20 @@ use crate::bindings::skerry::chat::auth::AuthError;
 use crate::bindings::skerry::chat::billing::UsageEvent;
 use crate::bindings::skerry::chat::orchestrator::{self as wit, Action, Event, TurnOptions};
 use crate::bindings::skerry::chat::rate_limit::{Admission, RateLimitError, State, Window};
-use crate::bindings::skerry::chat::router::{Model, Outcome, RouteError, RouteRequest, Target};
+use crate::bindings::skerry::chat::router::{
+    Dialect, Model, Outcome, RouteError, RouteRequest, Target,
+};
 use crate::bindings::skerry::chat::safety::{Refusal, Released, Screened};
 use crate::bindings::skerry::chat::session::{History, SessionError};
 use crate::bindings::skerry::chat::tools::ToolError;
 use crate::bindings::skerry::chat::types::{
     FinishReason, Limits, Message, MessageRole, Principal, Role, ToolCall, ToolDefinition,
 };
+use crate::body::Body;
 use crate::output::{Gone, Sink};
 use crate::platform::{Answer, CallError, Guard, Platform, Turn, Upstream};
 use crate::reply::Reply;
-use crate::routes::{Body, Handled, Incoming, handle, stream};
+use crate::routes::{Handled, Incoming, handle, stream};
 
 /// What one backend does when it is asked.
 pub(super) enum Backend {
@@ -35,7 +40,42 @@ pub(super) enum Backend {
     },
 }
 
+/// Before a number of bytes: so many heartbeats long nothing comes.
+const PAUSE: &[u8] = b"pause";
+
 impl Backend {
+    /// An answer in bytes of any kind.
+    pub(super) fn says(pieces: impl IntoIterator<Item = String>) -> Self {
+        Self::Answers {
+            status: 200,
+            chunks: pieces
+                .into_iter()
+                .map(|piece| Ok(Bytes::from(piece)))
+                .collect(),
+        }
+    }
+
+    /// Says nothing for so many heartbeats, then the rest.
+    pub(super) fn pausing(
+        first: impl IntoIterator<Item = Value>,
+        heartbeats: usize,
+        rest: Backend,
+    ) -> Self {
+        let first = first.into_iter().map(|event| format!("data: {event}\n\n"));
+        let pause = format!("pause{}", "x".repeat(heartbeats));
+        let mut pieces: VecDeque<_> = first
+            .chain([pause])
+            .map(|piece| Ok(Bytes::from(piece)))
+            .collect();
+        if let Backend::Answers { chunks, .. } = rest {
+            pieces.extend(chunks);
+        }
+        Self::Answers {
+            status: 200,
+            chunks: pieces,
+        }
+    }
+
     pub(super) fn answers(events: impl IntoIterator<Item = Value>) -> Self {
         let events = events
             .into_iter()
@@ -106,15 +146,21 @@ pub(super) fn usage(prompt: u32, completion: u32) -> Value {
 struct Log {
     backends: VecDeque<Backend>,
     platform_tool: bool,
+    tools_forbidden: bool,
     leaves_after: Option<usize>,
     reader: bool,
     ledger_full: bool,
     history: Vec<Message>,
     clock: u64,
     requests: Vec<Value>,
+    bodies: Vec<String>,
+    dialect: Option<Dialect>,
+    /// Times that the body says nothing while the heartbeat's timer goes off.
+    pauses: usize,
     settled: Vec<u32>,
     recorded: Vec<(u32, u32)>,
     stored: Vec<String>,
+    stored_calls: usize,
     reported: Vec<&'static str>,
     variables: HashMap<&'static str, &'static str>,
     misconfigured: Option<&'static str>,
@@ -137,6 +183,12 @@ impl Script {
 
     pub(super) fn with_platform_tool(self) -> Self {
         self.0.borrow_mut().platform_tool = true;
+        self
+    }
+
+    /// The project's policy has no tools of the platform.
+    pub(super) fn of_a_project_without_tools(self) -> Self {
+        self.0.borrow_mut().tools_forbidden = true;
         self
     }
 
@@ -164,6 +216,12 @@ impl Script {
         self
     }
 
+    /// All backends speak it.
+    pub(super) fn speaking(self, dialect: Dialect) -> Self {
+        self.0.borrow_mut().dialect = Some(dialect);
+        self
+    }
+
     pub(super) fn leaving_after(self, writes: usize) -> Self {
         self.0.borrow_mut().leaves_after = Some(writes);
         self
@@ -186,6 +244,11 @@ impl Script {
         self.0.borrow().reported.clone()
     }
 
+    /// The requests as they were written.
+    pub(super) fn bodies(&self) -> Vec<String> {
+        self.0.borrow().bodies.clone()
+    }
+
     pub(super) fn requests(&self) -> Vec<Value> {
         self.0.borrow().requests.clone()
     }
@@ -200,6 +263,11 @@ impl Script {
 
     pub(super) fn stored(&self) -> Vec<String> {
         self.0.borrow().stored.clone()
+    }
+
+    /// Tool calls of the stored turn.
+    pub(super) fn stored_calls(&self) -> usize {
+        self.0.borrow().stored_calls
     }
 
     pub(super) fn chunks_read(&self) -> usize {
@@ -279,10 +347,23 @@ pub(super) fn send(
     authorization: Option<&str>,
     body: &[u8],
 ) -> Got {
+    send_encoded(script, method, path, authorization, None, body)
+}
+
+/// Likewise, with a Content-Encoding.
+pub(super) fn send_encoded(
+    script: &Script,
+    method: &str,
+    path: &str,
+    authorization: Option<&str>,
+    encoding: Option<&str>,
+    body: &[u8],
+) -> Got {
     let incoming = Incoming {
         method: method.to_owned(),
         path: path.to_owned(),
         authorization: authorization.map(str::to_owned),
+        content_encoding: encoding.map(str::to_owned),
         body: Bytewise(Some(body.to_vec())),
     };
     let got = |reply: Reply, body| Got {
@@ -330,6 +411,10 @@ fn judge(text: &str) -> Released {
 impl Guard for FakeGuard {
     fn push(&self, delta: &str) -> Released {
         judge(delta)
+    }
+
+    fn boundary(&self) -> Released {
+        judge("")
     }
 
     fn finish(&self) -> Released {
@@ -404,7 +489,20 @@ pub(super) struct ScriptedBody {
 impl Upstream for ScriptedBody {
     async fn next(&mut self) -> Option<Result<Bytes, CallError>> {
         self.log.borrow_mut().chunks_read += 1;
-        self.chunks.pop_front()
+        let chunk = self.chunks.pop_front();
+        if let Some(Ok(bytes)) = &chunk
+            && let Some(pauses) = bytes.strip_prefix(PAUSE)
+        {
+            self.log.borrow_mut().pauses = pauses.len();
+            let log = Rc::clone(&self.log);
+            poll_fn(|_| match log.borrow().pauses {
+                0 => Poll::Ready(()),
+                _ => Poll::Pending,
+            })
+            .await;
+            return self.chunks.pop_front();
+        }
+        chunk
     }
 }
 
@@ -416,13 +514,16 @@ fn window() -> Window {
     }
 }
 
-fn target(index: usize) -> Target {
+fn target(index: usize, dialect: Dialect) -> Target {
     Target {
         backend: format!("b{index}"),
-        url: format!("http://b{index}"),
+        base_url: format!("http://b{index}/v1"),
+        headers: vec![("authorization".into(), "Bearer secret".into())],
+        dialect,
+        tools: dialect == Dialect::Skerry,
         model: "m".into(),
         model_id: "m".into(),
-        context_window: 4_096,
+        context_window: Some(4_096),
     }
 }
 
@@ -468,6 +569,7 @@ impl Platform for Script {
                 }],
                 key_limits: none,
                 project_limits: none,
+                platform_tools: !self.0.borrow().tools_forbidden,
             })
             .ok_or(AuthError::Missing)
     }
@@ -514,7 +616,12 @@ impl Platform for Script {
         messages: &[Message],
     ) -> Result<(), SessionError> {
         let texts = messages.iter().map(|message| message.content.clone());
-        self.0.borrow_mut().stored.extend(texts);
+        let mut log = self.0.borrow_mut();
+        log.stored.extend(texts);
+        log.stored_calls += messages
+            .iter()
+            .map(|message| message.tool_calls.len())
+            .sum::<usize>();
         Ok(())
     }
 
@@ -553,17 +660,20 @@ impl Platform for Script {
         if let Some(words) = self.complaint("router") {
             return Err(RouteError::Misconfigured(words));
         }
-        Ok(vec![Model {
-            id: "m".into(),
-            context_window: 4_096,
+        let model = |id: &str| Model {
+            id: id.into(),
+            context_window: Some(4_096),
             created: 1,
             owned_by: "us".into(),
-        }])
+            suggestions: vec!["Hello!".into()],
+        };
+        Ok(vec![model("m"), model("org/m é")])
     }
 
     async fn route(&self, _: &RouteRequest) -> Result<Vec<Target>, RouteError> {
         let count = self.0.borrow().backends.len().clamp(1, 2);
-        Ok((0..count).map(target).collect())
+        let dialect = self.0.borrow().dialect.unwrap_or(Dialect::Skerry);
+        Ok((0..count).map(|index| target(index, dialect)).collect())
     }
 
     async fn report(&self, _: &str, outcome: Outcome) {
@@ -613,13 +723,17 @@ impl Platform for Script {
 
     async fn post(
         &self,
-        _: &str,
+        url: &str,
+        headers: &[(String, String)],
         body: Vec<u8>,
         _: &str,
     ) -> Result<Answer<ScriptedBody>, CallError> {
+        assert!(url.ends_with("/v1/chat/completions"), "{url}");
+        assert_eq!(headers[0].1, "Bearer secret");
         let mut log = self.0.borrow_mut();
         log.requests
             .push(serde_json::from_slice(&body).unwrap_or_default());
+        log.bodies.push(String::from_utf8(body).unwrap_or_default());
         match log.backends.pop_front() {
             None | Some(Backend::Unreachable) => {
                 Err(CallError::Failed("connection refused".into()))
@@ -645,7 +759,17 @@ impl Platform for Script {
     }
 
     async fn sleep_ms(&self, _: u64) {
-        std::future::pending().await
+        let is_new = std::cell::Cell::new(true);
+        poll_fn(|context| {
+            let mut log = self.0.borrow_mut();
+            if log.pauses == 0 || !is_new.get() {
+                return Poll::Pending;
+            }
+            log.pauses -= 1;
+            context.waker().wake_by_ref();
+            Poll::Ready(())
+        })
+        .await
     }
 
     fn monotonic_ns(&self) -> u64 {

@@ -17,15 +17,31 @@ export function isPlausibleKey(key: string): boolean {
   return /^[\x21-\x7e]{8,512}$/.test(key);
 }
 
-export async function listModels(key: string): Promise<string[]> {
+export interface Model {
+  readonly id: string;
+  /** Messages to begin with, as the model's own files name them. */
+  readonly suggestions: readonly string[];
+}
+
+/** How many suggestions fit the welcome. */
+const SUGGESTIONS_MAX = 4;
+
+export async function listModels(key: string): Promise<Model[]> {
   const signal = AbortSignal.timeout(MODELS_TIMEOUT_MS);
   const response = await send("/v1/models", { headers: authorization(key), signal });
   const body = (await response.json().catch(() => null)) as { data?: unknown } | null;
   if (!Array.isArray(body?.data)) {
     throw new FailureError(failureOf("server", "The server sent something that is not a list of models."));
   }
-  const ids = body.data.map((model: unknown) => (model as { id?: unknown } | null)?.id);
-  return ids.filter((id): id is string => typeof id === "string").slice(0, MODELS_MAX);
+  return body.data.flatMap(readModel).slice(0, MODELS_MAX);
+}
+
+function readModel(value: unknown): Model[] {
+  const model = value as { id?: unknown; suggestions?: unknown } | null;
+  if (typeof model?.id !== "string") return [];
+  const all: unknown[] = Array.isArray(model.suggestions) ? model.suggestions : [];
+  const suggestions = all.filter((text): text is string => typeof text === "string" && text !== "");
+  return [{ id: model.id, suggestions: suggestions.slice(0, SUGGESTIONS_MAX) }];
 }
 
 export interface ChatRequest {

@@ -5,6 +5,7 @@ import { FailureError, failureOf, failureOfErrorObject } from "./failure";
 
 export type ChatEvent =
   | { readonly kind: "text"; readonly text: string }
+  | { readonly kind: "reasoning"; readonly text: string }
   /** A piece of a call that the model writes; pieces of one call share `index`. */
   | { readonly kind: "call-delta"; readonly index: number; readonly id?: string; readonly name?: string; readonly arguments: string }
   /** A call that the platform itself runs, and what came of it. */
@@ -84,6 +85,9 @@ export function eventsOf(data: string): ChatEvent[] {
 function choiceEvents(choice: Record<string, unknown>): ChatEvent[] {
   const events: ChatEvent[] = [];
   const delta = objectOf(choice.delta) ?? {};
+  if (typeof delta.reasoning_content === "string" && delta.reasoning_content !== "") {
+    events.push({ kind: "reasoning", text: delta.reasoning_content });
+  }
   for (const text of [delta.content, delta.refusal]) {
     if (typeof text === "string" && text !== "") events.push({ kind: "text", text });
   }

@@ -8,6 +8,12 @@ export interface TextPart {
   readonly text: string;
 }
 
+/** The model's thoughts before its answer: shown on request, never sent back. */
+export interface ReasoningPart {
+  readonly kind: "reasoning";
+  readonly text: string;
+}
+
 export interface CallPart {
   readonly kind: "call";
   readonly id: string;
@@ -20,7 +26,7 @@ export interface CallPart {
   readonly index: number | null;
 }
 
-export type Part = TextPart | CallPart;
+export type Part = TextPart | ReasoningPart | CallPart;
 
 export type Ending = "streaming" | "complete" | "stopped" | "length" | "filtered" | "failed";
 
@@ -59,7 +65,8 @@ export function withEvents(answer: Answer, events: readonly ChatEvent[]): Answer
 function withEvent(answer: Answer, event: ChatEvent): Answer {
   switch (event.kind) {
     case "text":
-      return { ...answer, parts: withText(answer.parts, event.text) };
+    case "reasoning":
+      return { ...answer, parts: withText(answer.parts, event.kind, event.text) };
     case "call-delta":
       return { ...answer, parts: withCallDelta(answer.parts, event) };
     case "call":
@@ -96,10 +103,10 @@ function endingOf(reason: string): Ending {
   return reason === "content_filter" ? "filtered" : "complete";
 }
 
-function withText(parts: readonly Part[], text: string): Part[] {
+function withText(parts: readonly Part[], kind: "text" | "reasoning", text: string): Part[] {
   const last = parts.at(-1);
-  if (last?.kind === "text") return [...parts.slice(0, -1), { kind: "text", text: last.text + text }];
-  return [...parts, { kind: "text", text }];
+  if (last?.kind === kind) return [...parts.slice(0, -1), { kind, text: last.text + text }];
+  return [...parts, { kind, text }];
 }
 
 function withCallDelta(parts: readonly Part[], delta: ChatEvent & { kind: "call-delta" }): Part[] {

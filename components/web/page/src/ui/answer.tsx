@@ -21,9 +21,11 @@ export function AnswerView({ answer, last, free }: Props): JSX.Element {
   const waiting = streaming && (!lastPart || (lastPart.kind === "call" && lastPart.output !== null));
   return (
     <article class="answer" aria-label="Answer" data-ending={answer.ending}>
-      {answer.parts.map((part, at) =>
-        part.kind === "text" ? <MarkdownView key={at} text={part.text} /> : <CallView key={at} call={part} running={streaming} />,
-      )}
+      {answer.parts.map((part, at) => {
+        if (part.kind === "text") return <MarkdownView key={at} text={part.text} />;
+        if (part.kind === "reasoning") return <ReasoningView key={at} text={part.text} running={streaming && part === lastPart} />;
+        return <CallView key={at} call={part} running={streaming} />;
+      })}
       {waiting && <Thinking />}
       <Ending answer={answer} />
       {answer.failure && <FailureView failure={answer.failure} again={last ? answerAgain : null} />}
@@ -38,6 +40,18 @@ export function AnswerView({ answer, last, free }: Props): JSX.Element {
         </div>
       )}
     </article>
+  );
+}
+
+function ReasoningView({ text, running }: { text: string; running: boolean }): JSX.Element {
+  return (
+    <details class="call reasoning" data-waiting={running}>
+      <summary>
+        <span class="call-name">{running ? "Thinking" : "Thought about it"}</span>
+        <Icon name="chevron" />
+      </summary>
+      <MarkdownView text={text} />
+    </details>
   );
 }
 

@@ -4,7 +4,7 @@ import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { JSX } from "preact";
 import type { Conversation } from "../chat/conversation";
 import type { Message } from "../chat/message";
-import { send } from "../state";
+import { send, suggestions } from "../state";
 import { AnswerView } from "./answer";
 import { copyText } from "./copy";
 import { Icon, Mark } from "./icons";
@@ -13,13 +13,6 @@ import { Said } from "./said";
 
 /** This near the end counts as at the end, in pixels. */
 const END_SLACK_PX = 60;
-
-const suggestions = [
-  "What is Skerry?",
-  "How do I create an API key?",
-  "What is 12 * 7?",
-  "How do I load a real model?",
-] as const;
 
 export function ConversationView({ conversation }: { conversation: Conversation }): JSX.Element {
   const messages = conversation.messages.value;
@@ -61,11 +54,13 @@ function Welcome(): JSX.Element {
     <div class="welcome">
       <Mark />
       <h1>What can I help with?</h1>
-      <ul class="suggestions">
-        {suggestions.map((text) => (
-          <li key={text}><button type="button" onClick={() => void send(text)}>{text}</button></li>
-        ))}
-      </ul>
+      {suggestions.value.length > 0 && (
+        <ul class="suggestions">
+          {suggestions.value.map((text) => (
+            <li key={text}><button type="button" onClick={() => void send(text)}>{text}</button></li>
+          ))}
+        </ul>
+      )}
     </div>
   );
 }

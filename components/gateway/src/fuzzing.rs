@@ -1,0 +1,32 @@
+//! What the gateway reads from outside, for fuzz targets: each takes anything, and does not
+//! panic. It knows nothing that the rest of the crate does not.
+
+use crate::request::ChatRequest;
+use crate::sse::Parser;
+
+/// Parses a chat request's body: it has messages, or an error says what is wrong.
+pub fn chat_body(body: &[u8]) {
+    match ChatRequest::parse(body) {
+        Ok(request) => assert!(!request.messages.is_empty()),
+        Err(error) => assert!(!error.message.is_empty()),
+    }
+}
+
+/// Parses a backend's stream, whole and cut in two: the same events come out.
+pub fn events(stream: &[u8], cut: usize) {
+    let (first, second) = stream.split_at(cut.min(stream.len()));
+    assert_eq!(parsed(&[stream]), parsed(&[first, second]));
+}
+
+/// The events, or `None` where a line is too long.
+fn parsed(parts: &[&[u8]]) -> Option<Vec<Vec<u8>>> {
+    let mut parser = Parser::default();
+    let mut events = Vec::new();
+    for part in parts {
+        parser.push(part).ok()?;
+        while let Some(event) = parser.next_event() {
+            events.push(event.to_vec());
+        }
+    }
+    Some(events)
+}
