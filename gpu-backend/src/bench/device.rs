@@ -280,6 +280,11 @@ impl Bench<'_> {
         for id in 0..batch {
             scheduler.push_token(SequenceId(id as u64));
         }
+        let steps = self
+            .plan
+            .answer_tokens
+            .saturating_sub(1 + WARM_STEPS)
+            .max(1);
         let mut advance = |steps: usize| -> Result<Duration, BenchError> {
             let began = Instant::now();
             for _ in 0..steps {
@@ -290,11 +295,6 @@ impl Bench<'_> {
             Ok(began.elapsed())
         };
         advance(WARM_STEPS)?;
-        let steps = self
-            .plan
-            .answer_tokens
-            .saturating_sub(1 + WARM_STEPS)
-            .max(1);
         let took = advance(steps)?;
         let context = self.plan.prompt_tokens + WARM_STEPS + steps / 2;
         let bytes = self.work.step_bytes(batch, context);
