@@ -138,12 +138,12 @@ impl Tokenizer {
         self.inner.get_vocab_size(true)
     }
 
-    /// Whether the vocabulary is written in a way whose bytes are known.
+    /// Returns true where the vocabulary is written in a way whose bytes are known.
     pub(crate) fn has_known_bytes(&self) -> bool {
         self.writing.is_some()
     }
 
-    /// Whether this is a special token, which decoding leaves out.
+    /// Returns true for a special token, which decoding leaves out.
     pub(crate) fn is_special_id(&self, id: u32) -> bool {
         self.added.get(&id).is_some_and(|(_, special)| *special)
     }
@@ -358,7 +358,7 @@ impl TextStream {
     }
 }
 
-/// Whether more bytes could complete a character at the end of these.
+/// Returns true where more bytes could complete a character at the end of these.
 fn ends_inside_character(bytes: &[u8]) -> bool {
     let last = bytes.iter().rev().take(HELD_CHARS_MAX);
     let continued = last.take_while(|byte| **byte & 0xc0 == 0x80).count();

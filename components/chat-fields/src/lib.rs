@@ -1,9 +1,9 @@
-//! The fields of a chat completion request, once: the gateway and the engine read this list,
+//! The fields of a chat completion request: the gateway and the engine read this one list,
 //! so that neither takes a field that the other refuses.
 //!
 //! It does NOT parse values; who honours a field checks its value.
 
-/// What becomes of a field.
+/// The treatment of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Use {
     /// Honoured, by the gateway or by the engine.
@@ -28,7 +28,6 @@ pub enum Use {
 pub struct Field {
     /// Its name in the body.
     pub name: &'static str,
-    /// What becomes of it.
     pub used: Use,
     /// A value, as JSON, that whoever honours the field accepts beside a plain request; a
     /// value of OpenAI's for one that is refused.
@@ -138,7 +137,7 @@ pub fn find(name: &str) -> Option<&'static Field> {
     FIELDS.iter().find(|field| field.name == name)
 }
 
-/// Whether a field says something of the client and nothing of the answer.
+/// Returns true for a field that describes the client and does not change the answer.
 pub fn is_inert(name: &str) -> bool {
     find(name).is_some_and(|field| field.used == Use::Inert)
 }

@@ -26,9 +26,13 @@ const INSERT: &str = "INSERT INTO projects
     SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?9
     WHERE (SELECT count(*) FROM projects WHERE organization_id = ?2) < ?8
     RETURNING id, name, created_at_ms, requests_per_minute, tokens_per_minute, platform_tools";
+/// One statement, so that two changes at once lose nothing of each other.
 const UPDATE: &str = "UPDATE projects
-    SET name = ?3, requests_per_minute = ?4, tokens_per_minute = ?5, platform_tools = ?6,
-        updated_at_ms = ?7, updated_by = ?8
+    SET name = coalesce(?3, name),
+        requests_per_minute = CASE WHEN ?4 THEN ?5 ELSE requests_per_minute END,
+        tokens_per_minute = CASE WHEN ?4 THEN ?6 ELSE tokens_per_minute END,
+        platform_tools = coalesce(?7, platform_tools),
+        updated_at_ms = ?8, updated_by = ?9
     WHERE organization_id = ?1 AND id = ?2
     RETURNING id, name, created_at_ms, requests_per_minute, tokens_per_minute, platform_tools";
 
@@ -112,24 +116,20 @@ pub async fn update(
     asked: &Asked,
     now_ms: i64,
 ) -> Result<Answer, ApiError> {
-    let before = find(database, who, project).await?;
     let mut fields = Fields::parse(&asked.body)?;
     let name = fields.text("name", NAME_CHARS_MAX)?;
     let limits = rate_limits(&mut fields)?;
     let platform_tools = fields.boolean("platform_tools")?;
     fields.finish()?;
-    let limits = match limits {
-        Some(limits) => limits,
-        None => (before.optional_integer(3)?, before.optional_integer(4)?),
-    };
-    let platform_tools = platform_tools.unwrap_or(before.integer(5)? != 0);
+    let (requests_per_minute, tokens_per_minute) = limits.unwrap_or_default();
     let parameters = vec![
         Value::from(who.organization_id.as_str()),
         Value::from(project),
-        Value::from(name.map_or_else(|| before.text(1).map(str::to_owned), Ok)?),
-        Value::from(limits.0),
-        Value::from(limits.1),
-        Value::from(u32::from(platform_tools)),
+        Value::from(name),
+        Value::from(u32::from(limits.is_some())),
+        Value::from(requests_per_minute),
+        Value::from(tokens_per_minute),
+        Value::from(platform_tools.map(u32::from)),
         Value::from(now_ms),
         Value::from(who.key_id.as_str()),
     ];

@@ -86,9 +86,11 @@ impl Calls {
     }
 }
 
-/// Whether the arguments are one JSON document already.
+/// Returns true where the arguments are one JSON object already.
 fn is_whole(arguments: &str) -> bool {
-    serde_json::from_str::<serde::de::IgnoredAny>(arguments).is_ok()
+    // Looked at first: a backend may repeat the name with every piece of a long call.
+    arguments.trim_ascii_end().ends_with('}')
+        && serde_json::from_str::<serde::de::IgnoredAny>(arguments).is_ok()
 }
 
 #[cfg(test)]

@@ -81,8 +81,8 @@ pub(crate) struct Exchange<P: Platform> {
     tool_calls: u32,
     /// What the client was shown of a call that was cut.
     cut_text: String,
-    /// How each choice of the last call ended.
-    finish_reasons: Vec<FinishReason>,
+    /// Of the last call's choices all but the first.
+    other_finish_reasons: Vec<FinishReason>,
 }
 
 impl<P: Platform> Exchange<P> {
@@ -132,7 +132,7 @@ impl<P: Platform> Exchange<P> {
             model_calls: 0,
             tool_calls: 0,
             cut_text: String::new(),
-            finish_reasons: Vec::new(),
+            other_finish_reasons: Vec::new(),
         };
         match exchange.prepare().await {
             Ok(()) => Ok(exchange),
@@ -173,9 +173,9 @@ impl<P: Platform> Exchange<P> {
         self.usage.into()
     }
 
-    /// How each choice ended: of a turn that ended with `reason` the first one's.
+    /// The finish reason of each choice, in a turn whose first choice ended with `reason`.
     pub(crate) fn finish_reasons(&self, reason: FinishReason) -> Vec<FinishReason> {
-        let others = self.finish_reasons.iter().skip(1).copied();
+        let others = self.other_finish_reasons.iter().copied();
         std::iter::once(reason).chain(others).collect()
     }
 
@@ -314,8 +314,8 @@ impl<P: Platform> Exchange<P> {
             let first_token_ns = relay.first_token_ns();
             let cut_text = relay.text().to_owned();
             let usage = relay.usage(&self.messages).await;
-            let finish_reasons = relay.finish_reasons();
-            self.finish_reasons = finish_reasons;
+            let other_finish_reasons = relay.other_finish_reasons();
+            self.other_finish_reasons = other_finish_reasons;
             self.usage = sum(self.usage, usage);
             match relayed {
                 Ok(relayed) => {
@@ -365,7 +365,6 @@ impl<P: Platform> Exchange<P> {
     /// turn, and not each call.
     fn completion_tokens_left(&self) -> Option<u32> {
         let (tokens, _) = self.request.completion_tokens_max?;
-        // Of the first call nothing is used, whatever it is.
         Some(tokens.saturating_sub(self.usage.completion_tokens))
     }
 

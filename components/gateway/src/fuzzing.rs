@@ -1,5 +1,5 @@
-//! What the gateway reads from outside, for fuzz targets: each takes anything, and does not
-//! panic. It knows nothing that the rest of the crate does not.
+//! The parsers of input from outside, for fuzz targets: each takes any bytes and does not
+//! panic. It does NOT parse anything by itself.
 
 use crate::request::ChatRequest;
 use crate::sse::Parser;

@@ -156,7 +156,7 @@ impl<G: Guard> JsonGuard<G> {
         out.refusal = out.refusal.take().or(released.refusal);
     }
 
-    /// What leaves of a text: first the rest of the value in which the document ended.
+    /// Writes released text: first the rest of the value in which the document ended.
     fn emit_text(&mut self, released: Released, out: &mut Out) {
         let text = released.text.as_str();
         let of_value = if text.starts_with(&self.spelled.text) {

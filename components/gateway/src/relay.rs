@@ -11,7 +11,7 @@ use futures::future::{Either, select};
 
 use crate::backend::chunk::Chunk;
 use crate::bindings::skerry::chat::safety::Refusal;
-use crate::bindings::skerry::chat::types::{FinishReason, Message, ToolCall, Usage};
+use crate::bindings::skerry::chat::types::{FinishReason, Message, MessageRole, ToolCall, Usage};
 use crate::error;
 use crate::output::{Gone, Output};
 use crate::platform::{CallError, Platform, Upstream};
@@ -23,7 +23,7 @@ const HEARTBEAT_MS: u64 = 2_000;
 /// What one call to a model may add to an answer.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 
-/// What a whole call gave, of the first choice.
+/// A whole call's result, of the first choice.
 pub(crate) struct Relayed {
     pub(crate) finish_reason: FinishReason,
     /// What the client was shown.
@@ -80,6 +80,8 @@ pub(crate) struct Relay<'a, P: Platform> {
     deltas: u32,
     first_token_ns: Option<u64>,
     is_done: bool,
+    /// The whole answer was read.
+    is_ended: bool,
 }
 
 impl<'a, P: Platform> Relay<'a, P> {
@@ -92,10 +94,11 @@ impl<'a, P: Platform> Relay<'a, P> {
             deltas: 0,
             first_token_ns: None,
             is_done: false,
+            is_ended: false,
         }
     }
 
-    /// What was shown so far of the first choice.
+    /// The first choice's text that was shown so far.
     pub(crate) fn text(&self) -> &str {
         self.choices.first().map_or("", Choice::text)
     }
@@ -105,8 +108,9 @@ impl<'a, P: Platform> Relay<'a, P> {
         self.first_token_ns
     }
 
-    /// What the backend says was used; where it was cut before it said, or says nothing, a
-    /// token for each piece and the prompt as estimated.
+    /// The tokens that the backend counted. Where it was cut before, or counts none, the
+    /// prompt is estimated and the answer is a token for each piece; of an answer that is
+    /// complete, which may have come in few pieces, the text's estimate if that is more.
     pub(crate) async fn usage(&self, prompt: &[Message]) -> Usage {
         let mut usage = self.usage.unwrap_or(Usage {
             prompt_tokens: 0,
@@ -118,9 +122,25 @@ impl<'a, P: Platform> Relay<'a, P> {
             usage.prompt_tokens = self.platform.estimate_tokens(prompt).await;
         }
         if usage.completion_tokens == 0 {
-            usage.completion_tokens = self.deltas;
+            usage.completion_tokens = self.deltas.max(self.estimated().await);
         }
         usage
+    }
+
+    /// An estimate of a complete answer's tokens; 0 while it is not complete.
+    async fn estimated(&self) -> u32 {
+        if !self.is_ended {
+            return 0;
+        }
+        let message = |choice: &Choice<P::Guard>| Message {
+            role: MessageRole::Assistant,
+            content: choice.text().to_owned(),
+            name: None,
+            tool_calls: Vec::new(),
+            tool_call_id: None,
+        };
+        let answer: Vec<Message> = self.choices.iter().map(message).collect();
+        self.platform.estimate_tokens(&answer).await
     }
 
     /// Relays the whole answer.
@@ -231,12 +251,14 @@ impl<'a, P: Platform> Relay<'a, P> {
             let ended = self.choices[index].end(index, out).await;
             ended.map_err(|error| self.choice_error(error))?;
         }
+        self.is_ended = true;
         Ok(self.choices[0].relayed())
     }
 
-    /// How each choice ended, the first one's as the orchestrator has it.
-    pub(crate) fn finish_reasons(&self) -> Vec<FinishReason> {
-        self.choices.iter().map(Choice::finish_reason).collect()
+    /// The finish reasons of all choices but the first, whose reason the orchestrator decides.
+    pub(crate) fn other_finish_reasons(&self) -> Vec<FinishReason> {
+        let others = self.choices.iter().skip(1);
+        others.map(Choice::finish_reason).collect()
     }
 
     fn choice_error(&self, error: choice::Error) -> RelayError {

@@ -51,7 +51,7 @@ pub(crate) struct ChatRequest {
     pub(crate) json: bool,
     /// The client wants to see the calls that the platform makes itself.
     pub(crate) events: bool,
-    /// What is handed on to the backend, in the client's order and as it wrote it.
+    /// Handed on to the backend, in the client's order and as it wrote them.
     pub(crate) fields: Vec<(String, Box<RawValue>)>,
 }
 

@@ -14,7 +14,7 @@ const TOOL_ROUNDS: &str = "tool_rounds_max";
 /// Where the variable has no value.
 const TOOL_ROUNDS_DEFAULT: u32 = 4;
 /// Each round is a call to the model with a longer prompt.
-const TOOL_ROUNDS_MAX: u32 = 64;
+const TOOL_ROUNDS_MAX: u32 = 32;
 
 /// Rounds of platform tools in one turn, at most.
 pub(crate) async fn tool_rounds_max(platform: &impl Platform) -> Result<u32, ApiError> {

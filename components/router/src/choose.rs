@@ -77,7 +77,7 @@ impl Known {
         self.backend.dialect.unwrap_or(self.served.dialect)
     }
 
-    /// Whether all that it serves is known: a backend that never answered may serve anything.
+    /// Returns true where all that it serves is known: a backend that never answered may serve anything.
     fn is_complete(&self) -> bool {
         self.served.is_known || self.backend.offered != Offered::All
     }

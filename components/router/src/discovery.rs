@@ -34,7 +34,7 @@ pub struct Model {
     pub suggestions: Vec<String>,
 }
 
-/// What came of asking a backend for its models.
+/// A backend's answer to the request for its models.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     Models(Vec<Model>),

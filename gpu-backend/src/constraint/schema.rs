@@ -295,7 +295,7 @@ impl Graph {
         Ok(())
     }
 
-    /// Whether some finite value may be valid: the least fixed point of what each
+    /// Returns true where some finite value may be valid: the least fixed point of what each
     /// subschema needs.
     fn is_productive(&self) -> bool {
         let mut productive = vec![false; self.nodes.len()];

@@ -51,7 +51,7 @@ impl Out {
         self.give(text);
     }
 
-    /// Whether a function of this name may be called.
+    /// Returns true where a function of this name may be called.
     pub(super) fn knows(&self, name: &str) -> bool {
         let names = self.names.as_ref();
         names.is_none_or(|names| names.iter().any(|known| known == name))

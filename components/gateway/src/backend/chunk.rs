@@ -29,7 +29,7 @@ pub(crate) struct Choice<'a> {
     pub(crate) logprobs: Vec<Box<RawValue>>,
 }
 
-/// What an event adds to a choice.
+/// An event's addition to a choice.
 #[derive(Debug, Default)]
 pub(crate) struct Delta<'a> {
     pub(crate) content: Option<Cow<'a, str>>,

@@ -205,7 +205,7 @@ fn a_request_is_written_in_the_words_of_its_backend() {
     }
 }
 
-/// What an event says: its content, its reasoning, its finish, whether usage was counted.
+/// An event's content, reasoning and finish reason, and true where usage was counted.
 fn read(event: &str) -> (String, String, String, bool) {
     let chunk = Chunk::parse(event.as_bytes()).unwrap();
     let usage = chunk.usage.is_some();

@@ -313,7 +313,7 @@ impl<G: Guard> Choice<G> {
         Ok(())
     }
 
-    /// What it came to.
+    /// The choice's result; its calls and its refusal are moved out.
     pub(super) fn relayed(&mut self) -> Relayed {
         Relayed {
             finish_reason: self.finish_reason(),

@@ -14,7 +14,7 @@ const STOP_CHARS_MAX: usize = 256;
 /// Stop token ids, and biases, of one request.
 const TOKENS_MAX: usize = 1_024;
 
-/// What a value must be, and the message for when it is not.
+/// The condition that a value must meet.
 enum Check {
     Number { min: f64, max: f64 },
     Integer { min: i64, max: i64 },
@@ -95,7 +95,7 @@ const CHECKED: [(&str, Check); 24] = [
     ("structured_outputs", Check::Object),
 ];
 
-/// Whether a client may send the field.
+/// Refuses a field that no client may send.
 pub(super) fn is_known(name: &str) -> Result<(), ApiError> {
     match chat_fields::find(name).map(|field| field.used) {
         None | Some(Use::Refused | Use::Private) => Err(refuse(name)),
@@ -341,7 +341,7 @@ pub(super) fn only_defaults(fields: &mut RawFields<'_>) -> Result<(), ApiError> 
     Ok(())
 }
 
-/// What the gateway itself needs to know of the fields that are handed on.
+/// Values that the gateway itself needs of the fields that are handed on.
 #[derive(Debug)]
 pub(super) struct Checked {
     pub(super) choices: usize,

@@ -9,8 +9,8 @@ use crate::error::ApiError;
 const MESSAGES_MAX: usize = 2_048;
 const TOOL_CALLS_MAX: usize = 128;
 
-/// What answers carry beside their text, here and at other servers: taken when it comes back,
-/// and not shown to the model again.
+/// Fields that answers carry beside their text, here and at other servers: accepted when an
+/// answer comes back, and not shown to the model again.
 const OF_AN_ANSWER: [&str; 10] = [
     "annotations",
     "audio",

@@ -5,11 +5,16 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::error::ApiError;
+
+/// Names of one object that are kept; a longer one is never valid, for some of its names are
+/// unknown or given twice. Without a bound, looking for a name in a body of nothing but names
+/// takes the square of their number.
+const NAMES_MAX: usize = 256;
 
 /// An object's fields that nobody has taken yet. A null counts as absent, as OpenAI's
 /// clients send it; of a field that is given twice the last counts.
@@ -70,12 +75,17 @@ impl<'de: 'a, 'a> Deserialize<'de> for RawFields<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut fields: RawFields<'de> = RawFields::default();
-                while let Some((Name(name), value)) = map.next_entry::<Name<'de>, &RawValue>()? {
+                let mut names = 0;
+                while names < NAMES_MAX
+                    && let Some((Name(name), value)) = map.next_entry::<Name<'de>, &RawValue>()?
+                {
+                    names += 1;
                     fields.0.retain(|(field, _)| *field != name);
                     if value.get() != "null" {
                         fields.0.push((name, value));
                     }
                 }
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
                 Ok(fields)
             }
         }

@@ -371,3 +371,26 @@ fn of_a_field_that_is_given_twice_the_last_counts() {
     assert_eq!(request.fields.len(), 1);
     assert_eq!(request.fields[0].1.get(), "2");
 }
+
+#[test]
+fn a_body_of_nothing_but_names_is_refused_by_one_of_them() {
+    use std::fmt::Write;
+    let mut names = String::new();
+    for name in 0..200_000 {
+        write!(names, "\"x{name}\":0,").unwrap();
+    }
+    let wide = format!("{{{names}\"model\":\"m\"}}");
+    let error = ChatRequest::parse(wide.as_bytes()).unwrap_err();
+    assert_eq!(error.param.as_deref(), Some("x0"));
+    let tool = format!(r#"[{{"type":"function","function":{{{names}"name":"f"}}}}]"#);
+    let body =
+        format!(r#"{{"model":"m","messages":[{{"role":"user","content":"hi"}}],"tools":{tool}}}"#);
+    let error = ChatRequest::parse(body.as_bytes()).unwrap_err();
+    assert!(
+        error
+            .param
+            .as_deref()
+            .unwrap()
+            .starts_with("tools[0].function.")
+    );
+}

@@ -24,7 +24,7 @@ enum Spelled {
     Other,
 }
 
-/// What stands between groups. Spaces beside another mark count for nothing.
+/// The separator of groups. Spaces beside another mark count for nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gap {
     Space,
@@ -135,7 +135,7 @@ pub(super) fn look(place: &Place<'_>) -> Result<Look, Look> {
     }
 }
 
-/// What stands between two digits.
+/// The separator of two digits.
 enum Between {
     Nothing,
     Gap(Gap),

@@ -142,7 +142,7 @@ fn is_in(sorted: &[&str], name: &[u8]) -> bool {
     found.is_ok()
 }
 
-/// Whether the parts are those of a version: `1.2`, `v1.20`.
+/// Returns true for the parts of a version: `1.2`, `v1.20`.
 #[derive(Debug, Default)]
 struct Version {
     numbers: usize,
