@@ -1,17 +1,25 @@
-//! The leaves and the host: reads a request, lets it in, sends the answer.
+//! The leaves and the host: lets a request in, reads its body, sends the answer.
+//!
+//! Invariant: a public request's body is read for a [`Visitor`] only, so for a key that is known.
 //!
 //! It converts and does IO. It does not know a half's routes or records.
 
-use crate::asked::BODY_BYTES_MAX;
+use crate::asked::{self, PRIVATE_BODY_BYTES_MAX};
 use crate::bindings::skerry::chat::auth::{self, AuthError};
 use crate::bindings::skerry::chat::rate_limit::{self, Quantity, RateLimitError};
 use crate::bindings::skerry::chat::types;
 use crate::limits::{State, Window, duration};
 use crate::{Answer, ApiError, Asked, Principal, Role};
 use bytes::Bytes;
+use futures::future::{Either, select};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use spin_sdk::http::{FullBody, HeaderValue, Request, Response, StatusCode};
-use std::time::{SystemTime, UNIX_EPOCH};
+use spin_sdk::wasip3::http_compat::IncomingRequestBody;
+use std::pin::pin;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// How long the whole of a body may take.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Somebody who was let in.
 pub struct Visitor {
@@ -33,34 +41,67 @@ pub fn random(bytes: &mut [u8]) -> Result<(), ApiError> {
     getrandom::fill(bytes).map_err(|error| ApiError::internal(error.to_string()))
 }
 
-/// Reads a request whole, within bounds.
-pub async fn read(request: Request) -> Result<Asked, ApiError> {
+/// A request whose body nobody has read yet.
+pub struct Incoming {
+    /// All of it but the body.
+    pub asked: Asked,
+    content_length: Option<String>,
+    body: IncomingRequestBody,
+}
+
+/// Takes a request in, without its body.
+pub fn receive(request: Request) -> Result<Incoming, ApiError> {
     let (head, body) = request.into_parts();
-    let authorization = match head.headers.get("authorization").map(HeaderValue::to_str) {
-        None => None,
-        Some(Ok(text)) => Some(text.to_owned()),
-        // Not text, so no key: `auth` says so.
-        Some(Err(_)) => Some(String::new()),
-    };
-    let body = Limited::new(body, BODY_BYTES_MAX)
-        .collect()
-        .await
-        .map_err(|error| match error.is::<LengthLimitError>() {
-            true => ApiError::too_large(BODY_BYTES_MAX),
-            false => ApiError::not_json("The body could not be read to its end."),
-        })?;
-    Ok(Asked {
+    let values = head.headers.get_all("authorization");
+    let length = head.headers.get("content-length");
+    let asked = Asked {
         method: head.method.as_str().to_owned(),
         path: head.uri.path().to_owned(),
         query: head.uri.query().map(str::to_owned),
-        authorization,
-        body: body.to_bytes().into(),
+        authorization: asked::authorization(values.iter().map(HeaderValue::as_bytes))?,
+        body: Vec::new(),
+    };
+    Ok(Incoming {
+        asked,
+        content_length: length
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned),
+        body,
     })
 }
 
-/// Who asks, and may they now?
-pub async fn enter(asked: &Asked) -> Result<Visitor, ApiError> {
-    let who = auth::authenticate(asked.authorization.clone())
+impl Incoming {
+    /// The request of another component, with its body.
+    pub async fn read_private(self) -> Result<Asked, ApiError> {
+        self.read(PRIVATE_BODY_BYTES_MAX).await
+    }
+
+    /// None of its bytes are read where the route takes no body: what a client sends with a GET
+    /// is not waited for.
+    async fn read(self, bytes_max: usize) -> Result<Asked, ApiError> {
+        let mut asked = self.asked;
+        if bytes_max == 0 {
+            return Ok(asked);
+        }
+        asked::fits(self.content_length.as_deref(), bytes_max)?;
+        let body = pin!(Limited::new(self.body, bytes_max).collect());
+        let timeout = pin!(spin_sdk::time::sleep(BODY_TIMEOUT));
+        let body = match select(body, timeout).await {
+            Either::Left((body, _)) => body,
+            Either::Right(((), _)) => return Err(ApiError::too_slow()),
+        };
+        let body = body.map_err(|error| match error.is::<LengthLimitError>() {
+            true => ApiError::too_large(bytes_max),
+            false => ApiError::not_json("The body could not be read to its end."),
+        })?;
+        asked.body = body.to_bytes().into();
+        Ok(asked)
+    }
+}
+
+/// Who asks, and may they now? Only then is the body read: see [`Visitor::read`].
+pub async fn enter(incoming: &Incoming) -> Result<Visitor, ApiError> {
+    let who = auth::authenticate(incoming.asked.authorization.clone())
         .await
         .map_err(nobody)?;
     let principal = principal(&who);
@@ -75,6 +116,11 @@ pub async fn enter(asked: &Asked) -> Result<Visitor, ApiError> {
 }
 
 impl Visitor {
+    /// The visitor's request with its body, of which the route takes so many bytes.
+    pub async fn read(&self, incoming: Incoming, bytes_max: usize) -> Result<Asked, ApiError> {
+        incoming.read(bytes_max).await
+    }
+
     /// Adds what is left of the visitor's ceilings.
     pub fn tell_limits(&self, mut answer: Answer) -> Answer {
         answer.headers.extend(self.state.headers());
