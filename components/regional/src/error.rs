@@ -162,6 +162,12 @@ impl ApiError {
         error
     }
 
+    /// 500: a variable means nothing. The host asks before it serves, so the words are the
+    /// operator's.
+    pub fn misconfigured(message: impl Into<String>) -> Self {
+        Self::new(500, "server_error", "misconfigured", message)
+    }
+
     /// 503: a retry can help. The detail is for the operator.
     pub fn unavailable(what: &str, detail: impl Into<String>) -> Self {
         let message = format!("{what} cannot be reached right now. Please try again.");
