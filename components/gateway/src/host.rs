@@ -219,9 +219,11 @@ impl Platform for Imports {
         conversation: &str,
         request_id: &str,
         messages: &[Message],
+        outcome: session::TurnOutcome,
     ) -> Result<(), session::SessionError> {
         let (conversation, request_id) = (conversation.to_owned(), request_id.to_owned());
-        session::append(who.clone(), conversation, request_id, messages.to_vec()).await
+        let messages = messages.to_vec();
+        session::append(who.clone(), conversation, request_id, messages, outcome).await
     }
 
     async fn screen(&self, texts: &[String]) -> Result<safety::Screened, safety::Refusal> {

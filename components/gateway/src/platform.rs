@@ -9,7 +9,7 @@ use crate::bindings::skerry::chat::orchestrator::{Action, Event, TurnOptions};
 use crate::bindings::skerry::chat::rate_limit::{Admission, RateLimitError};
 use crate::bindings::skerry::chat::router::{Model, Outcome, RouteError, RouteRequest, Target};
 use crate::bindings::skerry::chat::safety::{Refusal, Released, Screened};
-use crate::bindings::skerry::chat::session::{History, SessionError};
+use crate::bindings::skerry::chat::session::{History, SessionError, TurnOutcome};
 use crate::bindings::skerry::chat::tools::ToolError;
 use crate::bindings::skerry::chat::types::{Message, Principal, ToolCall, ToolDefinition};
 
@@ -34,6 +34,7 @@ pub(crate) trait Platform {
         conversation: &str,
         request_id: &str,
         messages: &[Message],
+        outcome: TurnOutcome,
     ) -> Result<(), SessionError>;
 
     async fn screen(&self, texts: &[String]) -> Result<Screened, Refusal>;

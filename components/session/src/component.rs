@@ -79,7 +79,7 @@ impl wit::Guest for Component {
         conversation_id: String,
         request_id: String,
         messages: Vec<types::Message>,
-        outcome: wit::Outcome,
+        outcome: wit::TurnOutcome,
     ) -> Result<(), wit::SessionError> {
         let history = history().await;
         let messages = from_wit(messages);
@@ -205,10 +205,10 @@ fn session_error(error: HistoryError) -> wit::SessionError {
     }
 }
 
-fn into_outcome(outcome: wit::Outcome) -> Outcome {
+fn into_outcome(outcome: wit::TurnOutcome) -> Outcome {
     match outcome {
-        wit::Outcome::Answered => Outcome::Answered,
-        wit::Outcome::Refused => Outcome::Refused,
+        wit::TurnOutcome::Answered => Outcome::Answered,
+        wit::TurnOutcome::Refused => Outcome::Refused,
     }
 }
 

@@ -18,7 +18,7 @@ use crate::bindings::skerry::chat::router::{
     Dialect, Model, Outcome, RouteError, RouteRequest, Target,
 };
 use crate::bindings::skerry::chat::safety::{Refusal, Released, Screened};
-use crate::bindings::skerry::chat::session::{History, SessionError};
+use crate::bindings::skerry::chat::session::{History, SessionError, TurnOutcome};
 use crate::bindings::skerry::chat::tools::ToolError;
 use crate::bindings::skerry::chat::types::{
     FinishReason, Limits, Message, MessageRole, Principal, Role, ToolCall, ToolDefinition,
@@ -160,6 +160,8 @@ struct Log {
     settled: Vec<u32>,
     recorded: Vec<(u32, u32)>,
     stored: Vec<String>,
+    stored_as: Vec<TurnOutcome>,
+    project_full: bool,
     stored_calls: usize,
     reported: Vec<&'static str>,
     variables: HashMap<&'static str, &'static str>,
@@ -207,6 +209,12 @@ impl Script {
     /// So much usage waits in the outbox, of which a thousand are delivered in a second.
     pub(super) fn with_waiting(self, waiting: u32) -> Self {
         self.0.borrow_mut().waiting = waiting;
+        self
+    }
+
+    /// The project stores all that it may.
+    pub(super) fn of_a_full_project(self) -> Self {
+        self.0.borrow_mut().project_full = true;
         self
     }
 
@@ -263,6 +271,11 @@ impl Script {
 
     pub(super) fn stored(&self) -> Vec<String> {
         self.0.borrow().stored.clone()
+    }
+
+    /// What the stored turns were stored as.
+    pub(super) fn stored_as(&self) -> Vec<TurnOutcome> {
+        self.0.borrow().stored_as.clone()
     }
 
     /// Tool calls of the stored turn.
@@ -598,6 +611,9 @@ impl Platform for Script {
     }
 
     async fn load(&self, _: &Principal, _: &str) -> Result<Vec<Message>, SessionError> {
+        if self.0.borrow().project_full {
+            return Err(SessionError::Full);
+        }
         Ok(self.0.borrow().history.clone())
     }
 
@@ -614,9 +630,11 @@ impl Platform for Script {
         _: &str,
         _: &str,
         messages: &[Message],
+        outcome: TurnOutcome,
     ) -> Result<(), SessionError> {
         let texts = messages.iter().map(|message| message.content.clone());
         let mut log = self.0.borrow_mut();
+        log.stored_as.push(outcome);
         log.stored.extend(texts);
         log.stored_calls += messages
             .iter()
@@ -631,7 +649,8 @@ impl Platform for Script {
             return Err(Refusal { message, findings });
         }
         let judged: Vec<Released> = texts.iter().map(|text| judge(text)).collect();
-        match judged.iter().find_map(|judged| judged.refusal.clone()) {
+        // A phrase may be split over texts that follow each other.
+        match judge(&texts.concat()).refusal {
             Some(refusal) => Err(refusal),
             None => Ok(Screened {
                 texts: judged.into_iter().map(|judged| judged.text).collect(),
