@@ -55,6 +55,9 @@ async fn public(
 ) -> Result<Answer, ApiError> {
     let who = &visitor.principal;
     routes::may(who, route)?;
+    if routes::is_final(route) {
+        visitor.must_live().await?;
+    }
     let asked = visitor
         .read(incoming, routes::body_bytes_max(route))
         .await?;

@@ -133,6 +133,18 @@ pub fn body_bytes_max(route: &Public) -> usize {
     }
 }
 
+/// Whether a route destroys what it cannot bring back: for such a one the key is looked at anew.
+pub fn is_final(route: &Public) -> bool {
+    match route {
+        Public::Update(_) | Public::Delete(_) => true,
+        Public::List
+        | Public::Create
+        | Public::Get(_)
+        | Public::ListItems(_)
+        | Public::CreateItems(_) => false,
+    }
+}
+
 /// A reader reads; owners and members write too.
 pub fn may(who: &Principal, route: &Public) -> Result<(), ApiError> {
     let reads = matches!(route, Public::List | Public::Get(_) | Public::ListItems(_));

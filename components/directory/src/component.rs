@@ -28,6 +28,7 @@ async fn answer(request: Request) -> Result<Answer, ApiError> {
             let asked = incoming.read_private().await?;
             verify::verify(&open().await?, &asked.body, door::now_ms()).await
         }
+        Route::Lives(key) => verify::lives(&open().await?, &key, door::now_ms()).await,
         Route::Public(route) => {
             let visitor = door::enter(&incoming).await?;
             let answer = public(&visitor, &route, incoming).await;

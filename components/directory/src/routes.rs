@@ -21,6 +21,8 @@ pub enum Route {
     Bootstrap,
     /// Private: whose key is this?
     Verify,
+    /// Private: does the key of that id still live?
+    Lives(String),
     /// Everything that a key's owner asks.
     Public(Public),
 }
@@ -59,6 +61,8 @@ pub fn route(asked: &Asked) -> Result<Route, ApiError> {
             "POST" => return Ok(Route::Verify),
             _ => return wrong_method("POST"),
         },
+        (["internal", "keys", key], "GET") => return Ok(Route::Lives((*key).to_owned())),
+        (["internal", "keys", _], _) => return wrong_method("GET"),
         (["v1", "organization", "projects"], method) => match method {
             "GET" => Public::ListProjects,
             "POST" => Public::CreateProject,
@@ -163,6 +167,12 @@ mod tests {
         check("GET", "/internal/bootstrap", Err(405));
         check("POST", "/internal/keys/verify", Ok(Route::Verify));
         check("POST", "/internal/keys/verify/", Err(404));
+        check(
+            "GET",
+            "/internal/keys/key_1",
+            Ok(Route::Lives("key_1".into())),
+        );
+        check("DELETE", "/internal/keys/key_1", Err(405));
         check("GET", base, public(Public::ListProjects));
         check("PUT", base, Err(405));
         check(

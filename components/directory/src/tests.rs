@@ -103,7 +103,9 @@ impl Directory {
                     routes::serve(&self.database, who, &route, &asked, self.now_ms, RANDOM);
                 block_on(served)
             }
-            Route::Bootstrap | Route::Verify => panic!("a private route: {}", asked.path),
+            Route::Bootstrap | Route::Verify | Route::Lives(_) => {
+                panic!("a private route: {}", asked.path)
+            }
         });
         let answer = answer.unwrap_or_else(Answer::from);
         (answer.status, answer.body.unwrap())

@@ -13,11 +13,15 @@ use crate::{Answer, ApiError, Asked, Principal, Role};
 use bytes::Bytes;
 use futures::future::{Either, select};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use spin_sdk::http::{FullBody, HeaderValue, Request, Response, StatusCode};
+use spin_sdk::http::{EmptyBody, FullBody, HeaderValue, Request, Response, StatusCode, send};
 use spin_sdk::wasip3::http_compat::IncomingRequestBody;
 use std::pin::pin;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// Where the keys are kept.
+const DIRECTORY: &str = "http://directory.spin.internal";
+/// A directory that has not answered by then is away.
+const LIVES_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// How long the whole of a body may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -121,11 +125,39 @@ impl Visitor {
         incoming.read(bytes_max).await
     }
 
+    /// Fails with 401 where the key was revoked in the seconds in which `auth` still remembers it:
+    /// for what cannot be undone.
+    pub async fn must_live(&self) -> Result<(), ApiError> {
+        let answer = pin!(lives(&self.principal.key_id));
+        let timeout = pin!(spin_sdk::time::sleep(LIVES_TIMEOUT));
+        let status = match select(answer, timeout).await {
+            Either::Left((status, _)) => status.map_err(directory_away)?,
+            Either::Right(((), _)) => return Err(directory_away("it did not answer in time")),
+        };
+        match status {
+            StatusCode::NO_CONTENT => Ok(()),
+            StatusCode::NOT_FOUND => Err(nobody(AuthError::Unknown)),
+            status => Err(directory_away(format!("it answered {status}"))),
+        }
+    }
+
     /// Adds what is left of the visitor's ceilings.
     pub fn tell_limits(&self, mut answer: Answer) -> Answer {
         answer.headers.extend(self.state.headers());
         answer
     }
+}
+
+async fn lives(key_id: &str) -> Result<StatusCode, String> {
+    let request = http::Request::get(format!("{DIRECTORY}/internal/keys/{key_id}"))
+        .body(EmptyBody::new())
+        .map_err(|error| error.to_string())?;
+    let response = send(request).await.map_err(|error| error.to_string())?;
+    Ok(response.status())
+}
+
+fn directory_away(detail: impl Into<String>) -> ApiError {
+    ApiError::unavailable("The key directory", detail)
 }
 
 /// The host's response. `half` names the component in the operator's log.
@@ -189,7 +221,7 @@ fn nobody(error: AuthError) -> ApiError {
         }
         AuthError::Unknown => ApiError::unauthorized("Incorrect API key provided."),
         AuthError::Expired => ApiError::unauthorized("This API key has expired."),
-        AuthError::Unavailable(detail) => ApiError::unavailable("The key directory", detail),
+        AuthError::Unavailable(detail) => directory_away(detail),
     }
 }
 

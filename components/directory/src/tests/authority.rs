@@ -150,6 +150,29 @@ fn a_key_belongs_to_the_one_for_whom_it_is_made() {
     }
 }
 
+#[test]
+fn another_half_is_told_whether_a_key_lives() {
+    let (mut directory, who, project) = Directory::started();
+    let (revoked, _) = directory.make_key(&who, &project, "");
+    let (ending, _) = directory.make_key(&who, &project, r#"{"expires_at":1750000001}"#);
+    let path = format!("/{project}/api_keys/{}", revoked.key_id);
+    directory.ask(&who, "DELETE", &path, "");
+    let lives = |directory: &Directory, key: &str| {
+        let answer = block_on(verify::lives(&directory.database, key, directory.now_ms));
+        answer.map_or_else(|error| error.status(), |answer| answer.status)
+    };
+    for (key, status) in [
+        (who.key_id.as_str(), 204),
+        (&ending.key_id, 204),
+        (&revoked.key_id, 404),
+        ("key_none", 404),
+    ] {
+        assert_eq!(lives(&directory, key), status, "{key}");
+    }
+    directory.now_ms += 1_000;
+    assert_eq!(lives(&directory, &ending.key_id), 404);
+}
+
 /// A user's name in one organisation is not another's.
 #[test]
 fn another_organisations_user_gets_no_key_here() {
