@@ -2,6 +2,7 @@
 //! the leaves were told.
 
 mod backends;
+mod real_turn;
 mod script;
 mod stored;
 

@@ -10,9 +10,10 @@ use bytes::Bytes;
 use futures::executor::block_on;
 use serde_json::{Value, json};
 
+use super::real_turn::RealTurn;
 use crate::bindings::skerry::chat::auth::AuthError;
 use crate::bindings::skerry::chat::billing::UsageEvent;
-use crate::bindings::skerry::chat::orchestrator::{self as wit, Action, Event, TurnOptions};
+use crate::bindings::skerry::chat::orchestrator::TurnOptions;
 use crate::bindings::skerry::chat::rate_limit::{Admission, RateLimitError, State, Window};
 use crate::bindings::skerry::chat::router::{
     Dialect, Model, Outcome, RouteError, RouteRequest, Target,
@@ -21,11 +22,11 @@ use crate::bindings::skerry::chat::safety::{Refusal, Released, Screened};
 use crate::bindings::skerry::chat::session::{History, SessionError, TurnOutcome};
 use crate::bindings::skerry::chat::tools::ToolError;
 use crate::bindings::skerry::chat::types::{
-    FinishReason, Limits, Message, MessageRole, Principal, Role, ToolCall, ToolDefinition,
+    Limits, Message, MessageRole, Principal, Role, ToolCall, ToolDefinition,
 };
 use crate::body::Body;
 use crate::output::{Gone, Sink};
-use crate::platform::{Answer, CallError, Guard, Platform, Turn, Upstream};
+use crate::platform::{Answer, CallError, Guard, Platform, Upstream};
 use crate::reply::Reply;
 use crate::routes::{Handled, Incoming, handle, stream};
 
@@ -435,65 +436,6 @@ impl Guard for FakeGuard {
     }
 }
 
-pub(super) struct RealTurn(RefCell<orchestrator::turn::Turn>);
-
-impl Turn for RealTurn {
-    fn next(&self, event: &Event) -> Action {
-        use orchestrator::turn as core;
-        let event = match event.clone() {
-            Event::Start => core::Event::Start,
-            Event::Blocked(words) => core::Event::Blocked(words),
-            Event::Retrieved(count) => core::Event::Retrieved(count),
-            Event::ToolsFinished => core::Event::ToolsFinished,
-            Event::Cut => core::Event::Cut,
-            Event::ModelFinished(outcome) => core::Event::ModelFinished(core::Outcome {
-                reason: match outcome.finish_reason {
-                    FinishReason::Stop => core::FinishReason::Stop,
-                    FinishReason::Length => core::FinishReason::Length,
-                    FinishReason::ToolCalls => core::FinishReason::ToolCalls,
-                    FinishReason::ContentFilter => core::FinishReason::ContentFilter,
-                },
-                tool_calls: outcome
-                    .tool_calls
-                    .into_iter()
-                    .map(|call| core::ToolCall {
-                        id: call.id,
-                        name: call.name,
-                        arguments: call.arguments,
-                    })
-                    .collect(),
-            }),
-        };
-        match self.0.borrow_mut().next(event) {
-            core::Action::CallModel(core::ToolUse::Allowed) => {
-                Action::CallModel(wit::ToolUse::Allowed)
-            }
-            core::Action::CallModel(core::ToolUse::Forbidden) => {
-                Action::CallModel(wit::ToolUse::Forbidden)
-            }
-            core::Action::Retrieve(query) => Action::Retrieve(query),
-            core::Action::CallTools(calls) => Action::CallTools(
-                calls
-                    .into_iter()
-                    .map(|call| ToolCall {
-                        id: call.id,
-                        name: call.name,
-                        arguments: call.arguments,
-                    })
-                    .collect(),
-            ),
-            core::Action::Refuse(words) => Action::Refuse(words),
-            core::Action::Finish(reason) => Action::Finish(match reason {
-                core::FinishReason::Stop => FinishReason::Stop,
-                core::FinishReason::Length => FinishReason::Length,
-                core::FinishReason::ToolCalls => FinishReason::ToolCalls,
-                core::FinishReason::ContentFilter => FinishReason::ContentFilter,
-            }),
-            core::Action::Invalid(detail) => Action::Invalid(detail),
-        }
-    }
-}
-
 pub(super) struct ScriptedBody {
     log: Rc<RefCell<Log>>,
     chunks: VecDeque<Result<Bytes, CallError>>,
@@ -664,15 +606,7 @@ impl Platform for Script {
     }
 
     fn turn(&self, options: &TurnOptions) -> RealTurn {
-        RealTurn(RefCell::new(orchestrator::turn::Turn::new(
-            orchestrator::turn::Options {
-                platform_tools: options.platform_tools,
-                client_tools: options.client_tools,
-                retrieval: options.retrieval,
-                tool_rounds_max: options.tool_rounds_max,
-                query: options.query.clone(),
-            },
-        )))
+        RealTurn::new(options)
     }
 
     async fn models(&self) -> Result<Vec<Model>, RouteError> {
