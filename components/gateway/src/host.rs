@@ -208,9 +208,11 @@ impl Platform for Imports {
     async fn trim(
         &self,
         messages: &[Message],
+        own: usize,
         tokens_max: u32,
     ) -> Result<session::History, session::SessionError> {
-        session::trim(messages.to_vec(), tokens_max).await
+        let own = u32::try_from(own).unwrap_or(u32::MAX);
+        session::trim(messages.to_vec(), own, tokens_max).await
     }
 
     async fn append(

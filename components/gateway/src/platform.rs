@@ -27,7 +27,13 @@ pub(crate) trait Platform {
     async fn estimate_tokens(&self, messages: &[Message]) -> u32;
     async fn load(&self, who: &Principal, conversation: &str)
     -> Result<Vec<Message>, SessionError>;
-    async fn trim(&self, messages: &[Message], tokens_max: u32) -> Result<History, SessionError>;
+    /// The last `own` messages stay.
+    async fn trim(
+        &self,
+        messages: &[Message],
+        own: usize,
+        tokens_max: u32,
+    ) -> Result<History, SessionError>;
     async fn append(
         &self,
         who: &Principal,

@@ -59,9 +59,11 @@ impl wit::Guest for Component {
 
     async fn trim(
         messages: Vec<types::Message>,
+        own_count: u32,
         prompt_tokens_max: u32,
     ) -> Result<wit::History, wit::SessionError> {
-        match trim::trim(from_wit(messages), prompt_tokens_max) {
+        let own = usize::try_from(own_count).unwrap_or(usize::MAX);
+        match trim::trim(from_wit(messages), own, prompt_tokens_max) {
             Ok(trimmed) => Ok(wit::History {
                 messages: into_wit(trimmed.messages),
                 dropped: trimmed.dropped,

@@ -559,7 +559,7 @@ impl Platform for Script {
         Ok(self.0.borrow().history.clone())
     }
 
-    async fn trim(&self, messages: &[Message], _: u32) -> Result<History, SessionError> {
+    async fn trim(&self, messages: &[Message], _: usize, _: u32) -> Result<History, SessionError> {
         Ok(History {
             messages: messages.to_vec(),
             dropped: 0,
