@@ -357,6 +357,19 @@ fn a_turn_of_the_edge_comes_back_as_it_went() {
     }
 }
 
+/// Likewise, one that was refused.
+#[test]
+fn a_refused_turn_of_the_edge_is_no_history() {
+    let kept = Kept::new();
+    let id = kept.create();
+    let golden = include_str!("../../session/golden/refused-turn.json");
+    let mut turn: Json = serde_json::from_str(golden).unwrap();
+    turn["conversation_id"] = json!(id);
+    let stored = kept.ask("POST", "/internal/turns", json!({ "items": [turn] }));
+    assert_eq!(stored["stored"], 2);
+    assert_eq!(kept.history(&id), json!([]));
+}
+
 #[test]
 fn a_changed_history_is_forgotten_where_session_caches_it() {
     let golden = include_str!("../../session/golden/cache-key.txt").trim();

@@ -258,3 +258,16 @@ fn each_route_takes_the_bytes_that_it_needs() {
         assert!((256 << 10..2 * MIB).contains(&bytes), "{route:?}");
     }
 }
+
+#[test]
+fn what_cannot_be_undone_asks_for_the_key_anew() {
+    let id = || "conv_1".to_owned();
+    for (route, is_final) in [
+        (Public::Delete(id()), true),
+        (Public::Update(id()), true),
+        (Public::CreateItems(id()), false),
+        (Public::Get(id()), false),
+    ] {
+        assert_eq!(routes::is_final(&route), is_final, "{route:?}");
+    }
+}
