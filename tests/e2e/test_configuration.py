@@ -28,6 +28,8 @@ def start(tmp_path, *options):
         ("tool_rounds_max", "1000"),
         ("requests_per_minute", "lots"),
         ("tokens_per_minute", "-1"),
+        ("project_items_max", "-1"),
+        ("project_stored_bytes_max", "1 GiB"),
         ("mask", "emial"),
         ("block_list", "x" * 10_000),
     ],

@@ -108,14 +108,39 @@ def test_items_that_were_added_are_known_to_the_model_at_once(client, model):
     assert "Marta" in say(client, model, conversation, "What is my name?")
 
 
-def test_a_reader_reads_conversations_and_calls_no_model(edge, admin, key, client, model):
-    conversation = client.conversations.create().id
-    reader = admin.make_key(project=key.project, name="reader", role="reader")
-    with edge.openai(reader.secret) as other:
+def test_a_reader_reads_its_users_conversations_and_calls_no_model(edge, admin, model):
+    key = admin.make_key(name="writer", user="Marta")
+    reader = admin.make_key(project=key.project, name="reader", role="reader", user="Marta")
+    with edge.openai(key.secret) as client, edge.openai(reader.secret) as other:
+        conversation = client.conversations.create().id
         assert other.conversations.retrieve(conversation).id == conversation
         with pytest.raises(openai.PermissionDeniedError):
             say(other, model, conversation, "Hello!")
-    assert texts(client, conversation) == []
+        assert texts(client, conversation) == []
+
+
+def test_another_keys_conversation_is_not_found(edge, admin, key, client, model):
+    conversation = client.conversations.create().id
+    said = "Nobody else knows this."
+    say(client, model, conversation, said)
+    for fields in ({}, {"user": "Noor"}, {"role": "reader"}):
+        stranger = admin.make_key(project=key.project, name="stranger", **fields)
+        with edge.openai(stranger.secret) as other:
+            with pytest.raises(openai.NotFoundError):
+                other.conversations.retrieve(conversation)
+            with pytest.raises(openai.NotFoundError):
+                other.conversations.items.list(conversation)
+            if "role" not in fields:
+                # Also while the edge has it in its cache.
+                with pytest.raises(openai.NotFoundError):
+                    say(other, model, conversation, "What do you know?")
+                with pytest.raises(openai.NotFoundError):
+                    other.conversations.delete(conversation)
+    owner = admin.make_key(project=key.project, name="owner", role="owner")
+    with edge.openai(owner.secret) as other:
+        assert other.conversations.retrieve(conversation).id == conversation
+    admin.revoke(owner)
+    assert texts(client, conversation)[0] == ("user", said)
 
 
 def test_more_than_a_turn_can_hold_is_refused_before_it_is_answered(client, model):

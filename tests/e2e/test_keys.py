@@ -43,6 +43,23 @@ def test_the_first_key_is_printed_and_stored_nowhere(edge):
         assert edge.holders(form) in ([], [edge.stdout]), form
 
 
+def test_a_revoked_owners_key_makes_no_other_key(edge, admin):
+    owner = admin.make_key(name="owner", role="owner")
+    keys = f"/v1/organization/projects/{owner.project}/api_keys"
+    with edge.http(owner.secret) as http:
+        assert http.get(keys).status_code == 200, "from now on it is cached"
+        before = admin.keys(owner.project)
+        admin.revoke(owner)
+        for role in ("owner", "member"):
+            assert http.post(keys, json={"role": role}).status_code == 401
+        assert http.post("/v1/organization/projects", json={"name": "x"}).status_code == 401
+        other = next(entry["id"] for entry in before if entry["id"] != owner.id)
+        assert http.delete(f"{keys}/{other}").status_code == 401
+        assert http.get(keys).status_code == 401
+    left = {entry["id"] for entry in before} - {owner.id}
+    assert {entry["id"] for entry in admin.keys(owner.project)} == left
+
+
 def use(edge, key, model):
     """Requests with a key: answered, streamed, stored, refused, and with the key where it
     does not belong."""

@@ -2,6 +2,7 @@
 //!
 //! It stands between a body's JSON and [`items`](crate::items). It does not know the database.
 
+use crate::items::NewItem;
 use regional::ApiError;
 use serde_json::Value as Json;
 
@@ -59,11 +60,44 @@ pub struct Item {
     pub text: String,
 }
 
-/// The `items` of a body.
+impl Item {
+    /// The bytes that it takes where it is stored: `item_bytes!` of the schema.
+    pub(crate) fn bytes(&self) -> i64 {
+        let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let bytes = 200 + self.text.len() + length(&self.name) + length(&self.call_id);
+        i64::try_from(bytes).unwrap_or(i64::MAX)
+    }
+
+    /// The row that it becomes; whoever inserts may give it an id.
+    pub(crate) fn new_row<'a>(
+        &'a self,
+        project_id: &'a str,
+        conversation_id: &'a str,
+        request_id: &'a str,
+        is_refused: bool,
+    ) -> NewItem<'a> {
+        NewItem {
+            id: None,
+            project_id,
+            conversation_id,
+            request_id,
+            message_index: self.message_index,
+            part_index: self.part_index,
+            kind: self.kind.name(),
+            role: &self.role,
+            name: self.name.as_deref(),
+            call_id: self.call_id.as_deref(),
+            text: &self.text,
+            refused: u8::from(is_refused),
+        }
+    }
+}
+
+/// The `items` of a body. Texts are moved and not copied: many requests share a memory.
 pub(crate) fn items(value: Json) -> Result<Vec<Item>, ApiError> {
     match value {
         Json::Array(values) if (1..=ITEMS_MAX).contains(&values.len()) => values
-            .iter()
+            .into_iter()
             .enumerate()
             .map(|(index, value)| item(index, value))
             .collect(),
@@ -74,11 +108,11 @@ pub(crate) fn items(value: Json) -> Result<Vec<Item>, ApiError> {
     }
 }
 
-fn item(index: usize, value: &Json) -> Result<Item, ApiError> {
+fn item(index: usize, value: Json) -> Result<Item, ApiError> {
     let path = format!("items[{index}]");
-    let fields = value
-        .as_object()
-        .ok_or_else(|| ApiError::invalid(path.as_str(), "An item must be an object."))?;
+    let Json::Object(mut fields) = value else {
+        return Err(ApiError::invalid(path, "An item must be an object."));
+    };
     let kind = match fields.get("type").map(Json::as_str) {
         None => Kind::Message,
         Some(name) => name.and_then(Kind::parse).ok_or_else(|| {
@@ -94,22 +128,14 @@ fn item(index: usize, value: &Json) -> Result<Item, ApiError> {
     if let Some(unknown) = fields.keys().find(|key| !known.contains(&key.as_str())) {
         return Err(ApiError::unknown_parameter(&format!("{path}.{unknown}")));
     }
-    let text = |field: &str, bytes_max: usize| -> Result<String, ApiError> {
-        match value[field].as_str() {
-            Some(text) if text.len() <= bytes_max => Ok(text.to_owned()),
-            _ => {
-                let words = format!("'{path}.{field}' must be a text of up to {bytes_max} bytes.");
-                Err(ApiError::invalid(format!("{path}.{field}"), words))
-            }
+    let mut text = |field: &str, bytes_max: usize| match fields.remove(field) {
+        Some(Json::String(text)) if text.len() <= bytes_max => Ok(text),
+        _ => {
+            let words = format!("'{path}.{field}' must be a text of up to {bytes_max} bytes.");
+            Err(ApiError::invalid(format!("{path}.{field}"), words))
         }
     };
     let (role, name, call_id, text) = match kind {
-        Kind::Message => (
-            role(&path, &value["role"])?,
-            None,
-            None,
-            content(&path, value)?,
-        ),
         Kind::FunctionCall => (
             "assistant".to_owned(),
             Some(text("name", NAME_BYTES_MAX)?),
@@ -121,6 +147,12 @@ fn item(index: usize, value: &Json) -> Result<Item, ApiError> {
             None,
             Some(text("call_id", NAME_BYTES_MAX)?),
             text("output", TEXT_BYTES_MAX)?,
+        ),
+        Kind::Message => (
+            role(&path, fields.get("role"))?,
+            None,
+            None,
+            content(&path, fields.remove("content"))?,
         ),
     };
     Ok(Item {
@@ -134,8 +166,8 @@ fn item(index: usize, value: &Json) -> Result<Item, ApiError> {
     })
 }
 
-fn role(path: &str, value: &Json) -> Result<String, ApiError> {
-    match value.as_str() {
+fn role(path: &str, value: Option<&Json>) -> Result<String, ApiError> {
+    match value.and_then(Json::as_str) {
         Some(role @ ("system" | "developer" | "user" | "assistant")) => Ok(role.to_owned()),
         _ => {
             let words = "must be system, developer, user or assistant.";
@@ -148,10 +180,10 @@ fn role(path: &str, value: &Json) -> Result<String, ApiError> {
 }
 
 /// A text, or parts of text joined.
-fn content(path: &str, item: &Json) -> Result<String, ApiError> {
-    let joined = match &item["content"] {
-        Json::String(text) => Some(text.clone()),
-        Json::Array(parts) => parts
+fn content(path: &str, content: Option<Json>) -> Result<String, ApiError> {
+    let joined = match content {
+        Some(Json::String(text)) => Some(text),
+        Some(Json::Array(parts)) => parts
             .iter()
             .map(part)
             .collect::<Option<Vec<_>>>()

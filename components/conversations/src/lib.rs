@@ -7,14 +7,18 @@
 pub mod routes;
 /// The tables.
 pub mod schema;
-/// Conversations, for their project.
+/// What a project may store.
+pub mod quota;
+/// Conversations, for their owner.
 pub mod conversations;
-/// A conversation's items, for its project.
+/// A conversation's items, for its owner.
 pub mod items;
 /// What a client may write into an item.
 pub mod given;
-/// Whole turns from the edge, and whole histories for it.
+/// Whole turns from the edge.
 pub mod turns;
+/// The newest part of a conversation, for the edge.
+pub mod history;
 /// Which part of a list.
 pub mod page;
 #[cfg(target_family = "wasm")]

@@ -2,6 +2,7 @@
 //!
 //! It is the first thing that a request meets here. It does not know who asks.
 
+use crate::quota::Quota;
 use crate::{conversations, items};
 use records::Database;
 use regional::{Answer, ApiError, Asked, Principal, Role};
@@ -12,13 +13,34 @@ pub const TURNS_PATH: &str = "/internal/turns";
 /// Where random bytes come from.
 pub type Random = fn(&mut [u8]) -> Result<(), ApiError>;
 
+/// Bytes of a body with items, at most. It is in memory about four times while it is stored, and
+/// an instance of 128 MiB serves 16 requests at once.
+const ITEMS_BODY_BYTES_MAX: usize = 1_280 << 10;
+/// Bytes of a body with metadata, at most: all that it may be, each character escaped.
+const METADATA_BODY_BYTES_MAX: usize = 256 << 10;
+
+/// What a change is made with.
+#[derive(Debug, Clone, Copy)]
+pub struct Now<'a> {
+    /// Milliseconds since the Unix epoch.
+    pub ms: i64,
+    /// For new ids.
+    pub random: Random,
+    /// Of every project.
+    pub quota: &'a Quota,
+}
+
 /// A request's address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
     /// Private: turns from the edge.
     Turns,
-    /// Private: a project's conversation, whole.
+    /// Private: the newest part of a project's conversation.
     History(String, String),
+    /// Private: has the project room for one more turn?
+    Room(String),
+    /// Private: do the variables mean something?
+    Check,
     /// Everything that a project's key asks.
     Public(Public),
 }
@@ -49,6 +71,12 @@ pub fn route(asked: &Asked) -> Result<Route, ApiError> {
     let public = match (asked.parts().as_slice(), method) {
         (["internal", "turns"], "POST") => return Ok(Route::Turns),
         (["internal", "turns"], _) => return wrong_method("POST"),
+        (["internal", "check"], "POST") => return Ok(Route::Check),
+        (["internal", "check"], _) => return wrong_method("POST"),
+        (["internal", "projects", project, "room"], "GET") => {
+            return Ok(Route::Room((*project).to_owned()));
+        }
+        (["internal", "projects", _, "room"], _) => return wrong_method("GET"),
         (
             [
                 "internal",
@@ -96,6 +124,27 @@ pub fn changed(route: &Public) -> Option<&str> {
     }
 }
 
+/// Bytes of a route's body, at most; 0 where it takes none.
+pub fn body_bytes_max(route: &Public) -> usize {
+    match route {
+        Public::Create | Public::CreateItems(_) => ITEMS_BODY_BYTES_MAX,
+        Public::Update(_) => METADATA_BODY_BYTES_MAX,
+        Public::List | Public::Get(_) | Public::Delete(_) | Public::ListItems(_) => 0,
+    }
+}
+
+/// Whether a route destroys what it cannot bring back: for such a one the key is looked at anew.
+pub fn is_final(route: &Public) -> bool {
+    match route {
+        Public::Update(_) | Public::Delete(_) => true,
+        Public::List
+        | Public::Create
+        | Public::Get(_)
+        | Public::ListItems(_)
+        | Public::CreateItems(_) => false,
+    }
+}
+
 /// A reader reads; owners and members write too.
 pub fn may(who: &Principal, route: &Public) -> Result<(), ApiError> {
     let reads = matches!(route, Public::List | Public::Get(_) | Public::ListItems(_));
@@ -113,16 +162,15 @@ pub async fn serve(
     who: &Principal,
     route: &Public,
     asked: &Asked,
-    now_ms: i64,
-    random: Random,
+    now: &Now<'_>,
 ) -> Result<Answer, ApiError> {
     match route {
         Public::List => conversations::list(database, who, asked).await,
-        Public::Create => conversations::create(database, who, asked, now_ms, random).await,
+        Public::Create => conversations::create(database, who, asked, now).await,
         Public::Get(id) => conversations::get(database, who, id).await,
-        Public::Update(id) => conversations::update(database, who, id, asked).await,
+        Public::Update(id) => conversations::update(database, who, id, asked, now.quota).await,
         Public::Delete(id) => conversations::delete(database, who, id).await,
         Public::ListItems(id) => items::list(database, who, id, asked).await,
-        Public::CreateItems(id) => items::create(database, who, id, asked, now_ms, random).await,
+        Public::CreateItems(id) => items::create(database, who, id, asked, now).await,
     }
 }

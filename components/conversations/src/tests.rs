@@ -3,13 +3,18 @@
 //!
 //! It stands where the door stands, so it does not test who is let in.
 
-use crate::routes::{self, Public, Route};
-use crate::{schema, turns};
+use crate::quota::{self, Quota};
+use crate::routes::{self, Now, Public, Route};
+use crate::{history, schema, turns};
 use futures::executor::block_on;
 use records::file::FileDatabase;
 use regional::{Answer, ApiError, Asked, Principal, Role};
 use serde_json::{Value as Json, json};
 use std::sync::atomic::{AtomicU64, Ordering};
+
+mod bounds;
+mod owners;
+mod quotas;
 
 const NOW_MS: i64 = 1_750_000_000_000;
 
@@ -31,13 +36,17 @@ fn key_of(project: &str, role: Role) -> Principal {
     }
 }
 
-struct Kept(FileDatabase);
+struct Kept {
+    database: FileDatabase,
+    quota: Quota,
+}
 
 impl Kept {
     fn new() -> Self {
         let database = FileDatabase::in_memory().unwrap();
         block_on(records::migrate(&database, schema::STEPS)).unwrap();
-        Self(database)
+        let quota = Quota::default();
+        Self { database, quota }
     }
 
     fn ask_as(&self, who: &Principal, method: &str, url: &str, body: Json) -> Answer {
@@ -55,12 +64,22 @@ impl Kept {
                 body.to_string().into_bytes()
             },
         };
+        let (database, quota) = (&self.database, &self.quota);
+        let now = Now {
+            ms: NOW_MS,
+            random,
+            quota,
+        };
+        let query = asked.query.as_deref();
         let answer = match routes::route(&asked) {
-            Ok(Route::Public(route)) => routes::may(who, &route).and_then(|()| {
-                block_on(routes::serve(&self.0, who, &route, &asked, NOW_MS, random))
-            }),
-            Ok(Route::Turns) => block_on(turns::apply(&self.0, &asked.body, NOW_MS)),
-            Ok(Route::History(project, id)) => block_on(turns::history(&self.0, &project, &id)),
+            Ok(Route::Public(route)) => routes::may(who, &route)
+                .and_then(|()| block_on(routes::serve(database, who, &route, &asked, &now))),
+            Ok(Route::Turns) => block_on(turns::apply(database, &asked.body, NOW_MS)),
+            Ok(Route::History(project, id)) => {
+                block_on(history::read(database, &project, &id, query, quota))
+            }
+            Ok(Route::Room(project)) => block_on(quota::room(database, &project, quota)),
+            Ok(Route::Check) => panic!("reads variables only"),
             Err(error) => Err(error),
         };
         answer.unwrap_or_else(Answer::from)
@@ -338,10 +357,25 @@ fn a_turn_of_the_edge_comes_back_as_it_went() {
     }
 }
 
+/// Likewise, one that was refused.
+#[test]
+fn a_refused_turn_of_the_edge_is_no_history() {
+    let kept = Kept::new();
+    let id = kept.create();
+    let golden = include_str!("../../session/golden/refused-turn.json");
+    let mut turn: Json = serde_json::from_str(golden).unwrap();
+    turn["conversation_id"] = json!(id);
+    let stored = kept.ask("POST", "/internal/turns", json!({ "items": [turn] }));
+    assert_eq!(stored["stored"], 2);
+    assert_eq!(kept.history(&id), json!([]));
+}
+
 #[test]
 fn a_changed_history_is_forgotten_where_session_caches_it() {
     let golden = include_str!("../../session/golden/cache-key.txt").trim();
     assert_eq!(crate::turns::cached_history("proj_1", "conv_1"), golden);
+    let golden = include_str!("../../session/golden/room-key.txt").trim();
+    assert_eq!(crate::turns::cached_room("proj_1"), golden);
     let id = || "conv_1".to_owned();
     for (route, changes) in [
         (Public::List, false),

@@ -1,27 +1,20 @@
-//! What the edge hands in and asks for: whole turns, once each, and whole histories.
+//! What the edge hands in: whole turns, once each.
 //!
-//! It stands behind `session` and its outbox, which delivers at least once. It does not know how
-//! much of a history fits a model.
+//! It stands behind `session` and its outbox, which delivers at least once. A turn that was
+//! answered is stored, whatever the project's quota is. It does not know how much of a history
+//! fits a model.
 
-use crate::conversations::must_exist;
 use crate::given::{Item, Kind, TEXT_BYTES_MAX};
 use crate::items;
-use records::{Database, DatabaseError, Row, Value};
+use records::{Database, Value};
 use regional::{Answer, ApiError};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value as Json, json};
+use serde_json::json;
 
 /// Turns of one batch, at most.
 const TURNS_MAX: usize = 1_000;
 /// Messages of one turn, at most: a bounded tool loop has far fewer.
 const MESSAGES_MAX: usize = 2_048;
-/// The newest items of a history: more than any model's window holds.
-const HISTORY_ITEMS_MAX: i64 = 2_000;
-
-const HISTORY: &str = "SELECT request_id, message_index, type, role, name, call_id, text FROM (
-        SELECT * FROM items WHERE conversation_id = ?1 ORDER BY seq DESC LIMIT ?2
-    ) ORDER BY seq";
-
 /// One message, as `session` sends and gets it: the wire form of `message` in wit/types.wit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,11 +58,19 @@ struct Turn {
     project_id: String,
     conversation_id: String,
     messages: Vec<Message>,
+    /// The policy refused it: it is shown, and is no part of a prompt.
+    #[serde(default)]
+    refused: bool,
 }
 
 /// Where `session` caches a history at this edge (golden/cache-key.txt there).
 pub fn cached_history(project_id: &str, conversation_id: &str) -> String {
     format!("session/{project_id}/{conversation_id}")
+}
+
+/// Where `session` caches whether a project has room (golden/room-key.txt there).
+pub fn cached_room(project_id: &str) -> String {
+    format!("session-room/{project_id}")
 }
 
 /// `POST /internal/turns`: stores each turn once. A turn of a conversation that was deleted
@@ -83,41 +84,24 @@ pub async fn apply(database: &impl Database, body: &[u8], now_ms: i64) -> Result
             format!("at most {TURNS_MAX} turns in a batch"),
         ));
     }
-    let mut rows = Vec::new();
+    let mut taken = Vec::new();
     for turn in &batch.items {
         if turn.messages.len() > MESSAGES_MAX {
             return Err(ApiError::invalid("messages", "too many messages in a turn"));
         }
         for (index, message) in turn.messages.iter().enumerate() {
-            let row = |item: Item| {
-                items::to_row(
-                    &turn.project_id,
-                    &turn.conversation_id,
-                    &turn.request_id,
-                    &item,
-                )
-            };
-            rows.extend(take_apart(index, message)?.into_iter().map(row));
+            let items = take_apart(index, message)?;
+            taken.extend(items.into_iter().map(|item| (turn, item)));
         }
     }
-    let parameters = vec![
-        Value::from(Json::Array(rows).to_string()),
-        Value::from(now_ms),
-    ];
-    let stored = database.execute(items::INSERT, parameters).await?;
+    let rows = taken.iter().map(|(turn, item)| {
+        let (project, conversation) = (&turn.project_id, &turn.conversation_id);
+        item.new_row(project, conversation, &turn.request_id, turn.refused)
+    });
+    let rows = items::to_json(&rows.collect::<Vec<_>>())?;
+    let parameters = vec![Value::from(rows), Value::from(now_ms)];
+    let stored = database.execute(items::INSERT_TURNS, parameters).await?;
     Ok(Answer::ok(json!({"stored": stored.len()})))
-}
-
-/// `GET /internal/projects/{project}/conversations/{id}/messages`: oldest first.
-pub async fn history(
-    database: &impl Database,
-    project: &str,
-    conversation: &str,
-) -> Result<Answer, ApiError> {
-    must_exist(database, project, conversation).await?;
-    let parameters = vec![Value::from(conversation), Value::from(HISTORY_ITEMS_MAX)];
-    let rows = database.execute(HISTORY, parameters).await?;
-    Ok(Answer::ok(json!({"messages": put_together(&rows)?})))
 }
 
 /// A message as items: its words, then its calls.
@@ -175,43 +159,4 @@ fn take_apart(message_index: usize, message: &Message) -> Result<Vec<Item>, ApiE
         ));
     }
     Ok(parts)
-}
-
-/// Items in order as messages: the items of one message follow each other.
-fn put_together(rows: &[Row]) -> Result<Vec<Message>, DatabaseError> {
-    let mut messages: Vec<Message> = Vec::new();
-    let mut last: Option<(&str, i64)> = None;
-    for row in rows {
-        let place = (row.text(0)?, row.integer(1)?);
-        if last != Some(place) {
-            last = Some(place);
-            messages.push(Message {
-                role: row.text(3)?.to_owned(),
-                content: String::new(),
-                name: None,
-                tool_calls: Vec::new(),
-                tool_call_id: None,
-            });
-        }
-        let Some(message) = messages.last_mut() else {
-            continue;
-        };
-        let text = row.text(6)?.to_owned();
-        match Kind::parse(row.text(2)?) {
-            Some(Kind::FunctionCall) => message.tool_calls.push(ToolCall {
-                id: row.text(5)?.to_owned(),
-                name: row.text(4)?.to_owned(),
-                arguments: text,
-            }),
-            Some(Kind::FunctionCallOutput) => {
-                message.tool_call_id = Some(row.text(5)?.to_owned());
-                message.content = text;
-            }
-            Some(Kind::Message) | None => {
-                message.name = row.optional_text(4)?.map(str::to_owned);
-                message.content = text;
-            }
-        }
-    }
-    Ok(messages)
 }

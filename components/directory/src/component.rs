@@ -6,7 +6,7 @@ use crate::routes::{Public, Route};
 use crate::{bootstrap, routes, schema, verify};
 use bytes::Bytes;
 use records::spin::SpinDatabase;
-use regional::{Answer, ApiError, Asked, door};
+use regional::{Answer, ApiError, door};
 use spin_sdk::http::{FullBody, Request, Response};
 use spin_sdk::http_service;
 
@@ -19,15 +19,19 @@ async fn handle(request: Request) -> Response<FullBody<Bytes>> {
 }
 
 async fn answer(request: Request) -> Result<Answer, ApiError> {
-    let asked = door::read(request).await?;
-    match routes::route(&asked)? {
+    let incoming = door::receive(request)?;
+    match routes::route(&incoming.asked)? {
         Route::Bootstrap => {
             bootstrap::bootstrap(&open().await?, door::now_ms(), door::random).await
         }
-        Route::Verify => verify::verify(&open().await?, &asked.body, door::now_ms()).await,
+        Route::Verify => {
+            let asked = incoming.read_private().await?;
+            verify::verify(&open().await?, &asked.body, door::now_ms()).await
+        }
+        Route::Lives(key) => verify::lives(&open().await?, &key, door::now_ms()).await,
         Route::Public(route) => {
-            let visitor = door::enter(&asked).await?;
-            let answer = public(&visitor, &route, &asked).await;
+            let visitor = door::enter(&incoming).await?;
+            let answer = public(&visitor, &route, incoming).await;
             Ok(visitor.tell_limits(answer.unwrap_or_else(Answer::from)))
         }
     }
@@ -36,15 +40,18 @@ async fn answer(request: Request) -> Result<Answer, ApiError> {
 async fn public(
     visitor: &door::Visitor,
     route: &Public,
-    asked: &Asked,
+    incoming: door::Incoming,
 ) -> Result<Answer, ApiError> {
     routes::may(&visitor.principal)?;
+    let asked = visitor
+        .read(incoming, routes::body_bytes_max(route))
+        .await?;
     let database = open().await?;
     routes::serve(
         &database,
         &visitor.principal,
         route,
-        asked,
+        &asked,
         door::now_ms(),
         door::random,
     )

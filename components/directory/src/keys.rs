@@ -3,9 +3,10 @@
 //! It stands behind the door and the role check. A key's value passes through here once, when it
 //! is made; after that there is only its digest.
 
+use crate::authority::{self, by_living_owner};
 use crate::make::{self, Random};
 use crate::page::Page;
-use crate::projects;
+use crate::{projects, users};
 use records::{Database, DatabaseError, Row, Value};
 use regional::fields::Fields;
 use regional::{Answer, ApiError, Asked, Principal};
@@ -44,20 +45,28 @@ const FIND: &str = concat!(
 );
 /// A key that was ended meanwhile still marks its place.
 const PLACE: &str = "SELECT seq FROM api_keys WHERE project_id = ?1 AND id = ?2";
-const INSERT: &str = "INSERT INTO api_keys
+const INSERT: &str = concat!(
+    "INSERT INTO api_keys
         (id, project_id, user_id, name, role, sha256, redacted_value, requests_per_minute,
          tokens_per_minute, created_at_ms, created_by, expires_at_ms)
     SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12
     WHERE (SELECT count(*) FROM api_keys WHERE project_id = ?2 AND revoked_at_ms IS NULL) < ?13
-    RETURNING id";
+      AND ",
+    by_living_owner!(key: "?11", organization: "?14", now_ms: "?10"),
+    " RETURNING id"
+);
 /// The organisation keeps at least one key of role owner that still works.
-const REVOKE: &str = "UPDATE api_keys SET revoked_at_ms = ?3, revoked_by = ?4
+const REVOKE: &str = concat!(
+    "UPDATE api_keys SET revoked_at_ms = ?3, revoked_by = ?4
     WHERE project_id = ?1 AND id = ?2 AND revoked_at_ms IS NULL
       AND (role <> 'owner' OR EXISTS (
             SELECT 1 FROM api_keys o JOIN projects p ON p.id = o.project_id
             WHERE p.organization_id = ?5 AND o.id <> ?2 AND o.role = 'owner'
               AND o.revoked_at_ms IS NULL AND o.expires_at_ms IS NULL))
-    RETURNING id";
+      AND ",
+    by_living_owner!(key: "?4", organization: "?5", now_ms: "?3"),
+    " RETURNING id"
+);
 
 /// `GET /v1/organization/projects/{project}/api_keys`.
 pub async fn list(
@@ -110,11 +119,18 @@ pub async fn create(
 ) -> Result<Answer, ApiError> {
     let wanted = Wanted::read(&asked.body, now_ms)?;
     projects::find(database, who, project).await?;
+    let user = match &wanted.user {
+        None => None,
+        Some(user) => {
+            let role = wanted.role.as_str();
+            Some(users::find_or_create(database, who, user, role, now_ms, random).await?)
+        }
+    };
     let (id, key) = (make::id("key", random)?, make::key(random)?);
     let parameters = vec![
         Value::from(id.as_str()),
         Value::from(project),
-        Value::from(who.user_id.as_deref()),
+        Value::from(user),
         Value::from(wanted.name),
         Value::from(wanted.role),
         Value::from(key.sha256()),
@@ -125,8 +141,10 @@ pub async fn create(
         Value::from(who.key_id.as_str()),
         Value::from(wanted.expires_at_ms),
         Value::from(KEYS_MAX),
+        Value::from(who.organization_id.as_str()),
     ];
     if database.execute(INSERT, parameters).await?.is_empty() {
+        authority::must_live(database, who, now_ms).await?;
         let message = format!("A project has at most {KEYS_MAX} keys.");
         return Err(ApiError::conflict("too_many_keys", message));
     }
@@ -152,6 +170,7 @@ pub async fn delete(
         Value::from(who.organization_id.as_str()),
     ];
     if database.execute(REVOKE, parameters).await?.is_empty() {
+        authority::must_live(database, who, now_ms).await?;
         // It is not there, or it is the last one.
         find(database, project, key).await?;
         let message = "This is the organization's last owner key without an end. Make another \
@@ -169,6 +188,8 @@ pub async fn delete(
 struct Wanted {
     name: String,
     role: String,
+    /// Whose key it will be, by name or id; none is a service of its own.
+    user: Option<String>,
     expires_at_ms: Option<i64>,
     requests_per_minute: Option<i64>,
     tokens_per_minute: Option<i64>,
@@ -181,6 +202,7 @@ impl Wanted {
         let role = fields
             .text("role", NAME_CHARS_MAX)?
             .unwrap_or_else(|| "member".to_owned());
+        let user = fields.text("user", NAME_CHARS_MAX)?;
         let expires_at = fields.number("expires_at", 0, EXPIRES_AT_MAX)?;
         let (requests_per_minute, tokens_per_minute) =
             projects::rate_limits(&mut fields)?.unwrap_or_default();
@@ -197,6 +219,7 @@ impl Wanted {
         Ok(Self {
             name: name.unwrap_or_else(|| "Secret key".to_owned()),
             role,
+            user,
             expires_at_ms,
             requests_per_minute,
             tokens_per_minute,

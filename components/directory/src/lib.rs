@@ -10,8 +10,12 @@ pub mod schema;
 pub mod bootstrap;
 /// Whose key is this?
 pub mod verify;
+/// Whether the key of a request still may change something.
+pub mod authority;
 /// A project's keys, for its owner.
 pub mod keys;
+/// The persons for whom keys are made.
+pub mod users;
 /// An organisation's projects, for its owner.
 pub mod projects;
 /// A page of a list.

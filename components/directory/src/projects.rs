@@ -2,6 +2,7 @@
 //!
 //! It stands behind the door and the role check. It does not know keys.
 
+use crate::authority::{self, by_living_owner};
 use crate::keys::{LIMITS_MAX, NAME_CHARS_MAX};
 use crate::make::{self, Random};
 use crate::page::Page;
@@ -20,21 +21,27 @@ const LIST: &str = "SELECT id, name, created_at_ms, requests_per_minute, tokens_
         platform_tools
     FROM projects WHERE organization_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
 const PLACE: &str = "SELECT seq FROM projects WHERE organization_id = ?1 AND id = ?2";
-const INSERT: &str = "INSERT INTO projects
+const INSERT: &str = concat!(
+    "INSERT INTO projects
         (id, organization_id, name, requests_per_minute, tokens_per_minute, created_at_ms,
          created_by, platform_tools)
     SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?9
-    WHERE (SELECT count(*) FROM projects WHERE organization_id = ?2) < ?8
-    RETURNING id, name, created_at_ms, requests_per_minute, tokens_per_minute, platform_tools";
+    WHERE (SELECT count(*) FROM projects WHERE organization_id = ?2) < ?8 AND ",
+    by_living_owner!(key: "?7", organization: "?2", now_ms: "?6"),
+    " RETURNING id, name, created_at_ms, requests_per_minute, tokens_per_minute, platform_tools"
+);
 /// One statement, so that two changes at once lose nothing of each other.
-const UPDATE: &str = "UPDATE projects
+const UPDATE: &str = concat!(
+    "UPDATE projects
     SET name = coalesce(?3, name),
         requests_per_minute = CASE WHEN ?4 THEN ?5 ELSE requests_per_minute END,
         tokens_per_minute = CASE WHEN ?4 THEN ?6 ELSE tokens_per_minute END,
         platform_tools = coalesce(?7, platform_tools),
         updated_at_ms = ?8, updated_by = ?9
-    WHERE organization_id = ?1 AND id = ?2
-    RETURNING id, name, created_at_ms, requests_per_minute, tokens_per_minute, platform_tools";
+    WHERE organization_id = ?1 AND id = ?2 AND ",
+    by_living_owner!(key: "?9", organization: "?1", now_ms: "?8"),
+    " RETURNING id, name, created_at_ms, requests_per_minute, tokens_per_minute, platform_tools"
+);
 
 /// `GET /v1/organization/projects`.
 pub async fn list(
@@ -93,6 +100,7 @@ pub async fn create(
     match rows.first() {
         Some(row) => Ok(Answer::ok(shape(row)?)),
         None => {
+            authority::must_live(database, who, now_ms).await?;
             let message = format!("An organization has at most {PROJECTS_MAX} projects.");
             Err(ApiError::conflict("too_many_projects", message))
         }
@@ -134,8 +142,13 @@ pub async fn update(
         Value::from(who.key_id.as_str()),
     ];
     let rows = database.execute(UPDATE, parameters).await?;
-    let row = rows.first().ok_or_else(|| ApiError::not_found("project"))?;
-    Ok(Answer::ok(shape(row)?))
+    match rows.first() {
+        Some(row) => Ok(Answer::ok(shape(row)?)),
+        None => {
+            authority::must_live(database, who, now_ms).await?;
+            Err(ApiError::not_found("project"))
+        }
+    }
 }
 
 /// The project, if it is the organisation's.

@@ -3,13 +3,16 @@
 //! It is the first thing that a request meets here. It does not know who asks.
 
 use crate::make::Random;
-use crate::{keys, projects};
+use crate::{authority, keys, projects};
 use api_key::wire::VERIFY_PATH;
 use records::Database;
 use regional::{Answer, ApiError, Asked, Principal, Role};
 
 /// Where the host asks for the first key.
 pub const BOOTSTRAP_PATH: &str = "/internal/bootstrap";
+
+/// Bytes of a body, at most: names and numbers fit many times over.
+const BODY_BYTES_MAX: usize = 64 << 10;
 
 /// A request's address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +21,8 @@ pub enum Route {
     Bootstrap,
     /// Private: whose key is this?
     Verify,
+    /// Private: does the key of that id still live?
+    Lives(String),
     /// Everything that a key's owner asks.
     Public(Public),
 }
@@ -56,6 +61,8 @@ pub fn route(asked: &Asked) -> Result<Route, ApiError> {
             "POST" => return Ok(Route::Verify),
             _ => return wrong_method("POST"),
         },
+        (["internal", "keys", key], "GET") => return Ok(Route::Lives((*key).to_owned())),
+        (["internal", "keys", _], _) => return wrong_method("GET"),
         (["v1", "organization", "projects"], method) => match method {
             "GET" => Public::ListProjects,
             "POST" => Public::CreateProject,
@@ -97,7 +104,20 @@ pub fn may(who: &Principal) -> Result<(), ApiError> {
     }
 }
 
-/// Answers a public request of an owner.
+/// Bytes of a route's body, at most; 0 where it takes none.
+pub fn body_bytes_max(route: &Public) -> usize {
+    match route {
+        Public::CreateProject | Public::UpdateProject(_) | Public::CreateKey(_) => BODY_BYTES_MAX,
+        Public::ListProjects
+        | Public::GetProject(_)
+        | Public::ListKeys(_)
+        | Public::GetKey(..)
+        | Public::DeleteKey(..) => 0,
+    }
+}
+
+/// Answers a public request of an owner. The door knows the key from a cache, so it is looked at
+/// here once more; a change does so again in its own statement.
 pub async fn serve(
     database: &impl Database,
     who: &Principal,
@@ -106,6 +126,7 @@ pub async fn serve(
     now_ms: i64,
     random: Random,
 ) -> Result<Answer, ApiError> {
+    authority::must_live(database, who, now_ms).await?;
     match route {
         Public::ListProjects => projects::list(database, who, asked).await,
         Public::CreateProject => projects::create(database, who, asked, now_ms, random).await,
@@ -146,6 +167,12 @@ mod tests {
         check("GET", "/internal/bootstrap", Err(405));
         check("POST", "/internal/keys/verify", Ok(Route::Verify));
         check("POST", "/internal/keys/verify/", Err(404));
+        check(
+            "GET",
+            "/internal/keys/key_1",
+            Ok(Route::Lives("key_1".into())),
+        );
+        check("DELETE", "/internal/keys/key_1", Err(405));
         check("GET", base, public(Public::ListProjects));
         check("PUT", base, Err(405));
         check(

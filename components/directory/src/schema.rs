@@ -6,7 +6,17 @@
 use records::migrate::Step;
 
 /// All steps, oldest first.
-pub const STEPS: &[Step] = &[TABLES, POLICIES];
+pub const STEPS: &[Step] = &[TABLES, POLICIES, USERS];
+
+/// A key is its own user's. Until this step every key was its maker's, the first user's, also
+/// where it was made for somebody else: those of another role than `owner` are services of their
+/// own from now on.
+const USERS: Step = &[
+    "CREATE UNIQUE INDEX IF NOT EXISTS users_named ON users (organization_id, name)",
+    "UPDATE api_keys SET user_id = NULL
+    WHERE role <> 'owner' AND created_by <> 'installation'
+      AND user_id IN (SELECT user_id FROM installation)",
+];
 
 /// A project may be changed, and lets its models call the platform's tools or not.
 const POLICIES: Step = &[

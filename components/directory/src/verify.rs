@@ -18,6 +18,19 @@ const FIND: &str = "SELECT p.organization_id, k.project_id, k.user_id, k.id, k.r
 const TOUCH: &str = "UPDATE api_keys SET last_used_at_ms = ?2
     WHERE id = ?1 AND coalesce(last_used_at_ms, 0) < ?2";
 
+const LIVES: &str = "SELECT 1 FROM api_keys WHERE id = ?1 AND revoked_at_ms IS NULL
+    AND (expires_at_ms IS NULL OR expires_at_ms > ?2)";
+
+/// `GET /internal/keys/{id}`: 204 where the key still lives, 404 where it does not. Another half
+/// asks before what cannot be undone, for what `auth` remembers may be seconds old.
+pub async fn lives(database: &impl Database, key: &str, now_ms: i64) -> Result<Answer, ApiError> {
+    let parameters = vec![Value::from(key), Value::from(now_ms)];
+    match database.execute(LIVES, parameters).await?.is_empty() {
+        false => Ok(Answer::nothing()),
+        true => Err(ApiError::not_found("key")),
+    }
+}
+
 /// 200 with the principal, 404 if no such key lives, 410 if its time is over.
 pub async fn verify(
     database: &impl Database,

@@ -23,6 +23,7 @@ pub(crate) enum Kind {
     InvalidRequest,
     Authentication,
     Permission,
+    Quota,
     NotFound,
     RateLimit,
     Server,
@@ -35,6 +36,7 @@ impl Kind {
             Kind::InvalidRequest | Kind::NotFound => "invalid_request_error",
             Kind::Authentication => "authentication_error",
             Kind::Permission => "permission_error",
+            Kind::Quota => "insufficient_quota",
             Kind::RateLimit => "rate_limit_error",
             Kind::Server => "server_error",
             Kind::Overloaded => "overloaded_error",
@@ -428,6 +430,14 @@ impl From<SessionError> for ApiError {
                     message,
                 );
                 error.param = Some("messages".into());
+                error
+            }
+            // Not 429, after which clients try again by themselves: only a deletion makes room.
+            SessionError::Full => {
+                let message = "The project's stored conversations are at their quota, so this \
+                               turn could not be stored. Delete conversations to make room.";
+                let mut error = Self::new(403, Kind::Quota, Some("quota_exceeded"), message);
+                error.param = Some("conversation".into());
                 error
             }
             SessionError::Unavailable(detail) => Self::unavailable("The conversation", detail),

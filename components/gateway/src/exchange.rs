@@ -6,6 +6,7 @@
 //! that the answer is complete.
 
 mod open;
+mod screening;
 
 use serde_json::value::RawValue;
 
@@ -17,6 +18,7 @@ use crate::bindings::skerry::chat::orchestrator::{
 };
 use crate::bindings::skerry::chat::rate_limit::{Admission, State};
 use crate::bindings::skerry::chat::router::Target;
+use crate::bindings::skerry::chat::session::TurnOutcome;
 use crate::bindings::skerry::chat::tools::ToolError;
 use crate::bindings::skerry::chat::types::{
     FinishReason, Message, MessageRole, Principal, ToolCall, Usage,
@@ -24,7 +26,6 @@ use crate::bindings::skerry::chat::types::{
 use crate::error::ApiError;
 use crate::output::{Gone, Identity, Output, StepEvent};
 use crate::platform::{Platform, Turn};
-use crate::prompt::Prompt;
 use crate::relay::{Relay, RelayError, Relayed, Wanted};
 use crate::request::{ChatRequest, ToolChoice};
 use crate::settings;
@@ -65,6 +66,8 @@ pub(crate) struct Exchange<P: Platform> {
     /// The whole prompt as it grows; from `own_from` on it is this turn's.
     messages: Vec<Message>,
     own_from: usize,
+    /// What the turn is stored as.
+    outcome: TurnOutcome,
     turn: Option<P::Turn>,
     /// Tools that go to the model: the client's, or else the platform's.
     tools: Option<Box<RawValue>>,
@@ -111,6 +114,7 @@ impl<P: Platform> Exchange<P> {
             who,
             messages: Vec::new(),
             own_from: 0,
+            outcome: TurnOutcome::Answered,
             request,
             request_id,
             admission,
@@ -186,7 +190,6 @@ impl<P: Platform> Exchange<P> {
         }
         self.lap("session");
 
-        self.own_from = self.messages.len();
         let blocked = self.screen().await;
         self.lap("safety");
 
@@ -204,31 +207,6 @@ impl<P: Platform> Exchange<P> {
         }
         self.next = Some(first);
         Ok(())
-    }
-
-    /// Masks the whole prompt, stored history and tools with it: what was stored may be older
-    /// than today's policy, or was never screened. The words for the user where it is refused.
-    async fn screen(&mut self) -> Option<String> {
-        self.messages.append(&mut self.request.messages);
-        let mut prompt = Prompt {
-            messages: &mut self.messages,
-            tools: self.request.tools.as_mut(),
-            fields: &mut self.request.fields,
-        };
-        let texts = prompt.texts();
-        let blocked = match self.platform.screen(&texts).await {
-            Ok(screened) => {
-                prompt.replace(screened.texts);
-                None
-            }
-            Err(refusal) => Some(refusal.message),
-        };
-        self.request.messages = self
-            .messages
-            .get(self.own_from..)
-            .unwrap_or_default()
-            .to_vec();
-        blocked
     }
 
     async fn options(&mut self) -> Result<TurnOptions, ApiError> {
@@ -455,9 +433,16 @@ impl<P: Platform> Exchange<P> {
             return Ok(());
         };
         let own = self.messages.get(self.own_from..).unwrap_or_default();
+        let own = screening::storable(own, self.outcome);
         let appended = self
             .platform
-            .append(&self.who, conversation, &self.request_id, own)
+            .append(
+                &self.who,
+                conversation,
+                &self.request_id,
+                &own,
+                self.outcome,
+            )
             .await;
         appended.map_err(ApiError::turn_not_stored)
     }

@@ -208,9 +208,11 @@ impl Platform for Imports {
     async fn trim(
         &self,
         messages: &[Message],
+        own: usize,
         tokens_max: u32,
     ) -> Result<session::History, session::SessionError> {
-        session::trim(messages.to_vec(), tokens_max).await
+        let own = u32::try_from(own).unwrap_or(u32::MAX);
+        session::trim(messages.to_vec(), own, tokens_max).await
     }
 
     async fn append(
@@ -219,9 +221,11 @@ impl Platform for Imports {
         conversation: &str,
         request_id: &str,
         messages: &[Message],
+        outcome: session::TurnOutcome,
     ) -> Result<(), session::SessionError> {
         let (conversation, request_id) = (conversation.to_owned(), request_id.to_owned());
-        session::append(who.clone(), conversation, request_id, messages.to_vec()).await
+        let messages = messages.to_vec();
+        session::append(who.clone(), conversation, request_id, messages, outcome).await
     }
 
     async fn screen(&self, texts: &[String]) -> Result<safety::Screened, safety::Refusal> {

@@ -9,7 +9,7 @@ use crate::bindings::skerry::chat::orchestrator::{Action, Event, TurnOptions};
 use crate::bindings::skerry::chat::rate_limit::{Admission, RateLimitError};
 use crate::bindings::skerry::chat::router::{Model, Outcome, RouteError, RouteRequest, Target};
 use crate::bindings::skerry::chat::safety::{Refusal, Released, Screened};
-use crate::bindings::skerry::chat::session::{History, SessionError};
+use crate::bindings::skerry::chat::session::{History, SessionError, TurnOutcome};
 use crate::bindings::skerry::chat::tools::ToolError;
 use crate::bindings::skerry::chat::types::{Message, Principal, ToolCall, ToolDefinition};
 
@@ -27,13 +27,20 @@ pub(crate) trait Platform {
     async fn estimate_tokens(&self, messages: &[Message]) -> u32;
     async fn load(&self, who: &Principal, conversation: &str)
     -> Result<Vec<Message>, SessionError>;
-    async fn trim(&self, messages: &[Message], tokens_max: u32) -> Result<History, SessionError>;
+    /// The last `own` messages stay.
+    async fn trim(
+        &self,
+        messages: &[Message],
+        own: usize,
+        tokens_max: u32,
+    ) -> Result<History, SessionError>;
     async fn append(
         &self,
         who: &Principal,
         conversation: &str,
         request_id: &str,
         messages: &[Message],
+        outcome: TurnOutcome,
     ) -> Result<(), SessionError>;
 
     async fn screen(&self, texts: &[String]) -> Result<Screened, Refusal>;

@@ -19,12 +19,15 @@ async fn handle(request: Request) -> Response<FullBody<Bytes>> {
 }
 
 async fn answer(request: Request) -> Result<Answer, ApiError> {
-    let asked = door::read(request).await?;
-    match routes::route(&asked)? {
-        Route::Apply => apply::apply(&open().await?, &asked.body, door::now_ms()).await,
+    let incoming = door::receive(request)?;
+    match routes::route(&incoming.asked)? {
+        Route::Apply => {
+            let asked = incoming.read_private().await?;
+            apply::apply(&open().await?, &asked.body, door::now_ms()).await
+        }
         Route::Completions => {
-            let visitor = door::enter(&asked).await?;
-            let answer = completions(&visitor, &asked).await;
+            let visitor = door::enter(&incoming).await?;
+            let answer = completions(&visitor, &incoming.asked).await;
             Ok(visitor.tell_limits(answer.unwrap_or_else(Answer::from)))
         }
     }

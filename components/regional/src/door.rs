@@ -1,17 +1,29 @@
-//! The leaves and the host: reads a request, lets it in, sends the answer.
+//! The leaves and the host: lets a request in, reads its body, sends the answer.
+//!
+//! Invariant: a public request's body is read for a [`Visitor`] only, so for a key that is known.
 //!
 //! It converts and does IO. It does not know a half's routes or records.
 
-use crate::asked::BODY_BYTES_MAX;
+use crate::asked::{self, PRIVATE_BODY_BYTES_MAX};
 use crate::bindings::skerry::chat::auth::{self, AuthError};
 use crate::bindings::skerry::chat::rate_limit::{self, Quantity, RateLimitError};
 use crate::bindings::skerry::chat::types;
 use crate::limits::{State, Window, duration};
 use crate::{Answer, ApiError, Asked, Principal, Role};
 use bytes::Bytes;
+use futures::future::{Either, select};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use spin_sdk::http::{FullBody, HeaderValue, Request, Response, StatusCode};
-use std::time::{SystemTime, UNIX_EPOCH};
+use spin_sdk::http::{EmptyBody, FullBody, HeaderValue, Request, Response, StatusCode, send};
+use spin_sdk::wasip3::http_compat::IncomingRequestBody;
+use std::pin::pin;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Where the keys are kept.
+const DIRECTORY: &str = "http://directory.spin.internal";
+/// A directory that has not answered by then is away.
+const LIVES_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// How long the whole of a body may take.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Somebody who was let in.
 pub struct Visitor {
@@ -33,34 +45,67 @@ pub fn random(bytes: &mut [u8]) -> Result<(), ApiError> {
     getrandom::fill(bytes).map_err(|error| ApiError::internal(error.to_string()))
 }
 
-/// Reads a request whole, within bounds.
-pub async fn read(request: Request) -> Result<Asked, ApiError> {
+/// A request whose body nobody has read yet.
+pub struct Incoming {
+    /// All of it but the body.
+    pub asked: Asked,
+    content_length: Option<String>,
+    body: IncomingRequestBody,
+}
+
+/// Takes a request in, without its body.
+pub fn receive(request: Request) -> Result<Incoming, ApiError> {
     let (head, body) = request.into_parts();
-    let authorization = match head.headers.get("authorization").map(HeaderValue::to_str) {
-        None => None,
-        Some(Ok(text)) => Some(text.to_owned()),
-        // Not text, so no key: `auth` says so.
-        Some(Err(_)) => Some(String::new()),
-    };
-    let body = Limited::new(body, BODY_BYTES_MAX)
-        .collect()
-        .await
-        .map_err(|error| match error.is::<LengthLimitError>() {
-            true => ApiError::too_large(BODY_BYTES_MAX),
-            false => ApiError::not_json("The body could not be read to its end."),
-        })?;
-    Ok(Asked {
+    let values = head.headers.get_all("authorization");
+    let length = head.headers.get("content-length");
+    let asked = Asked {
         method: head.method.as_str().to_owned(),
         path: head.uri.path().to_owned(),
         query: head.uri.query().map(str::to_owned),
-        authorization,
-        body: body.to_bytes().into(),
+        authorization: asked::authorization(values.iter().map(HeaderValue::as_bytes))?,
+        body: Vec::new(),
+    };
+    Ok(Incoming {
+        asked,
+        content_length: length
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned),
+        body,
     })
 }
 
-/// Who asks, and may they now?
-pub async fn enter(asked: &Asked) -> Result<Visitor, ApiError> {
-    let who = auth::authenticate(asked.authorization.clone())
+impl Incoming {
+    /// The request of another component, with its body.
+    pub async fn read_private(self) -> Result<Asked, ApiError> {
+        self.read(PRIVATE_BODY_BYTES_MAX).await
+    }
+
+    /// None of its bytes are read where the route takes no body: what a client sends with a GET
+    /// is not waited for.
+    async fn read(self, bytes_max: usize) -> Result<Asked, ApiError> {
+        let mut asked = self.asked;
+        if bytes_max == 0 {
+            return Ok(asked);
+        }
+        asked::fits(self.content_length.as_deref(), bytes_max)?;
+        let body = pin!(Limited::new(self.body, bytes_max).collect());
+        let timeout = pin!(spin_sdk::time::sleep(BODY_TIMEOUT));
+        let body = match select(body, timeout).await {
+            Either::Left((body, _)) => body,
+            Either::Right(((), _)) => return Err(ApiError::too_slow()),
+        };
+        let body = body.map_err(|error| match error.is::<LengthLimitError>() {
+            true => ApiError::too_large(bytes_max),
+            false => ApiError::not_json("The body could not be read to its end."),
+        })?;
+        asked.body = body.to_bytes().into();
+        Ok(asked)
+    }
+}
+
+/// Who asks, and may they now? Only then is the body read: see [`Visitor::read`].
+pub async fn enter(incoming: &Incoming) -> Result<Visitor, ApiError> {
+    let who = auth::authenticate(incoming.asked.authorization.clone())
         .await
         .map_err(nobody)?;
     let principal = principal(&who);
@@ -75,11 +120,44 @@ pub async fn enter(asked: &Asked) -> Result<Visitor, ApiError> {
 }
 
 impl Visitor {
+    /// The visitor's request with its body, of which the route takes so many bytes.
+    pub async fn read(&self, incoming: Incoming, bytes_max: usize) -> Result<Asked, ApiError> {
+        incoming.read(bytes_max).await
+    }
+
+    /// Fails with 401 where the key was revoked in the seconds in which `auth` still remembers it:
+    /// for what cannot be undone.
+    pub async fn must_live(&self) -> Result<(), ApiError> {
+        let answer = pin!(lives(&self.principal.key_id));
+        let timeout = pin!(spin_sdk::time::sleep(LIVES_TIMEOUT));
+        let status = match select(answer, timeout).await {
+            Either::Left((status, _)) => status.map_err(directory_away)?,
+            Either::Right(((), _)) => return Err(directory_away("it did not answer in time")),
+        };
+        match status {
+            StatusCode::NO_CONTENT => Ok(()),
+            StatusCode::NOT_FOUND => Err(nobody(AuthError::Unknown)),
+            status => Err(directory_away(format!("it answered {status}"))),
+        }
+    }
+
     /// Adds what is left of the visitor's ceilings.
     pub fn tell_limits(&self, mut answer: Answer) -> Answer {
         answer.headers.extend(self.state.headers());
         answer
     }
+}
+
+async fn lives(key_id: &str) -> Result<StatusCode, String> {
+    let request = http::Request::get(format!("{DIRECTORY}/internal/keys/{key_id}"))
+        .body(EmptyBody::new())
+        .map_err(|error| error.to_string())?;
+    let response = send(request).await.map_err(|error| error.to_string())?;
+    Ok(response.status())
+}
+
+fn directory_away(detail: impl Into<String>) -> ApiError {
+    ApiError::unavailable("The key directory", detail)
 }
 
 /// The host's response. `half` names the component in the operator's log.
@@ -143,7 +221,7 @@ fn nobody(error: AuthError) -> ApiError {
         }
         AuthError::Unknown => ApiError::unauthorized("Incorrect API key provided."),
         AuthError::Expired => ApiError::unauthorized("This API key has expired."),
-        AuthError::Unavailable(detail) => ApiError::unavailable("The key directory", detail),
+        AuthError::Unavailable(detail) => directory_away(detail),
     }
 }
 

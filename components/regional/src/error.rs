@@ -124,6 +124,18 @@ impl ApiError {
         )
     }
 
+    /// 403: the project holds all that it may. Not 429, after which clients try again by
+    /// themselves: only a deletion makes room.
+    pub fn quota_exceeded(message: impl Into<String>) -> Self {
+        Self::new(403, "insufficient_quota", "quota_exceeded", message)
+    }
+
+    /// 408: the body did not come in time.
+    pub fn too_slow() -> Self {
+        let message = "The request's body did not arrive in time.";
+        Self::new(408, INVALID, "request_timeout", message)
+    }
+
     /// 413: the body is too long.
     pub fn too_large(bytes_max: usize) -> Self {
         let message = format!("The request's body is larger than {bytes_max} bytes.");
@@ -148,6 +160,12 @@ impl ApiError {
         let mut error = Self::new(500, "server_error", "internal_error", message);
         error.0.detail = Some(detail.into());
         error
+    }
+
+    /// 500: a variable means nothing. The host asks before it serves, so the words are the
+    /// operator's.
+    pub fn misconfigured(message: impl Into<String>) -> Self {
+        Self::new(500, "server_error", "misconfigured", message)
     }
 
     /// 503: a retry can help. The detail is for the operator.

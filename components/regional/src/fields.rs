@@ -5,6 +5,9 @@
 use crate::ApiError;
 use serde_json::{Map, Value};
 
+/// Values and names of one body, at most. A small value takes a hundred times its bytes in memory.
+const NODES_MAX: usize = 8_192;
+
 /// The fields that were not read yet.
 #[derive(Debug)]
 pub struct Fields {
@@ -21,6 +24,10 @@ impl Fields {
                 path: String::new(),
                 fields: Map::new(),
             });
+        }
+        if !is_small(body) {
+            let message = format!("The body has more than {NODES_MAX} values.");
+            return Err(ApiError::not_json(message));
         }
         match serde_json::from_slice(body) {
             Ok(Value::Object(fields)) => Ok(Self {
@@ -107,6 +114,22 @@ impl Fields {
     }
 }
 
+/// Each value but the first, and each name, follows one of four characters. Those within a text
+/// are not counted.
+fn is_small(body: &[u8]) -> bool {
+    let (mut nodes, mut in_text, mut escaped) = (0, false, false);
+    for byte in body {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_text,
+            b'"' => in_text = !in_text,
+            b',' | b':' | b'[' | b'{' if !in_text => nodes += 1,
+            _ => {}
+        }
+    }
+    nodes <= NODES_MAX
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,5 +175,20 @@ mod tests {
                 "{value}"
             );
         }
+    }
+
+    #[test]
+    fn a_body_of_many_small_values_is_refused_before_it_is_read() {
+        let of = |value: &str, times: usize| {
+            let values = vec![value; times].join(",");
+            Fields::parse(format!("{{\"x\":[{values}]}}").as_bytes()).is_ok()
+        };
+        for (value, nodes) in [("0", 1), ("{\"\":0}", 3), ("[0]", 2), ("\"\"", 1)] {
+            assert!(of(value, NODES_MAX / nodes - 2), "{value}");
+            assert!(!of(value, NODES_MAX / nodes + 1), "{value}");
+        }
+        // Text is not counted, however it is written.
+        let text = format!("\"{}\\\"[{{\"", ",:[{".repeat(NODES_MAX));
+        assert!(of(&text, 1));
     }
 }

@@ -7,11 +7,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use futures::future::{Either, select};
 use http_body_util::{BodyExt, Limited};
 use outbox::{Outbox, OutboxError};
+use serde::de::DeserializeOwned;
 use spin_sdk::http::{EmptyBody, StatusCode, send};
 use spin_sdk::key_value::Store;
 
-use crate::history::{Cache, History, HistoryError, Queue, Records};
-use crate::wire::{self, Message, Messages, Role};
+use crate::history::{Cache, History, HistoryError, Outcome, Queue, Reader, Records};
+use crate::wire::{self, Message, Messages, Role, Room};
 use crate::{tokens, trim};
 
 mod bindings {
@@ -34,8 +35,9 @@ const CONVERSATIONS: &str = "http://conversations.spin.internal";
 const OUTBOX: Outbox = Outbox::new("turns", "http://conversations.spin.internal/internal/turns");
 /// Records that have not answered by then are away.
 const READ_TIMEOUT: Duration = Duration::from_secs(3);
-/// Bytes of a history, at most.
-const HISTORY_BYTES_MAX: usize = 16 << 20;
+/// Bytes of an answer, at most: a history, of which JSON may write each byte as six, and a little
+/// for each message.
+const ANSWER_BYTES_MAX: usize = 8 * wire::HISTORY_BYTES_MAX;
 
 struct Component;
 
@@ -46,18 +48,22 @@ impl wit::Guest for Component {
         who: types::Principal,
         conversation_id: String,
     ) -> Result<Vec<types::Message>, wit::SessionError> {
-        let messages = history()
-            .await
-            .load(&who.project_id, &conversation_id)
-            .await;
+        let reader = Reader {
+            project_id: &who.project_id,
+            owner: who.user_id.as_deref().unwrap_or(&who.key_id),
+            sees_all: who.roles.contains(&types::Role::Owner),
+        };
+        let messages = history().await.load(reader, &conversation_id).await;
         messages.map(into_wit).map_err(session_error)
     }
 
     async fn trim(
         messages: Vec<types::Message>,
+        own_count: u32,
         prompt_tokens_max: u32,
     ) -> Result<wit::History, wit::SessionError> {
-        match trim::trim(from_wit(messages), prompt_tokens_max) {
+        let own = usize::try_from(own_count).unwrap_or(usize::MAX);
+        match trim::trim(from_wit(messages), own, prompt_tokens_max) {
             Ok(trimmed) => Ok(wit::History {
                 messages: into_wit(trimmed.messages),
                 dropped: trimmed.dropped,
@@ -75,11 +81,13 @@ impl wit::Guest for Component {
         conversation_id: String,
         request_id: String,
         messages: Vec<types::Message>,
+        outcome: wit::TurnOutcome,
     ) -> Result<(), wit::SessionError> {
         let history = history().await;
         let messages = from_wit(messages);
+        let (project, outcome) = (&who.project_id, into_outcome(outcome));
         let appended = history
-            .append(&who.project_id, &conversation_id, &request_id, messages)
+            .append(project, &conversation_id, &request_id, messages, outcome)
             .await;
         appended.map_err(session_error)
     }
@@ -132,31 +140,39 @@ impl Records for HostRecords {
         &self,
         project_id: &str,
         conversation_id: &str,
-    ) -> Result<Vec<Message>, HistoryError> {
+    ) -> Result<Messages, HistoryError> {
         let path =
             wire::messages_path(project_id, conversation_id).ok_or(HistoryError::NotFound)?;
-        let answer = pin!(ask(&path));
-        let timeout = pin!(spin_sdk::time::sleep(READ_TIMEOUT));
-        match select(answer, timeout).await {
-            Either::Left((answer, _)) => answer,
-            Either::Right(((), _)) => Err(unavailable("conversations did not answer in time")),
-        }
+        ask(&path).await
+    }
+
+    async fn room(&self, project_id: &str) -> Result<Room, HistoryError> {
+        let path = wire::room_path(project_id).ok_or(HistoryError::NotFound)?;
+        ask(&path).await
     }
 }
 
-async fn ask(path: &str) -> Result<Vec<Message>, HistoryError> {
+async fn ask<T: DeserializeOwned>(path: &str) -> Result<T, HistoryError> {
+    let answer = pin!(get(path));
+    let timeout = pin!(spin_sdk::time::sleep(READ_TIMEOUT));
+    match select(answer, timeout).await {
+        Either::Left((answer, _)) => answer,
+        Either::Right(((), _)) => Err(unavailable("conversations did not answer in time")),
+    }
+}
+
+async fn get<T: DeserializeOwned>(path: &str) -> Result<T, HistoryError> {
     let request = http::Request::get(format!("{CONVERSATIONS}{path}"))
         .body(EmptyBody::new())
         .map_err(unavailable)?;
     let response = send(request).await.map_err(unavailable)?;
     match response.status() {
         StatusCode::OK => {
-            let body = Limited::new(response.into_body(), HISTORY_BYTES_MAX)
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
                 .collect()
                 .await;
             let body = body.map_err(unavailable)?.to_bytes();
-            let answer: Messages = serde_json::from_slice(&body).map_err(unavailable)?;
-            Ok(answer.messages)
+            serde_json::from_slice(&body).map_err(unavailable)
         }
         StatusCode::NOT_FOUND => Err(HistoryError::NotFound),
         status => Err(unavailable(format!("conversations answered {status}"))),
@@ -186,7 +202,15 @@ fn session_error(error: HistoryError) -> wit::SessionError {
     match error {
         HistoryError::NotFound => wit::SessionError::NotFound,
         HistoryError::TooLong => wit::SessionError::TooLong,
+        HistoryError::Full => wit::SessionError::Full,
         HistoryError::Unavailable(words) => wit::SessionError::Unavailable(words),
+    }
+}
+
+fn into_outcome(outcome: wit::TurnOutcome) -> Outcome {
+    match outcome {
+        wit::TurnOutcome::Answered => Outcome::Answered,
+        wit::TurnOutcome::Refused => Outcome::Refused,
     }
 }
 

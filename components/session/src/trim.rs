@@ -1,10 +1,10 @@
 //! What is left out so that the rest fits into the model's window.
 //!
 //! A turn is a user's message and all that follows it. Whole turns are left out, oldest first;
-//! system and developer messages stay, and so does the last turn. It counts with `tokens` and
-//! knows no model.
+//! system and developer messages stay, and so does what the client sent itself, with the turn that
+//! it continues. It counts with `tokens` and knows no model.
 //!
-//! Invariant: a tool's answer never stays without the call that it answers.
+//! Invariant: a stored answer of a tool never stays without the call that it answers.
 
 use crate::tokens;
 use crate::wire::{Message, Role};
@@ -19,25 +19,34 @@ pub struct Trimmed {
     pub dropped: u32,
 }
 
-/// The system messages and the last turn alone are longer than the window.
+/// What always stays is alone longer than the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLong;
 
-/// Leaves out the oldest turns until the rest is estimated to fit.
-pub fn trim(messages: Vec<Message>, prompt_tokens_max: u32) -> Result<Trimmed, TooLong> {
+/// Leaves out the oldest turns until the rest is estimated to fit. The last `own` messages are
+/// the client's, and stay.
+pub fn trim(
+    messages: Vec<Message>,
+    own: usize,
+    prompt_tokens_max: u32,
+) -> Result<Trimmed, TooLong> {
     let given = messages.len();
-    let messages = without_orphans(messages);
+    let own_from = given.saturating_sub(own);
+    let messages = without_orphans(messages, own_from);
+    let own_from = messages.len().saturating_sub(own);
     let turns = turns(&messages);
-    let last = turns.iter().copied().max().unwrap_or(0);
-    let mut cost = vec![0_u64; last + 1];
+    let stays = |place: usize, message: &Message| place >= own_from || always_stays(message);
+
+    let mut cost = vec![0_u64; turns.last().map_or(1, |last| last + 1)];
     let mut total = tokens::EMPTY;
-    for (message, turn) in messages.iter().zip(&turns) {
+    for (place, message) in messages.iter().enumerate() {
         let tokens = tokens::of_message(message);
         total += tokens;
-        if !always_stays(message) {
-            cost[*turn] += tokens;
+        if !stays(place, message) {
+            cost[turns[place]] += tokens;
         }
     }
+    let last = first_own_turn(&messages, &turns, own_from);
     let mut first = 0;
     while total > u64::from(prompt_tokens_max) {
         if first >= last {
@@ -48,9 +57,9 @@ pub fn trim(messages: Vec<Message>, prompt_tokens_max: u32) -> Result<Trimmed, T
     }
     let kept: Vec<Message> = messages
         .into_iter()
-        .zip(turns)
-        .filter(|(message, turn)| *turn >= first || always_stays(message))
-        .map(|(message, _)| message)
+        .enumerate()
+        .filter(|(place, message)| turns[*place] >= first || stays(*place, message))
+        .map(|(_, message)| message)
         .collect();
     let dropped = u32::try_from(given - kept.len()).unwrap_or(u32::MAX);
     Ok(Trimmed {
@@ -63,44 +72,47 @@ fn always_stays(message: &Message) -> bool {
     matches!(message.role, Role::System | Role::Developer)
 }
 
-/// The number of each message's turn. User messages in a row begin one turn; what comes before the
-/// first of them is turn 0.
+/// The turn in which the client's own messages begin: the answer of a tool continues a stored one.
+/// Where there are none, the last.
+fn first_own_turn(messages: &[Message], turns: &[usize], own_from: usize) -> usize {
+    let own = messages.iter().zip(turns).skip(own_from);
+    let mut own = own.filter(|(message, _)| !always_stays(message));
+    let first = own.next().map(|(_, turn)| *turn);
+    first.or(turns.last().copied()).unwrap_or(0)
+}
+
+/// The number of each message's turn. What comes before the first user's message is turn 0.
 fn turns(messages: &[Message]) -> Vec<usize> {
-    let (mut turn, mut before) = (0, None);
+    let (mut turn, mut is_first) = (0, true);
     messages
         .iter()
         .map(|message| {
-            if message.role == Role::User && before.is_some_and(|role| role != Role::User) {
+            if message.role == Role::User && !is_first {
                 turn += 1;
             }
-            if !always_stays(message) {
-                before = Some(message.role);
-            }
+            is_first &= always_stays(message);
             turn
         })
         .collect()
 }
 
-/// Without the tools' answers whose call does not stand before them within the same turn.
-fn without_orphans(messages: Vec<Message>) -> Vec<Message> {
+/// Without the stored answers of tools whose call does not stand before them within the same turn.
+fn without_orphans(messages: Vec<Message>, own_from: usize) -> Vec<Message> {
     let mut calls: Vec<String> = Vec::new();
-    messages
-        .into_iter()
-        .filter(|message| {
-            match message.role {
-                Role::User => calls.clear(),
-                Role::Assistant => {
-                    calls.extend(message.tool_calls.iter().map(|call| call.id.clone()));
-                }
-                Role::Tool => {
-                    return message
-                        .tool_call_id
-                        .as_ref()
-                        .is_some_and(|id| calls.contains(id));
-                }
-                Role::System | Role::Developer => {}
+    let stays = |(place, message): &(usize, Message)| {
+        match message.role {
+            Role::User => calls.clear(),
+            Role::Assistant => {
+                calls.extend(message.tool_calls.iter().map(|call| call.id.clone()));
             }
-            true
-        })
-        .collect()
+            Role::Tool => {
+                let id = message.tool_call_id.as_ref();
+                return *place >= own_from || id.is_some_and(|id| calls.contains(id));
+            }
+            Role::System | Role::Developer => {}
+        }
+        true
+    };
+    let kept = messages.into_iter().enumerate().filter(stays);
+    kept.map(|(_, message)| message).collect()
 }

@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 
 /// Where turns are POSTed, in batches.
 pub const TURNS_PATH: &str = "/internal/turns";
-/// The newest messages of a conversation that are told, at most: more than any window takes.
-pub const MESSAGES_MAX: usize = 2_000;
+/// Bytes of a history, at most, as `conversations` counts them: the newest messages whose sum they
+/// hold. Ordinary text has four bytes a token, so this fills a window of a quarter of a million.
+pub const HISTORY_BYTES_MAX: usize = 1 << 20;
 /// Messages of one turn, at most.
 pub const TURN_MESSAGES_MAX: usize = 200;
 
@@ -63,6 +64,17 @@ impl Message {
 pub struct Messages {
     /// Oldest first.
     pub messages: Vec<Message>,
+    /// The user, or the key of no user, whose conversation it is; none is the whole project.
+    pub owner: Option<String>,
+    /// The project has no room for one more turn.
+    pub is_full: bool,
+}
+
+/// The answer to `GET /internal/projects/{project}/room`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Room {
+    pub is_full: bool,
 }
 
 /// One item of the batch that is POSTed to `TURNS_PATH`.
@@ -74,6 +86,9 @@ pub struct Turn {
     pub project_id: String,
     pub conversation_id: String,
     pub messages: Vec<Message>,
+    /// It is shown, and is no part of a prompt.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refused: bool,
 }
 
 /// The batch.
@@ -86,15 +101,24 @@ pub struct Turns {
 /// Where a conversation's messages are told. Ids of other shapes belong to no conversation: they
 /// are never put into a path.
 pub fn messages_path(project_id: &str, conversation_id: &str) -> Option<String> {
-    let is_id = |id: &str| {
-        (1..=128).contains(&id.len())
-            && id
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
-    };
     (is_id(project_id) && is_id(conversation_id)).then(|| {
-        format!("/internal/projects/{project_id}/conversations/{conversation_id}/messages")
+        format!(
+            "/internal/projects/{project_id}/conversations/{conversation_id}/messages\
+             ?bytes_max={HISTORY_BYTES_MAX}"
+        )
     })
+}
+
+/// Where it is told whether a project has room.
+pub fn room_path(project_id: &str) -> Option<String> {
+    is_id(project_id).then(|| format!("/internal/projects/{project_id}/room"))
+}
+
+fn is_id(id: &str) -> bool {
+    (1..=128).contains(&id.len())
+        && id
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
 #[cfg(test)]
@@ -127,6 +151,7 @@ mod tests {
                 },
                 Message::text(Role::Assistant, "It is noon."),
             ],
+            refused: false,
         };
         let golden = include_str!("../golden/turn.json");
         assert_eq!(serde_json::from_str::<Turn>(golden).unwrap(), turn);
@@ -138,13 +163,30 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_turn_says_so() {
+        let golden = include_str!("../golden/refused-turn.json");
+        let turn: Turn = serde_json::from_str(golden).unwrap();
+        assert!(turn.refused);
+        let written: serde_json::Value = serde_json::to_value(&turn).unwrap();
+        assert_eq!(
+            written,
+            serde_json::from_str::<serde_json::Value>(golden).unwrap()
+        );
+    }
+
+    #[test]
     fn only_ids_become_paths() {
         assert_eq!(
             messages_path("proj_1", "conv_2").unwrap(),
-            "/internal/projects/proj_1/conversations/conv_2/messages"
+            "/internal/projects/proj_1/conversations/conv_2/messages?bytes_max=1048576"
+        );
+        assert_eq!(
+            room_path("proj_1").unwrap(),
+            "/internal/projects/proj_1/room"
         );
         for id in ["", "a/b", "..", "a?b", "ä", "a b", &"x".repeat(129)] {
             assert_eq!(messages_path("proj_1", id), None, "{id}");
+            assert_eq!(room_path(id), None, "{id}");
         }
     }
 }

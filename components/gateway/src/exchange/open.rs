@@ -116,7 +116,7 @@ impl<P: Platform> Exchange<P> {
         let own = self.messages.len() - self.own_from;
         let history = self
             .platform
-            .trim(&self.messages, context_window - kept)
+            .trim(&self.messages, own, context_window - kept)
             .await?;
         self.messages = history.messages;
         self.own_from = self.messages.len().saturating_sub(own);

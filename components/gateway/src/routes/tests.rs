@@ -2,7 +2,9 @@
 //! the leaves were told.
 
 mod backends;
+mod real_turn;
 mod script;
+mod stored;
 
 use serde_json::{Value, json};
 
@@ -441,16 +443,6 @@ fn stored_history_arguments_and_tools_are_screened_too() {
     assert!(!sent.contains("SECRET"), "{sent}");
     assert_eq!(sent.matches("[MASK]").count(), 4, "{sent}");
     assert_eq!(script.stored(), ["hi", "Hello"], "only this turn is stored");
-}
-
-#[test]
-fn a_forbidden_word_in_the_history_is_refused() {
-    let history = [message(MessageRole::User, "FORBIDDEN")];
-    let script = Script::new([hello()]).after(history);
-    let reply = drive(&script, ask(json!({"conversation": "conv_1"})));
-    let choice = &reply.json()["choices"][0];
-    assert_eq!(choice["finish_reason"], "content_filter");
-    assert!(script.requests().is_empty());
 }
 
 #[test]

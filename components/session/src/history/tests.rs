@@ -16,6 +16,9 @@ struct World {
     applied: RefCell<Vec<String>>,
     waiting: RefCell<Vec<(String, String)>>,
     reads: Cell<u32>,
+    room_reads: Cell<u32>,
+    is_full: Cell<bool>,
+    owner: RefCell<Option<String>>,
     is_away: Cell<bool>,
     now_ms: Cell<u64>,
 }
@@ -35,16 +38,28 @@ impl Cache for &World {
 }
 
 impl Records for &World {
-    async fn messages(&self, project: &str, id: &str) -> Result<Vec<Message>, HistoryError> {
+    async fn messages(&self, project: &str, id: &str) -> Result<Messages, HistoryError> {
         self.reads.set(self.reads.get() + 1);
         if self.is_away.get() {
             return Err(HistoryError::Unavailable("away".into()));
         }
         let stored = self.stored.borrow();
-        stored
-            .get(&(project.into(), id.into()))
-            .cloned()
-            .ok_or(HistoryError::NotFound)
+        let messages = stored.get(&(project.into(), id.into())).cloned();
+        Ok(Messages {
+            messages: messages.ok_or(HistoryError::NotFound)?,
+            owner: self.owner.borrow().clone(),
+            is_full: self.is_full.get(),
+        })
+    }
+
+    async fn room(&self, _: &str) -> Result<Room, HistoryError> {
+        self.room_reads.set(self.room_reads.get() + 1);
+        match self.is_away.get() {
+            true => Err(HistoryError::Unavailable("away".into())),
+            false => Ok(Room {
+                is_full: self.is_full.get(),
+            }),
+        }
     }
 }
 
@@ -67,6 +82,9 @@ impl Queue for &World {
             if !self.applied.borrow().contains(id) {
                 self.applied.borrow_mut().push(id.clone());
                 let key = (turn.project_id, turn.conversation_id);
+                if turn.refused {
+                    continue;
+                }
                 self.stored
                     .borrow_mut()
                     .get_mut(&key)
@@ -99,19 +117,41 @@ impl World {
     }
 
     fn load(&self) -> Result<Vec<Message>, HistoryError> {
-        block_on(self.history().load("p", "c"))
+        self.load_as("u", false)
+    }
+
+    fn load_as(&self, owner: &str, sees_all: bool) -> Result<Vec<Message>, HistoryError> {
+        let who = Reader {
+            owner,
+            sees_all,
+            ..reader("p")
+        };
+        block_on(self.history().load(who, "c"))
     }
 
     fn append(&self, request_id: &str, text: &str) {
+        self.append_as(request_id, text, Outcome::Answered);
+    }
+
+    fn append_as(&self, request_id: &str, text: &str, outcome: Outcome) {
+        let messages = vec![user(text)];
         block_on(
             self.history()
-                .append("p", "c", request_id, vec![user(text)]),
+                .append("p", "c", request_id, messages, outcome),
         )
         .unwrap();
     }
 
     fn after(&self, ms: u64) {
         self.now_ms.set(self.now_ms.get() + ms);
+    }
+}
+
+fn reader(project_id: &str) -> Reader<'_> {
+    Reader {
+        project_id,
+        owner: "u",
+        sees_all: false,
     }
 }
 
@@ -140,11 +180,11 @@ fn another_projects_conversation_is_not_found_though_it_is_cached() {
     let world = World::new();
     world.load().unwrap();
     assert_eq!(
-        block_on(world.history().load("q", "c")),
+        block_on(world.history().load(reader("q"), "c")),
         Err(HistoryError::NotFound)
     );
     assert_eq!(
-        block_on(world.history().load("p", "d")),
+        block_on(world.history().load(reader("p"), "d")),
         Err(HistoryError::NotFound)
     );
 }
@@ -218,16 +258,21 @@ fn a_long_history_is_not_cached() {
     world.load().unwrap();
     let long = "x".repeat(ENTRY_BYTES_MAX);
     world.append("r1", &long);
-    assert!(world.cached.borrow().is_empty());
+    let is_cached = || world.cached.borrow().contains_key(&key("p", "c"));
+    assert!(!is_cached());
     assert_eq!(world.load().unwrap().len(), 2);
-    assert!(world.cached.borrow().is_empty());
+    assert!(!is_cached());
 }
 
 #[test]
 fn turns_are_bounded() {
     let world = World::new();
     let many = vec![user("x"); TURN_MESSAGES_MAX + 1];
-    let appended = block_on(world.history().append("p", "c", "r", many));
+    let appended = block_on(
+        world
+            .history()
+            .append("p", "c", "r", many, Outcome::Answered),
+    );
     assert_eq!(appended, Err(HistoryError::TooLong));
     assert!(world.waiting.borrow().is_empty());
 }
@@ -236,4 +281,70 @@ fn turns_are_bounded() {
 fn the_cached_entry_has_the_name_that_conversations_forgets() {
     let golden = include_str!("../../golden/cache-key.txt").trim();
     assert_eq!(key("proj_1", "conv_1"), golden);
+    let golden = include_str!("../../golden/room-key.txt").trim();
+    assert_eq!(room_key("proj_1"), golden);
+}
+
+#[test]
+fn anothers_conversation_is_not_found_though_it_is_cached() {
+    let world = World::new();
+    *world.owner.borrow_mut() = Some("marta".into());
+    for _ in 0..2 {
+        assert_eq!(world.load_as("noor", false), Err(HistoryError::NotFound));
+        assert_eq!(world.load_as("marta", false).unwrap().len(), 1);
+        assert_eq!(world.load_as("noor", true).unwrap().len(), 1);
+    }
+    assert_eq!(world.reads.get(), 1, "the others are from the cache");
+    world.is_away.set(true);
+    world.after(FRESH_MS);
+    assert_eq!(world.load_as("noor", false), Err(HistoryError::NotFound));
+    assert_eq!(world.load_as("marta", false).unwrap().len(), 1);
+}
+
+#[test]
+fn a_full_project_is_told_before_a_model_is_called() {
+    let world = World::new();
+    world.load().unwrap();
+    world.is_full.set(true);
+    assert_eq!(world.load().unwrap().len(), 1, "known for so long");
+    world.after(ROOM_FRESH_MS);
+    assert_eq!(world.load(), Err(HistoryError::Full));
+    // What is not there is not found, and another's is no more told of.
+    *world.owner.borrow_mut() = Some("marta".into());
+    world.after(FRESH_MS);
+    assert_eq!(world.load(), Err(HistoryError::NotFound));
+    assert_eq!(world.load_as("marta", false), Err(HistoryError::Full));
+    world.is_full.set(false);
+    world.after(ROOM_FRESH_MS);
+    assert_eq!(world.load_as("marta", false).unwrap().len(), 1);
+}
+
+#[test]
+fn a_projects_room_is_read_once_in_five_seconds() {
+    let world = World::new();
+    for _ in 0..5 {
+        world.load().unwrap();
+    }
+    assert_eq!(world.room_reads.get(), 0, "the history says it too");
+    world.after(ROOM_FRESH_MS);
+    for _ in 0..5 {
+        world.load().unwrap();
+    }
+    assert_eq!((world.reads.get(), world.room_reads.get()), (1, 1));
+    // Where the region is away, what is answered waits at the edge.
+    world.is_full.set(true);
+    world.is_away.set(true);
+    world.after(ROOM_FRESH_MS);
+    assert_eq!(world.load().unwrap().len(), 1);
+}
+
+#[test]
+fn a_refused_turn_is_stored_and_is_no_history() {
+    let world = World::new();
+    world.load().unwrap();
+    world.append_as("r1", "", Outcome::Refused);
+    assert_eq!(world.load(), Ok(vec![user("hello")]));
+    assert_eq!(*world.applied.borrow(), ["p/r1"]);
+    world.after(FRESH_MS);
+    assert_eq!(world.load(), Ok(vec![user("hello")]));
 }

@@ -35,8 +35,12 @@ fn messages(short: &[&str]) -> Vec<Message> {
 }
 
 fn check(given: &[&str], tokens_max: u32, expected: &[&str]) {
+    check_own(given, 1, tokens_max, expected);
+}
+
+fn check_own(given: &[&str], own: usize, tokens_max: u32, expected: &[&str]) {
     let dropped = (given.len() - expected.len()) as u32;
-    let trimmed = trim(messages(given), tokens_max).unwrap();
+    let trimmed = trim(messages(given), own, tokens_max).unwrap();
     assert_eq!(
         trimmed,
         Trimmed {
@@ -75,20 +79,42 @@ fn a_greeting_before_the_first_question_goes_first() {
 }
 
 #[test]
-fn the_last_turn_stays_with_its_tools() {
+fn what_the_client_sent_stays_whole() {
     let all = ["uone", "aone", "utwo", "uand", "c1", "t1"];
-    let last = ["utwo", "uand", "c1", "t1"];
-    check(&all, tokens(&last), &last);
-    assert_eq!(trim(messages(&all), tokens(&last) - 1), Err(TooLong));
-    assert_eq!(trim(messages(&["sbe kind"]), 8), Err(TooLong));
+    let own = ["utwo", "uand", "c1", "t1"];
+    check_own(&all, 4, tokens(&own), &own);
+    let too_long = |short: &[&str], own, tokens_max| {
+        assert_eq!(trim(messages(short), own, tokens_max), Err(TooLong));
+    };
+    too_long(&all, 4, tokens(&own) - 1);
+    too_long(&["sbe kind"], 1, 8);
+    // An answer that has no call is the client's to answer for.
+    check_own(&["t1", "uone"], 2, 1_000, &["t1", "uone"]);
 }
 
 #[test]
-fn an_answer_without_its_call_never_stays() {
+fn an_answer_to_a_stored_call_keeps_its_turn() {
+    let all = ["uone", "aone", "utwo", "c1", "t1"];
+    let last = ["utwo", "c1", "t1"];
+    check(&all, tokens(&last), &last);
+    assert_eq!(trim(messages(&all), 1, tokens(&last) - 1), Err(TooLong));
+}
+
+/// A client may have stored them without a model: each is left out by itself.
+#[test]
+fn users_messages_in_a_row_go_one_by_one() {
+    let all = ["sbe kind", "uone", "utwo", "uthree", "unow"];
+    let two = ["sbe kind", "uthree", "unow"];
+    check(&all, tokens(&two), &two);
+    check(&all, tokens(&["sbe kind", "unow"]), &["sbe kind", "unow"]);
+}
+
+#[test]
+fn a_stored_answer_without_its_call_never_stays() {
     check(
-        &["t1", "uone", "c2", "t2", "t3", "ufour", "t2"],
+        &["t1", "uone", "c2", "t2", "t3", "ufour", "t2", "ufive"],
         1_000,
-        &["uone", "c2", "t2", "ufour"],
+        &["uone", "c2", "t2", "ufour", "ufive"],
     );
 }
 
@@ -115,8 +141,9 @@ fn random_histories_keep_the_invariants() {
             .collect();
         let short: Vec<&str> = short.iter().map(String::as_str).collect();
         let (given, tokens_max) = (messages(&short), below(300) as u32);
-        let last_user = given.iter().rposition(|message| message.role == Role::User);
-        let Ok(trimmed) = trim(given.clone(), tokens_max) else {
+        let own = below(given.len() as u64 + 1) as usize;
+        let own_from = given.len() - own;
+        let Ok(trimmed) = trim(given.clone(), own, tokens_max) else {
             continue;
         };
         assert!(of_prompt(&trimmed.messages) <= tokens_max);
@@ -129,11 +156,10 @@ fn random_histories_keep_the_invariants() {
             count(&trimmed.messages, Role::System),
             count(&given, Role::System)
         );
-        if let Some(last) = last_user {
-            assert!(trimmed.messages.contains(&given[last]));
-        }
+        assert!(trimmed.messages.ends_with(&given[own_from..]), "{short:?}");
         let mut calls = Vec::new();
-        for message in &trimmed.messages {
+        let stored = trimmed.messages.len() - own;
+        for message in &trimmed.messages[..stored] {
             calls.extend(message.tool_calls.iter().map(|call| call.id.clone()));
             if let Some(id) = &message.tool_call_id {
                 assert!(calls.contains(id), "{short:?}");

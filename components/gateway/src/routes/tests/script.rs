@@ -10,22 +10,23 @@ use bytes::Bytes;
 use futures::executor::block_on;
 use serde_json::{Value, json};
 
+use super::real_turn::RealTurn;
 use crate::bindings::skerry::chat::auth::AuthError;
 use crate::bindings::skerry::chat::billing::UsageEvent;
-use crate::bindings::skerry::chat::orchestrator::{self as wit, Action, Event, TurnOptions};
+use crate::bindings::skerry::chat::orchestrator::TurnOptions;
 use crate::bindings::skerry::chat::rate_limit::{Admission, RateLimitError, State, Window};
 use crate::bindings::skerry::chat::router::{
     Dialect, Model, Outcome, RouteError, RouteRequest, Target,
 };
 use crate::bindings::skerry::chat::safety::{Refusal, Released, Screened};
-use crate::bindings::skerry::chat::session::{History, SessionError};
+use crate::bindings::skerry::chat::session::{History, SessionError, TurnOutcome};
 use crate::bindings::skerry::chat::tools::ToolError;
 use crate::bindings::skerry::chat::types::{
-    FinishReason, Limits, Message, MessageRole, Principal, Role, ToolCall, ToolDefinition,
+    Limits, Message, MessageRole, Principal, Role, ToolCall, ToolDefinition,
 };
 use crate::body::Body;
 use crate::output::{Gone, Sink};
-use crate::platform::{Answer, CallError, Guard, Platform, Turn, Upstream};
+use crate::platform::{Answer, CallError, Guard, Platform, Upstream};
 use crate::reply::Reply;
 use crate::routes::{Handled, Incoming, handle, stream};
 
@@ -160,6 +161,8 @@ struct Log {
     settled: Vec<u32>,
     recorded: Vec<(u32, u32)>,
     stored: Vec<String>,
+    stored_as: Vec<TurnOutcome>,
+    project_full: bool,
     stored_calls: usize,
     reported: Vec<&'static str>,
     variables: HashMap<&'static str, &'static str>,
@@ -207,6 +210,12 @@ impl Script {
     /// So much usage waits in the outbox, of which a thousand are delivered in a second.
     pub(super) fn with_waiting(self, waiting: u32) -> Self {
         self.0.borrow_mut().waiting = waiting;
+        self
+    }
+
+    /// The project stores all that it may.
+    pub(super) fn of_a_full_project(self) -> Self {
+        self.0.borrow_mut().project_full = true;
         self
     }
 
@@ -263,6 +272,11 @@ impl Script {
 
     pub(super) fn stored(&self) -> Vec<String> {
         self.0.borrow().stored.clone()
+    }
+
+    /// What the stored turns were stored as.
+    pub(super) fn stored_as(&self) -> Vec<TurnOutcome> {
+        self.0.borrow().stored_as.clone()
     }
 
     /// Tool calls of the stored turn.
@@ -422,65 +436,6 @@ impl Guard for FakeGuard {
     }
 }
 
-pub(super) struct RealTurn(RefCell<orchestrator::turn::Turn>);
-
-impl Turn for RealTurn {
-    fn next(&self, event: &Event) -> Action {
-        use orchestrator::turn as core;
-        let event = match event.clone() {
-            Event::Start => core::Event::Start,
-            Event::Blocked(words) => core::Event::Blocked(words),
-            Event::Retrieved(count) => core::Event::Retrieved(count),
-            Event::ToolsFinished => core::Event::ToolsFinished,
-            Event::Cut => core::Event::Cut,
-            Event::ModelFinished(outcome) => core::Event::ModelFinished(core::Outcome {
-                reason: match outcome.finish_reason {
-                    FinishReason::Stop => core::FinishReason::Stop,
-                    FinishReason::Length => core::FinishReason::Length,
-                    FinishReason::ToolCalls => core::FinishReason::ToolCalls,
-                    FinishReason::ContentFilter => core::FinishReason::ContentFilter,
-                },
-                tool_calls: outcome
-                    .tool_calls
-                    .into_iter()
-                    .map(|call| core::ToolCall {
-                        id: call.id,
-                        name: call.name,
-                        arguments: call.arguments,
-                    })
-                    .collect(),
-            }),
-        };
-        match self.0.borrow_mut().next(event) {
-            core::Action::CallModel(core::ToolUse::Allowed) => {
-                Action::CallModel(wit::ToolUse::Allowed)
-            }
-            core::Action::CallModel(core::ToolUse::Forbidden) => {
-                Action::CallModel(wit::ToolUse::Forbidden)
-            }
-            core::Action::Retrieve(query) => Action::Retrieve(query),
-            core::Action::CallTools(calls) => Action::CallTools(
-                calls
-                    .into_iter()
-                    .map(|call| ToolCall {
-                        id: call.id,
-                        name: call.name,
-                        arguments: call.arguments,
-                    })
-                    .collect(),
-            ),
-            core::Action::Refuse(words) => Action::Refuse(words),
-            core::Action::Finish(reason) => Action::Finish(match reason {
-                core::FinishReason::Stop => FinishReason::Stop,
-                core::FinishReason::Length => FinishReason::Length,
-                core::FinishReason::ToolCalls => FinishReason::ToolCalls,
-                core::FinishReason::ContentFilter => FinishReason::ContentFilter,
-            }),
-            core::Action::Invalid(detail) => Action::Invalid(detail),
-        }
-    }
-}
-
 pub(super) struct ScriptedBody {
     log: Rc<RefCell<Log>>,
     chunks: VecDeque<Result<Bytes, CallError>>,
@@ -598,10 +553,13 @@ impl Platform for Script {
     }
 
     async fn load(&self, _: &Principal, _: &str) -> Result<Vec<Message>, SessionError> {
+        if self.0.borrow().project_full {
+            return Err(SessionError::Full);
+        }
         Ok(self.0.borrow().history.clone())
     }
 
-    async fn trim(&self, messages: &[Message], _: u32) -> Result<History, SessionError> {
+    async fn trim(&self, messages: &[Message], _: usize, _: u32) -> Result<History, SessionError> {
         Ok(History {
             messages: messages.to_vec(),
             dropped: 0,
@@ -614,9 +572,11 @@ impl Platform for Script {
         _: &str,
         _: &str,
         messages: &[Message],
+        outcome: TurnOutcome,
     ) -> Result<(), SessionError> {
         let texts = messages.iter().map(|message| message.content.clone());
         let mut log = self.0.borrow_mut();
+        log.stored_as.push(outcome);
         log.stored.extend(texts);
         log.stored_calls += messages
             .iter()
@@ -631,7 +591,8 @@ impl Platform for Script {
             return Err(Refusal { message, findings });
         }
         let judged: Vec<Released> = texts.iter().map(|text| judge(text)).collect();
-        match judged.iter().find_map(|judged| judged.refusal.clone()) {
+        // A phrase may be split over texts that follow each other.
+        match judge(&texts.concat()).refusal {
             Some(refusal) => Err(refusal),
             None => Ok(Screened {
                 texts: judged.into_iter().map(|judged| judged.text).collect(),
@@ -645,15 +606,7 @@ impl Platform for Script {
     }
 
     fn turn(&self, options: &TurnOptions) -> RealTurn {
-        RealTurn(RefCell::new(orchestrator::turn::Turn::new(
-            orchestrator::turn::Options {
-                platform_tools: options.platform_tools,
-                client_tools: options.client_tools,
-                retrieval: options.retrieval,
-                tool_rounds_max: options.tool_rounds_max,
-                query: options.query.clone(),
-            },
-        )))
+        RealTurn::new(options)
     }
 
     async fn models(&self) -> Result<Vec<Model>, RouteError> {
