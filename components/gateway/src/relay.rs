@@ -4,6 +4,7 @@
 //! It does NOT choose the backend, and does NOT know what happens after.
 
 mod choice;
+pub(crate) mod count;
 
 use std::pin::pin;
 
@@ -11,15 +12,21 @@ use futures::future::{Either, select};
 
 use crate::backend::chunk::Chunk;
 use crate::bindings::skerry::chat::safety::Refusal;
-use crate::bindings::skerry::chat::types::{FinishReason, Message, MessageRole, ToolCall, Usage};
-use crate::error;
+use crate::bindings::skerry::chat::types::{FinishReason, ToolCall};
+use crate::error::{self, ApiError};
+use crate::exchange::meter::Meter;
 use crate::output::{Gone, Output};
 use crate::platform::{CallError, Platform, Upstream};
 use crate::sse;
 use choice::Choice;
+use count::{Count, Counting, Used};
 
 /// While nothing leaves: how often the client is asked whether it is there.
 const HEARTBEAT_MS: u64 = 2_000;
+/// After an answer that nobody reads any more was left: for so long what the backend has sent
+/// already is counted, until nothing has come for a while.
+const DRAIN_MS_MAX: u64 = 100;
+const DRAIN_QUIET_MS: u64 = 10;
 /// What one call to a model may add to an answer.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 
@@ -36,6 +43,8 @@ pub(crate) struct Relayed {
 #[derive(Debug)]
 pub(crate) enum RelayError {
     Gone,
+    /// The windows are empty: what was generated was shown.
+    Empty(ApiError),
     Failed(Failure),
 }
 
@@ -75,9 +84,7 @@ pub(crate) struct Relay<'a, P: Platform> {
     platform: &'a P,
     wanted: Wanted,
     choices: Vec<Choice<P::Guard>>,
-    usage: Option<Usage>,
-    /// Pieces of an answer: the count of tokens where the backend has told none.
-    deltas: u32,
+    count: Count,
     first_token_ns: Option<u64>,
     is_done: bool,
     /// The whole answer was read.
@@ -85,13 +92,12 @@ pub(crate) struct Relay<'a, P: Platform> {
 }
 
 impl<'a, P: Platform> Relay<'a, P> {
-    pub(crate) async fn new(platform: &'a P, wanted: Wanted) -> Self {
+    pub(crate) async fn new(platform: &'a P, wanted: Wanted, counting: Counting) -> Self {
         Self {
             platform,
             wanted,
             choices: vec![Choice::new(platform, wanted).await],
-            usage: None,
-            deltas: 0,
+            count: Count::new(counting, wanted.choices),
             first_token_ns: None,
             is_done: false,
             is_ended: false,
@@ -108,39 +114,9 @@ impl<'a, P: Platform> Relay<'a, P> {
         self.first_token_ns
     }
 
-    /// The tokens that the backend counted. Where it was cut before, or counts none, the
-    /// prompt is estimated and the answer is a token for each piece; of an answer that is
-    /// complete, which may have come in few pieces, the text's estimate if that is more.
-    pub(crate) async fn usage(&self, prompt: &[Message]) -> Usage {
-        let mut usage = self.usage.unwrap_or(Usage {
-            prompt_tokens: 0,
-            cached_tokens: 0,
-            completion_tokens: 0,
-            reasoning_tokens: 0,
-        });
-        if usage.prompt_tokens == 0 {
-            usage.prompt_tokens = self.platform.estimate_tokens(prompt).await;
-        }
-        if usage.completion_tokens == 0 {
-            usage.completion_tokens = self.deltas.max(self.estimated().await);
-        }
-        usage
-    }
-
-    /// An estimate of a complete answer's tokens; 0 while it is not complete.
-    async fn estimated(&self) -> u32 {
-        if !self.is_ended {
-            return 0;
-        }
-        let message = |choice: &Choice<P::Guard>| Message {
-            role: MessageRole::Assistant,
-            content: choice.text().to_owned(),
-            name: None,
-            tool_calls: Vec::new(),
-            tool_call_id: None,
-        };
-        let answer: Vec<Message> = self.choices.iter().map(message).collect();
-        self.platform.estimate_tokens(&answer).await
+    /// What the call used: as the backend counted it, or estimated.
+    pub(crate) fn used(&self) -> Used {
+        self.count.used(self.is_ended && !self.is_refused())
     }
 
     /// Relays the whole answer.
@@ -148,9 +124,29 @@ impl<'a, P: Platform> Relay<'a, P> {
         &mut self,
         mut upstream: P::Upstream,
         out: &mut impl Output,
+        meter: &mut Meter,
+    ) -> Result<Relayed, RelayError> {
+        let mut body = Body::default();
+        let mut relayed = self.relay(&mut upstream, &mut body, out, meter).await;
+        if let Err(RelayError::Gone | RelayError::Empty(_)) = &relayed {
+            self.drain(&mut upstream, &mut body).await;
+        }
+        if let Err(RelayError::Empty(_)) = &relayed
+            && let Err(Gone) = self.end_cut(out).await
+        {
+            relayed = Err(RelayError::Gone);
+        }
+        relayed
+    }
+
+    async fn relay(
+        &mut self,
+        upstream: &mut P::Upstream,
+        body: &mut Body,
+        out: &mut impl Output,
+        meter: &mut Meter,
     ) -> Result<Relayed, RelayError> {
         let platform = self.platform;
-        let mut body = Body::default();
         // One timer for the whole answer: what comes meanwhile does not move it.
         let mut pause = pin!(platform.sleep_ms(HEARTBEAT_MS));
         while !self.is_done && !self.is_refused() {
@@ -160,7 +156,10 @@ impl<'a, P: Platform> Relay<'a, P> {
                     Either::Left((bytes, _)) => break bytes,
                     Either::Right(_) => {
                         pause.set(platform.sleep_ms(HEARTBEAT_MS));
+                        self.count.heartbeat();
                         out.alive().await?;
+                        let (tokens, completion) = (self.count.tokens(), self.count.completion());
+                        meter.heartbeat(platform, tokens, completion).await;
                     }
                 }
             };
@@ -177,13 +176,38 @@ impl<'a, P: Platform> Relay<'a, P> {
                 self.event(data, out).await?;
             }
             out.flush().await?;
+            if !self.is_done {
+                let (tokens, completion) = (self.count.tokens(), self.count.completion());
+                let grown = meter.grow(platform, tokens, completion).await;
+                grown.map_err(RelayError::Empty)?;
+            }
         }
-        if let Some(document) = body.document() {
+        if let Some(document) = std::mem::take(body).document() {
             self.event(&document, out).await?;
         }
         let relayed = self.end(out).await?;
         out.flush().await?;
         Ok(relayed)
+    }
+
+    /// Counts what the backend has sent already: it was generated, though nobody reads it.
+    async fn drain(&mut self, upstream: &mut P::Upstream, body: &mut Body) {
+        let platform = self.platform;
+        let mut end = pin!(platform.sleep_ms(DRAIN_MS_MAX));
+        loop {
+            while let Some(data) = body.next_event() {
+                match Chunk::parse(data) {
+                    Ok(chunk) => self.count.event(&chunk),
+                    Err(_) => return,
+                }
+            }
+            let quiet = pin!(platform.sleep_ms(DRAIN_QUIET_MS));
+            let next = pin!(upstream.next());
+            match select(next, select(quiet, end.as_mut())).await {
+                Either::Left((Some(Ok(bytes)), _)) if body.push(&bytes).is_ok() => {}
+                _ => return,
+            }
+        }
     }
 
     fn is_refused(&self) -> bool {
@@ -204,9 +228,7 @@ impl<'a, P: Platform> Relay<'a, P> {
         if let Some(error) = chunk.error {
             return Err(self.failed(error::of_backend(&error), false));
         }
-        if let Some(usage) = chunk.usage {
-            self.usage = Some(usage.0);
-        }
+        self.count.event(&chunk);
         for choice in chunk.choices {
             let index = choice.index;
             if index >= self.wanted.choices {
@@ -220,7 +242,6 @@ impl<'a, P: Platform> Relay<'a, P> {
                 + usize::from(has_text(choice.delta.content.as_deref()))
                 + usize::from(has_text(choice.delta.reasoning.as_deref()));
             if pieces > 0 {
-                self.deltas += u32::try_from(pieces).unwrap_or(u32::MAX);
                 let platform = self.platform;
                 self.first_token_ns
                     .get_or_insert_with(|| platform.monotonic_ns());
@@ -255,10 +276,25 @@ impl<'a, P: Platform> Relay<'a, P> {
         Ok(self.choices[0].relayed())
     }
 
+    /// Lets go what the guards still hold of an answer that ends here because its windows are
+    /// empty: it was generated, and it is charged.
+    async fn end_cut(&mut self, out: &mut impl Output) -> Result<(), Gone> {
+        for index in 0..self.choices.len() {
+            if let Err(choice::Error::Gone) = self.choices[index].end(index, out).await {
+                return Err(Gone);
+            }
+        }
+        out.flush().await
+    }
+
     /// The finish reasons of all choices but the first, whose reason the orchestrator decides.
     pub(crate) fn other_finish_reasons(&self) -> Vec<FinishReason> {
         let others = self.choices.iter().skip(1);
-        others.map(Choice::finish_reason).collect()
+        let reason = |choice: &Choice<P::Guard>| match choice.has_finished() || self.is_ended {
+            true => choice.finish_reason(),
+            false => FinishReason::Length,
+        };
+        others.map(reason).collect()
     }
 
     fn choice_error(&self, error: choice::Error) -> RelayError {

@@ -1,5 +1,7 @@
 //! A platform whose leaves do what a script says and write down what they were told.
 
+mod windows;
+
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
@@ -13,7 +15,7 @@ use serde_json::{Value, json};
 use crate::bindings::skerry::chat::auth::AuthError;
 use crate::bindings::skerry::chat::billing::UsageEvent;
 use crate::bindings::skerry::chat::orchestrator::{self as wit, Action, Event, TurnOptions};
-use crate::bindings::skerry::chat::rate_limit::{Admission, RateLimitError, State, Window};
+use crate::bindings::skerry::chat::rate_limit::{Admission, Drawn, RateLimitError, State, Window};
 use crate::bindings::skerry::chat::router::{
     Dialect, Model, Outcome, RouteError, RouteRequest, Target,
 };
@@ -28,6 +30,7 @@ use crate::output::{Gone, Sink};
 use crate::platform::{Answer, CallError, Guard, Platform, Turn, Upstream};
 use crate::reply::Reply;
 use crate::routes::{Handled, Incoming, handle, stream};
+use windows::Windows;
 
 /// What one backend does when it is asked.
 pub(super) enum Backend {
@@ -159,6 +162,10 @@ struct Log {
     pauses: usize,
     settled: Vec<u32>,
     recorded: Vec<(u32, u32)>,
+    /// Of each record, whether it is an estimate.
+    estimated: Vec<bool>,
+    /// Without any, every request is admitted.
+    windows: Option<Windows>,
     stored: Vec<String>,
     stored_calls: usize,
     reported: Vec<&'static str>,
@@ -220,6 +227,39 @@ impl Script {
     pub(super) fn speaking(self, dialect: Dialect) -> Self {
         self.0.borrow_mut().dialect = Some(dialect);
         self
+    }
+
+    /// A key and a project of so many tokens a minute, counted as they are in earnest.
+    pub(super) fn with_ceiling(self, tokens: u32) -> Self {
+        self.0.borrow_mut().windows = Some(Windows::new(tokens));
+        self
+    }
+
+    /// The next request's backends.
+    pub(super) fn then(&self, backends: impl IntoIterator<Item = Backend>) {
+        self.0.borrow_mut().backends = backends.into_iter().collect();
+    }
+
+    /// Lets time go by.
+    pub(super) fn pass_ms(&self, milliseconds: u64) {
+        self.0.borrow_mut().clock += milliseconds * 1_000_000;
+    }
+
+    /// Tokens that count now, of the key and of the project.
+    pub(super) fn counted(&self) -> [u64; 2] {
+        let log = self.0.borrow();
+        let windows = log.windows.as_ref().unwrap();
+        windows.counted(log.clock / 1_000_000)
+    }
+
+    /// Calls of the counters' store.
+    pub(super) fn store_calls(&self) -> u32 {
+        let log = self.0.borrow();
+        log.windows.as_ref().unwrap().calls()
+    }
+
+    pub(super) fn estimated(&self) -> Vec<bool> {
+        self.0.borrow().estimated.clone()
     }
 
     pub(super) fn leaving_after(self, writes: usize) -> Self {
@@ -487,22 +527,28 @@ pub(super) struct ScriptedBody {
 }
 
 impl Upstream for ScriptedBody {
+    /// What is given up while nothing comes is taken up again by the next call.
     async fn next(&mut self) -> Option<Result<Bytes, CallError>> {
-        self.log.borrow_mut().chunks_read += 1;
-        let chunk = self.chunks.pop_front();
-        if let Some(Ok(bytes)) = &chunk
-            && let Some(pauses) = bytes.strip_prefix(PAUSE)
-        {
+        let is_pausing = self.log.borrow().pauses > 0;
+        if !is_pausing {
+            self.log.borrow_mut().chunks_read += 1;
+            let chunk = self.chunks.pop_front();
+            let pauses = match &chunk {
+                Some(Ok(bytes)) => bytes.strip_prefix(PAUSE),
+                _ => None,
+            };
+            let Some(pauses) = pauses else {
+                return chunk;
+            };
             self.log.borrow_mut().pauses = pauses.len();
-            let log = Rc::clone(&self.log);
-            poll_fn(|_| match log.borrow().pauses {
-                0 => Poll::Ready(()),
-                _ => Poll::Pending,
-            })
-            .await;
-            return self.chunks.pop_front();
         }
-        chunk
+        let log = Rc::clone(&self.log);
+        poll_fn(|_| match log.borrow().pauses {
+            0 => Poll::Ready(()),
+            _ => Poll::Pending,
+        })
+        .await;
+        self.chunks.pop_front()
     }
 }
 
@@ -538,6 +584,11 @@ pub(super) fn message(role: MessageRole, content: &str) -> Message {
 }
 
 impl Script {
+    fn windows(&self) -> Option<(Windows, u64)> {
+        let log = self.0.borrow();
+        Some((log.windows.clone()?, log.clock / 1_000_000))
+    }
+
     fn complaint(&self, leaf: &str) -> Option<String> {
         let misconfigured = self.0.borrow().misconfigured;
         misconfigured
@@ -574,9 +625,12 @@ impl Platform for Script {
             .ok_or(AuthError::Missing)
     }
 
-    async fn admit(&self, _: &Principal, _: u32) -> Result<Admission, RateLimitError> {
+    async fn admit(&self, _: &Principal, tokens: u32) -> Result<Admission, RateLimitError> {
         if let Some(words) = self.complaint("rate-limit") {
             return Err(RateLimitError::Unavailable(words));
+        }
+        if let Some((windows, now_ms)) = self.windows() {
+            return windows.admit(tokens, now_ms).await;
         }
         let state = State {
             requests: window(),
@@ -584,13 +638,29 @@ impl Platform for Script {
         };
         Ok(Admission {
             reservation: "r".into(),
+            held: u32::MAX,
             state,
         })
     }
 
-    async fn release(&self, _: &str, tokens_used: u32) -> Result<(), String> {
+    async fn draw(
+        &self,
+        reservation: &str,
+        used: u32,
+        least: u32,
+        most: u32,
+    ) -> Result<Drawn, String> {
+        let (windows, now_ms) = self.windows().ok_or("nothing is to be drawn")?;
+        let draw = rate_limit::window::Draw { used, least, most };
+        windows.draw(reservation, draw, now_ms).await
+    }
+
+    async fn release(&self, reservation: &str, tokens_used: u32) -> Result<(), String> {
         self.0.borrow_mut().settled.push(tokens_used);
-        Ok(())
+        match self.windows() {
+            Some((windows, now_ms)) => windows.settle(reservation, tokens_used, now_ms).await,
+            None => Ok(()),
+        }
     }
 
     async fn estimate_tokens(&self, messages: &[Message]) -> u32 {
@@ -710,6 +780,7 @@ impl Platform for Script {
             .borrow_mut()
             .recorded
             .push((usage.prompt_tokens, usage.completion_tokens));
+        self.0.borrow_mut().estimated.push(event.estimated);
         Ok(())
     }
 
@@ -758,7 +829,7 @@ impl Platform for Script {
         log.variables.get(name).map(|value| (*value).to_owned())
     }
 
-    async fn sleep_ms(&self, _: u64) {
+    async fn sleep_ms(&self, milliseconds: u64) {
         let is_new = std::cell::Cell::new(true);
         poll_fn(|context| {
             let mut log = self.0.borrow_mut();
@@ -766,6 +837,7 @@ impl Platform for Script {
                 return Poll::Pending;
             }
             log.pauses -= 1;
+            log.clock += milliseconds * 1_000_000;
             context.waker().wake_by_ref();
             Poll::Ready(())
         })
