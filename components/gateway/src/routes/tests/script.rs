@@ -1,5 +1,7 @@
 //! A platform whose leaves do what a script says and write down what they were told.
 
+mod body;
+mod turn;
 mod windows;
 
 use std::cell::RefCell;
@@ -14,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::bindings::skerry::chat::auth::AuthError;
 use crate::bindings::skerry::chat::billing::UsageEvent;
-use crate::bindings::skerry::chat::orchestrator::{self as wit, Action, Event, TurnOptions};
+use crate::bindings::skerry::chat::orchestrator::TurnOptions;
 use crate::bindings::skerry::chat::rate_limit::{Admission, Drawn, RateLimitError, State, Window};
 use crate::bindings::skerry::chat::router::{
     Dialect, Model, Outcome, RouteError, RouteRequest, Target,
@@ -23,13 +25,15 @@ use crate::bindings::skerry::chat::safety::{Refusal, Released, Screened};
 use crate::bindings::skerry::chat::session::{History, SessionError};
 use crate::bindings::skerry::chat::tools::ToolError;
 use crate::bindings::skerry::chat::types::{
-    FinishReason, Limits, Message, MessageRole, Principal, Role, ToolCall, ToolDefinition,
+    Limits, Message, MessageRole, Principal, Role, ToolCall, ToolDefinition,
 };
 use crate::body::Body;
 use crate::output::{Gone, Sink};
-use crate::platform::{Answer, CallError, Guard, Platform, Turn, Upstream};
+use crate::platform::{Answer, CallError, Guard, Platform};
 use crate::reply::Reply;
 use crate::routes::{Handled, Incoming, handle, stream};
+use body::ScriptedBody;
+use turn::RealTurn;
 use windows::Windows;
 
 /// What one backend does when it is asked.
@@ -43,8 +47,8 @@ pub(super) enum Backend {
     },
 }
 
-/// Before a number of bytes: so many heartbeats long nothing comes.
-const PAUSE: &[u8] = b"pause";
+/// A timer that waits for less waits for what a body has ready.
+const HEARTBEAT_MS_MIN: u64 = 1_000;
 
 impl Backend {
     /// An answer in bytes of any kind.
@@ -100,6 +104,23 @@ impl Backend {
                 .chain([Err(CallError::Failed("reset".to_owned()))])
                 .collect(),
         }
+    }
+
+    /// Nothing lies ready behind what is read, and no time goes by.
+    pub(super) fn one_by_one(events: impl IntoIterator<Item = Value>) -> Self {
+        let events = events.into_iter().map(|event| format!("data: {event}\n\n"));
+        let done = ["data: [DONE]\n\n".to_owned()];
+        let pieces = events.chain(done);
+        Self::says(pieces.flat_map(|event| ["hold".to_owned(), event]))
+    }
+
+    /// So many heartbeats between one event and the next.
+    pub(super) fn slowly(events: impl IntoIterator<Item = Value>, heartbeats: usize) -> Self {
+        let events = events.into_iter().map(|event| format!("data: {event}\n\n"));
+        let done = ["data: [DONE]\n\n".to_owned()];
+        let pause = format!("pause{}", "x".repeat(heartbeats));
+        let pieces = events.chain(done).flat_map(|event| [pause.clone(), event]);
+        Self::says(pieces)
     }
 
     /// The client leaves after these events.
@@ -160,6 +181,7 @@ struct Log {
     dialect: Option<Dialect>,
     /// Times that the body says nothing while the heartbeat's timer goes off.
     pauses: usize,
+    is_holding: bool,
     settled: Vec<u32>,
     recorded: Vec<(u32, u32)>,
     /// Of each record, whether it is an estimate.
@@ -462,96 +484,6 @@ impl Guard for FakeGuard {
     }
 }
 
-pub(super) struct RealTurn(RefCell<orchestrator::turn::Turn>);
-
-impl Turn for RealTurn {
-    fn next(&self, event: &Event) -> Action {
-        use orchestrator::turn as core;
-        let event = match event.clone() {
-            Event::Start => core::Event::Start,
-            Event::Blocked(words) => core::Event::Blocked(words),
-            Event::Retrieved(count) => core::Event::Retrieved(count),
-            Event::ToolsFinished => core::Event::ToolsFinished,
-            Event::Cut => core::Event::Cut,
-            Event::ModelFinished(outcome) => core::Event::ModelFinished(core::Outcome {
-                reason: match outcome.finish_reason {
-                    FinishReason::Stop => core::FinishReason::Stop,
-                    FinishReason::Length => core::FinishReason::Length,
-                    FinishReason::ToolCalls => core::FinishReason::ToolCalls,
-                    FinishReason::ContentFilter => core::FinishReason::ContentFilter,
-                },
-                tool_calls: outcome
-                    .tool_calls
-                    .into_iter()
-                    .map(|call| core::ToolCall {
-                        id: call.id,
-                        name: call.name,
-                        arguments: call.arguments,
-                    })
-                    .collect(),
-            }),
-        };
-        match self.0.borrow_mut().next(event) {
-            core::Action::CallModel(core::ToolUse::Allowed) => {
-                Action::CallModel(wit::ToolUse::Allowed)
-            }
-            core::Action::CallModel(core::ToolUse::Forbidden) => {
-                Action::CallModel(wit::ToolUse::Forbidden)
-            }
-            core::Action::Retrieve(query) => Action::Retrieve(query),
-            core::Action::CallTools(calls) => Action::CallTools(
-                calls
-                    .into_iter()
-                    .map(|call| ToolCall {
-                        id: call.id,
-                        name: call.name,
-                        arguments: call.arguments,
-                    })
-                    .collect(),
-            ),
-            core::Action::Refuse(words) => Action::Refuse(words),
-            core::Action::Finish(reason) => Action::Finish(match reason {
-                core::FinishReason::Stop => FinishReason::Stop,
-                core::FinishReason::Length => FinishReason::Length,
-                core::FinishReason::ToolCalls => FinishReason::ToolCalls,
-                core::FinishReason::ContentFilter => FinishReason::ContentFilter,
-            }),
-            core::Action::Invalid(detail) => Action::Invalid(detail),
-        }
-    }
-}
-
-pub(super) struct ScriptedBody {
-    log: Rc<RefCell<Log>>,
-    chunks: VecDeque<Result<Bytes, CallError>>,
-}
-
-impl Upstream for ScriptedBody {
-    /// What is given up while nothing comes is taken up again by the next call.
-    async fn next(&mut self) -> Option<Result<Bytes, CallError>> {
-        let is_pausing = self.log.borrow().pauses > 0;
-        if !is_pausing {
-            self.log.borrow_mut().chunks_read += 1;
-            let chunk = self.chunks.pop_front();
-            let pauses = match &chunk {
-                Some(Ok(bytes)) => bytes.strip_prefix(PAUSE),
-                _ => None,
-            };
-            let Some(pauses) = pauses else {
-                return chunk;
-            };
-            self.log.borrow_mut().pauses = pauses.len();
-        }
-        let log = Rc::clone(&self.log);
-        poll_fn(|_| match log.borrow().pauses {
-            0 => Poll::Ready(()),
-            _ => Poll::Pending,
-        })
-        .await;
-        self.chunks.pop_front()
-    }
-}
-
 fn window() -> Window {
     Window {
         limit: 1_000,
@@ -833,6 +765,10 @@ impl Platform for Script {
         let is_new = std::cell::Cell::new(true);
         poll_fn(|context| {
             let mut log = self.0.borrow_mut();
+            if milliseconds < HEARTBEAT_MS_MIN && log.is_holding {
+                log.is_holding = false;
+                return Poll::Ready(());
+            }
             if log.pauses == 0 || !is_new.get() {
                 return Poll::Pending;
             }
