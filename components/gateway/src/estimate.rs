@@ -19,12 +19,6 @@ pub(crate) struct Extent {
 }
 
 impl Extent {
-    pub(crate) fn of(text: &str) -> Self {
-        let mut extent = Self::default();
-        extent.add(text);
-        extent
-    }
-
     /// Adds a piece of text; an empty one is none.
     pub(crate) fn add(&mut self, text: &str) {
         if text.is_empty() {
@@ -84,7 +78,8 @@ mod tests {
             (&"word ".repeat(100), 25, 250),
             (&"-".repeat(64), 1, 64),
         ] {
-            let extent = Extent::of(text);
+            let mut extent = Extent::default();
+            extent.add(text);
             assert_eq!((extent.tokens_min(), extent.tokens_max()), (min, max));
         }
     }

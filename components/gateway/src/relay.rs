@@ -3,8 +3,10 @@
 //!
 //! It does NOT choose the backend, and does NOT know what happens after.
 
+mod ahead;
 mod choice;
 pub(crate) mod count;
+mod source;
 
 use std::pin::pin;
 
@@ -16,17 +18,14 @@ use crate::bindings::skerry::chat::types::{FinishReason, ToolCall};
 use crate::error::{self, ApiError};
 use crate::exchange::meter::Meter;
 use crate::output::{Gone, Output};
-use crate::platform::{CallError, Platform, Upstream};
-use crate::sse;
+use crate::platform::{CallError, Platform};
+use ahead::{Counted, Flushed};
 use choice::Choice;
 use count::{Count, Counting, Used};
+use source::Source;
 
 /// While nothing leaves: how often the client is asked whether it is there.
 const HEARTBEAT_MS: u64 = 2_000;
-/// After an answer that nobody reads any more was left: for so long what the backend has sent
-/// already is counted, until nothing has come for a while.
-const DRAIN_MS_MAX: u64 = 100;
-const DRAIN_QUIET_MS: u64 = 10;
 /// What one call to a model may add to an answer.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 
@@ -122,15 +121,16 @@ impl<'a, P: Platform> Relay<'a, P> {
     /// Relays the whole answer.
     pub(crate) async fn run(
         &mut self,
-        mut upstream: P::Upstream,
+        upstream: P::Upstream,
         out: &mut impl Output,
         meter: &mut Meter,
     ) -> Result<Relayed, RelayError> {
-        let mut body = Body::default();
-        let mut relayed = self.relay(&mut upstream, &mut body, out, meter).await;
+        let mut source = Source::new(upstream);
+        let mut relayed = self.relay(&mut source, out, meter).await;
         if let Err(RelayError::Gone | RelayError::Empty(_)) = &relayed {
-            self.drain(&mut upstream, &mut body).await;
+            self.drain(&mut source).await;
         }
+        drop(source);
         if let Err(RelayError::Empty(_)) = &relayed
             && let Err(Gone) = self.end_cut(out).await
         {
@@ -141,8 +141,7 @@ impl<'a, P: Platform> Relay<'a, P> {
 
     async fn relay(
         &mut self,
-        upstream: &mut P::Upstream,
-        body: &mut Body,
+        source: &mut Source<P::Upstream>,
         out: &mut impl Output,
         meter: &mut Meter,
     ) -> Result<Relayed, RelayError> {
@@ -150,64 +149,62 @@ impl<'a, P: Platform> Relay<'a, P> {
         // One timer for the whole answer: what comes meanwhile does not move it.
         let mut pause = pin!(platform.sleep_ms(HEARTBEAT_MS));
         while !self.is_done && !self.is_refused() {
-            let mut next = pin!(upstream.next());
             let bytes = loop {
-                match select(next.as_mut(), pause.as_mut()).await {
+                let next = pin!(source.next());
+                match select(next, pause.as_mut()).await {
                     Either::Left((bytes, _)) => break bytes,
                     Either::Right(_) => {
                         pause.set(platform.sleep_ms(HEARTBEAT_MS));
                         self.count.heartbeat();
                         out.alive().await?;
-                        let (tokens, completion) = (self.count.tokens(), self.count.completion());
+                        let (tokens, completion) = self.count.so_far();
                         meter.heartbeat(platform, tokens, completion).await;
                     }
                 }
             };
-            let bytes = match bytes {
-                Some(Ok(bytes)) => bytes,
-                Some(Err(CallError::AskerGone)) => return Err(RelayError::Gone),
-                Some(Err(CallError::Failed(detail))) => return Err(self.failed(detail, true)),
-                None => break,
-            };
-            if body.push(&bytes).is_err() || self.is_too_long() {
-                return Err(self.failed("the answer is larger than its maximum".into(), false));
+            if !self.push(source, bytes)? {
+                break;
             }
-            while let Some(data) = body.next_event() {
-                self.event(data, out).await?;
+            while let Some(data) = source.body.next_event() {
+                self.event(data, out, Counted::Now).await?;
             }
-            out.flush().await?;
+            let flushed = self.flush(source, out, meter, pause.as_mut()).await?;
+            if let Flushed::Late = flushed {
+                pause.set(platform.sleep_ms(HEARTBEAT_MS));
+            }
             if !self.is_done {
-                let (tokens, completion) = (self.count.tokens(), self.count.completion());
-                let grown = meter.grow(platform, tokens, completion).await;
-                grown.map_err(RelayError::Empty)?;
+                self.grow(meter).await.map_err(RelayError::Empty)?;
             }
         }
-        if let Some(document) = std::mem::take(body).document() {
-            self.event(&document, out).await?;
+        if let Some(document) = std::mem::take(&mut source.body).document() {
+            self.event(&document, out, Counted::Now).await?;
         }
         let relayed = self.end(out).await?;
         out.flush().await?;
         Ok(relayed)
     }
 
-    /// Counts what the backend has sent already: it was generated, though nobody reads it.
-    async fn drain(&mut self, upstream: &mut P::Upstream, body: &mut Body) {
-        let platform = self.platform;
-        let mut end = pin!(platform.sleep_ms(DRAIN_MS_MAX));
-        loop {
-            while let Some(data) = body.next_event() {
-                match Chunk::parse(data) {
-                    Ok(chunk) => self.count.event(&chunk),
-                    Err(_) => return,
-                }
-            }
-            let quiet = pin!(platform.sleep_ms(DRAIN_QUIET_MS));
-            let next = pin!(upstream.next());
-            match select(next, select(quiet, end.as_mut())).await {
-                Either::Left((Some(Ok(bytes)), _)) if body.push(&bytes).is_ok() => {}
-                _ => return,
-            }
+    /// Takes in what came. False at the body's end.
+    fn push(
+        &mut self,
+        source: &mut Source<P::Upstream>,
+        bytes: Option<Result<bytes::Bytes, CallError>>,
+    ) -> Result<bool, RelayError> {
+        let bytes = match bytes {
+            Some(Ok(bytes)) => bytes,
+            Some(Err(CallError::AskerGone)) => return Err(RelayError::Gone),
+            Some(Err(CallError::Failed(detail))) => return Err(self.failed(detail, true)),
+            None => return Ok(false),
+        };
+        if source.body.push(&bytes).is_err() || self.is_too_long() {
+            return Err(self.failed("the answer is larger than its maximum".into(), false));
         }
+        Ok(true)
+    }
+
+    async fn grow(&self, meter: &mut Meter) -> Result<(), ApiError> {
+        let (tokens, completion) = self.count.so_far();
+        meter.grow(self.platform, tokens, completion).await
     }
 
     fn is_refused(&self) -> bool {
@@ -219,7 +216,12 @@ impl<'a, P: Platform> Relay<'a, P> {
         bytes > ANSWER_BYTES_MAX
     }
 
-    async fn event(&mut self, data: &[u8], out: &mut impl Output) -> Result<(), RelayError> {
+    async fn event(
+        &mut self,
+        data: &[u8],
+        out: &mut impl Output,
+        counted: Counted,
+    ) -> Result<(), RelayError> {
         if data.trim_ascii() == b"[DONE]" {
             self.is_done = true;
             return Ok(());
@@ -228,7 +230,9 @@ impl<'a, P: Platform> Relay<'a, P> {
         if let Some(error) = chunk.error {
             return Err(self.failed(error::of_backend(&error), false));
         }
-        self.count.event(&chunk);
+        if let Counted::Now = counted {
+            self.count.event(&chunk);
+        }
         for choice in chunk.choices {
             let index = choice.index;
             if index >= self.wanted.choices {
@@ -315,53 +319,4 @@ impl<'a, P: Platform> Relay<'a, P> {
 
 fn has_text(text: Option<&str>) -> bool {
     text.is_some_and(|text| !text.is_empty())
-}
-
-/// A backend's answer: a stream of events, or one document where a server does not stream.
-#[derive(Default)]
-enum Body {
-    #[default]
-    Empty,
-    Events(sse::Parser),
-    Document(Vec<u8>),
-}
-
-/// The body, or a line of it, is longer than its maximum.
-struct TooLong;
-
-impl Body {
-    fn push(&mut self, mut bytes: &[u8]) -> Result<(), TooLong> {
-        if matches!(self, Self::Empty) {
-            // One byte order mark may stand before the first event (WHATWG HTML, 9.2.5).
-            bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-            match bytes.trim_ascii_start().first() {
-                None => return Ok(()),
-                Some(b'{') => *self = Self::Document(Vec::new()),
-                Some(_) => *self = Self::Events(sse::Parser::default()),
-            }
-        }
-        match self {
-            Self::Document(document) if document.len() + bytes.len() > ANSWER_BYTES_MAX => {
-                return Err(TooLong);
-            }
-            Self::Document(document) => document.extend_from_slice(bytes),
-            Self::Events(parser) => parser.push(bytes).map_err(|_| TooLong)?,
-            Self::Empty => {}
-        }
-        Ok(())
-    }
-
-    fn next_event(&mut self) -> Option<&[u8]> {
-        match self {
-            Self::Events(parser) => parser.next_event(),
-            Self::Empty | Self::Document(_) => None,
-        }
-    }
-
-    fn document(self) -> Option<Vec<u8>> {
-        match self {
-            Self::Document(document) => Some(document),
-            Self::Empty | Self::Events(_) => None,
-        }
-    }
 }

@@ -97,13 +97,13 @@ impl Count {
         }
     }
 
-    /// The prompt and the answer so far.
-    pub(super) fn tokens(&self) -> u32 {
-        self.prompt().0.saturating_add(self.completion())
+    /// The tokens of prompt and answer so far, and those of the answer alone.
+    pub(super) fn so_far(&self) -> (u32, u32) {
+        let completion = self.completion();
+        (self.prompt().0.saturating_add(completion), completion)
     }
 
-    /// The answer so far.
-    pub(super) fn completion(&self) -> u32 {
+    fn completion(&self) -> u32 {
         let most = self.counting.completion_tokens_max.unwrap_or(u32::MAX);
         match self.believed() {
             // Nothing to estimate: what was told, whatever the ceiling.

@@ -304,7 +304,7 @@ fn a_stream_stops_where_its_windows_are_empty() {
         let mut charged = 0;
         let mut errors = Vec::new();
         for _ in 0..3 {
-            script.then([Backend::answers(long(130_000, dialect))]);
+            script.then([Backend::answers(long(20_000, dialect))]);
             let body = ask(json!({"stream": true, "conversation": "conv_1"}));
             let got = drive(&script, body);
             errors.push((got.status, error_code(&got)));
@@ -340,6 +340,62 @@ fn no_more_than_one_event_is_taken_over_the_ceiling() {
             check_settled_once(&script, &format!("{dialect:?}"));
         }
     }
+}
+
+#[test]
+fn a_client_that_does_not_read_is_counted_and_stopped_all_the_same() {
+    for dialect in [Dialect::Skerry, Dialect::Other] {
+        let events = long(20_000, dialect);
+        let script = Script::new([Backend::one_by_one(events)])
+            .speaking(dialect)
+            .with_ceiling(2_000)
+            .reading_late(100_000);
+        let got = drive(&script, ask(json!({"stream": true})));
+        assert_eq!(error_code(&got), "rate_limit_exceeded");
+        for counted in script.counted() {
+            assert!((2_000..=2_028).contains(&counted), "{counted} {dialect:?}");
+        }
+        check_settled_once(&script, "a client that reads late");
+        let said = said(&got);
+        assert!(
+            said.len() > 1_000
+                && "one two three four five six "
+                    .repeat(500)
+                    .starts_with(&said)
+        );
+        // Also where it leaves without having taken anything.
+        let script = Script::new([Backend::one_by_one(long(20_000, dialect))])
+            .speaking(dialect)
+            .with_ceiling(2_000)
+            .reading_late(100_000)
+            .leaving_after(0);
+        drive(&script, ask(json!({"stream": true})));
+        for counted in script.counted() {
+            assert!((2_000..=2_028).contains(&counted), "{counted} {dialect:?}");
+        }
+        // One that fits comes whole.
+        let made = Made::any(&mut Dice(7));
+        let script = Script::new([made.whole(dialect)])
+            .speaking(dialect)
+            .reading_late(100);
+        let late = drive(&script, ask(json!({"stream": true})));
+        let script = Script::new([made.whole(dialect)]).speaking(dialect);
+        let soon = drive(&script, ask(json!({"stream": true})));
+        assert_eq!(late.text(), soon.text());
+        assert_eq!(script.recorded(), [(made.prompt, made.tokens())]);
+    }
+}
+
+/// The text of a stream.
+fn said(got: &Got) -> String {
+    let text = |event: &String| {
+        let event: Value = serde_json::from_str(event).unwrap();
+        event["choices"][0]["delta"]["content"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    got.events().iter().map(text).collect()
 }
 
 #[test]

@@ -172,6 +172,8 @@ struct Log {
     platform_tool: bool,
     tools_forbidden: bool,
     leaves_after: Option<usize>,
+    /// Times that the client is asked to take something and does not.
+    reluctance: usize,
     reader: bool,
     ledger_full: bool,
     history: Vec<Message>,
@@ -284,6 +286,12 @@ impl Script {
         self.0.borrow().estimated.clone()
     }
 
+    /// The client takes nothing until it was asked so often.
+    pub(super) fn reading_late(self, reluctance: usize) -> Self {
+        self.0.borrow_mut().reluctance = reluctance;
+        self
+    }
+
     pub(super) fn leaving_after(self, writes: usize) -> Self {
         self.0.borrow_mut().leaves_after = Some(writes);
         self
@@ -376,12 +384,23 @@ impl Body for Bytewise {
 }
 
 struct Client {
+    log: Rc<RefCell<Log>>,
     written: Rc<RefCell<Vec<u8>>>,
     writes_left: Option<usize>,
 }
 
 impl Sink for Client {
     async fn write(&mut self, bytes: Vec<u8>) -> Result<(), Gone> {
+        poll_fn(|context| {
+            let mut log = self.log.borrow_mut();
+            log.reluctance = log.reluctance.saturating_sub(1);
+            context.waker().wake_by_ref();
+            match log.reluctance {
+                0 => Poll::Ready(()),
+                _ => Poll::Pending,
+            }
+        })
+        .await;
         if let Some(left) = &mut self.writes_left {
             *left = left.checked_sub(1).ok_or(Gone)?;
         }
@@ -444,6 +463,7 @@ pub(super) fn send_encoded(
             block_on(stream(
                 exchange,
                 Client {
+                    log: Rc::clone(&script.0),
                     written: Rc::clone(&written),
                     writes_left,
                 },
@@ -767,6 +787,9 @@ impl Platform for Script {
             let mut log = self.0.borrow_mut();
             if milliseconds < HEARTBEAT_MS_MIN && log.is_holding {
                 log.is_holding = false;
+                return Poll::Ready(());
+            }
+            if milliseconds >= HEARTBEAT_MS_MIN && log.reluctance > 0 {
                 return Poll::Ready(());
             }
             if log.pauses == 0 || !is_new.get() {
