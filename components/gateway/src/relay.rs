@@ -19,7 +19,7 @@ use crate::error::{self, ApiError};
 use crate::exchange::meter::Meter;
 use crate::output::{Gone, Output};
 use crate::platform::{CallError, Platform};
-use ahead::{Counted, Flushed};
+use ahead::{Counted, Sending, Sent};
 use choice::Choice;
 use count::{Count, Counting, Used};
 use source::Source;
@@ -149,27 +149,33 @@ impl<'a, P: Platform> Relay<'a, P> {
         // One timer for the whole answer: what comes meanwhile does not move it.
         let mut pause = pin!(platform.sleep_ms(HEARTBEAT_MS));
         while !self.is_done && !self.is_refused() {
-            let bytes = loop {
+            let came = {
                 let next = pin!(source.next());
                 match select(next, pause.as_mut()).await {
-                    Either::Left((bytes, _)) => break bytes,
-                    Either::Right(_) => {
-                        pause.set(platform.sleep_ms(HEARTBEAT_MS));
-                        self.count.heartbeat();
-                        out.alive().await?;
-                        let (tokens, completion) = self.count.so_far();
-                        meter.heartbeat(platform, tokens, completion).await;
-                    }
+                    Either::Left((bytes, _)) => Some(bytes),
+                    Either::Right(_) => None,
                 }
             };
-            if !self.push(source, bytes)? {
-                break;
-            }
-            while let Some(data) = source.body.next_event() {
-                self.event(data, out, Counted::Now).await?;
-            }
-            let flushed = self.flush(source, out, meter, pause.as_mut()).await?;
-            if let Flushed::Late = flushed {
+            let sending = match came {
+                Some(bytes) => {
+                    if !self.push(source, bytes)? {
+                        break;
+                    }
+                    while let Some(data) = source.body.next_event() {
+                        self.event(data, out, Counted::Now).await?;
+                    }
+                    Sending::Said
+                }
+                None => {
+                    pause.set(platform.sleep_ms(HEARTBEAT_MS));
+                    self.count.heartbeat();
+                    let (tokens, completion) = self.count.so_far();
+                    meter.heartbeat(platform, tokens, completion).await;
+                    Sending::Heartbeat
+                }
+            };
+            let sent = self.send(sending, source, out, meter, pause.as_mut());
+            if let Sent::Late = sent.await? {
                 pause.set(platform.sleep_ms(HEARTBEAT_MS));
             }
             if !self.is_done {

@@ -27,9 +27,18 @@ pub(super) enum Counted {
     Before,
 }
 
-/// How soon the client took what was said.
+/// What is to be sent.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Flushed {
+pub(super) enum Sending {
+    /// What was said.
+    Said,
+    /// Likewise, or a sign where nothing is.
+    Heartbeat,
+}
+
+/// How soon the client took what was sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Sent {
     Soon,
     /// After the timer had gone off.
     Late,
@@ -46,21 +55,27 @@ struct Ahead {
 impl<P: Platform> Relay<'_, P> {
     /// Sends what was said. Where the client has not taken it when the timer goes off, the answer
     /// is read on meanwhile, and said later.
-    pub(super) async fn flush<F: Future>(
+    pub(super) async fn send<F: Future>(
         &mut self,
+        sending: Sending,
         source: &mut Source<P::Upstream>,
         out: &mut impl Output,
         meter: &mut Meter,
         pause: Pin<&mut F>,
-    ) -> Result<Flushed, RelayError> {
+    ) -> Result<Sent, RelayError> {
         let mut ahead = Ahead::default();
         {
-            let mut flush = pin!(out.flush());
-            if let Either::Left((sent, _)) = select(flush.as_mut(), pause).await {
+            let mut sent = pin!(async {
+                match sending {
+                    Sending::Said => out.flush().await,
+                    Sending::Heartbeat => out.alive().await,
+                }
+            });
+            if let Either::Left((sent, _)) = select(sent.as_mut(), pause).await {
                 sent?;
-                return Ok(Flushed::Soon);
+                return Ok(Sent::Soon);
             }
-            self.read_ahead(flush, source, meter, &mut ahead).await?;
+            self.read_ahead(sent, source, meter, &mut ahead).await?;
         }
         while !ahead.events.is_empty() {
             for data in std::mem::take(&mut ahead.events) {
@@ -72,14 +87,14 @@ impl<P: Platform> Relay<'_, P> {
         }
         match ahead.empty {
             Some(error) => Err(RelayError::Empty(error)),
-            None => Ok(Flushed::Late),
+            None => Ok(Sent::Late),
         }
     }
 
-    /// Reads and counts until `flush` is done. Where the windows are empty the backend is stopped.
+    /// Reads and counts until all is sent. Where the windows are empty the backend is stopped.
     async fn read_ahead(
         &mut self,
-        mut flush: Pin<&mut impl Future<Output = Result<(), Gone>>>,
+        mut sent: Pin<&mut impl Future<Output = Result<(), Gone>>>,
         source: &mut Source<P::Upstream>,
         meter: &mut Meter,
         ahead: &mut Ahead,
@@ -87,14 +102,14 @@ impl<P: Platform> Relay<'_, P> {
         loop {
             let bytes = {
                 let next = pin!(source.next());
-                match select(flush.as_mut(), next).await {
+                match select(sent.as_mut(), next).await {
                     Either::Left((sent, _)) => return Ok(sent?),
                     Either::Right((bytes, _)) => bytes,
                 }
             };
             if !self.push(source, bytes)? {
                 // Its end is found again by whoever reads next.
-                return Ok(flush.await?);
+                return Ok(sent.await?);
             }
             self.count_events(source, ahead);
             if ahead.bytes > ANSWER_BYTES_MAX {
@@ -104,7 +119,7 @@ impl<P: Platform> Relay<'_, P> {
                 ahead.empty = Some(error);
                 self.drain(source).await;
                 source.stop();
-                return Ok(flush.await?);
+                return Ok(sent.await?);
             }
         }
     }

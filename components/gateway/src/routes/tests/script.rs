@@ -1,6 +1,7 @@
 //! A platform whose leaves do what a script says and write down what they were told.
 
 mod body;
+mod client;
 mod turn;
 mod windows;
 
@@ -28,11 +29,11 @@ use crate::bindings::skerry::chat::types::{
     Limits, Message, MessageRole, Principal, Role, ToolCall, ToolDefinition,
 };
 use crate::body::Body;
-use crate::output::{Gone, Sink};
 use crate::platform::{Answer, CallError, Guard, Platform};
 use crate::reply::Reply;
 use crate::routes::{Handled, Incoming, handle, stream};
 use body::ScriptedBody;
+use client::Client;
 use turn::RealTurn;
 use windows::Windows;
 
@@ -380,32 +381,6 @@ struct Bytewise(Option<Vec<u8>>);
 impl Body for Bytewise {
     async fn next(&mut self) -> Option<Result<Bytes, String>> {
         self.0.take().map(|bytes| Ok(bytes.into()))
-    }
-}
-
-struct Client {
-    log: Rc<RefCell<Log>>,
-    written: Rc<RefCell<Vec<u8>>>,
-    writes_left: Option<usize>,
-}
-
-impl Sink for Client {
-    async fn write(&mut self, bytes: Vec<u8>) -> Result<(), Gone> {
-        poll_fn(|context| {
-            let mut log = self.log.borrow_mut();
-            log.reluctance = log.reluctance.saturating_sub(1);
-            context.waker().wake_by_ref();
-            match log.reluctance {
-                0 => Poll::Ready(()),
-                _ => Poll::Pending,
-            }
-        })
-        .await;
-        if let Some(left) = &mut self.writes_left {
-            *left = left.checked_sub(1).ok_or(Gone)?;
-        }
-        self.written.borrow_mut().extend(bytes);
-        Ok(())
     }
 }
 
