@@ -314,10 +314,7 @@ impl<P: Platform> Exchange<P> {
             let cut_text = relay.text().to_owned();
             let used = relay.used();
             self.other_finish_reasons = relay.other_finish_reasons();
-            // A try that failed before it showed anything is the platform's to bear.
-            let has_answered =
-                !matches!(&relayed, Err(RelayError::Failed(failure)) if !failure.is_shown);
-            if has_answered {
+            if has_answered(&relayed) {
                 self.charge(used);
             }
             match relayed {
@@ -492,6 +489,11 @@ impl<P: Platform> Exchange<P> {
     fn lap(&mut self, stage: &'static str) {
         self.timing.lap(stage, self.platform.monotonic_ns());
     }
+}
+
+/// A try that failed before it showed anything is the platform's to bear.
+fn has_answered(relayed: &Result<Relayed, RelayError>) -> bool {
+    !matches!(relayed, Err(RelayError::Failed(failure)) if !failure.is_shown)
 }
 
 fn sum(left: Usage, right: Usage) -> Usage {
