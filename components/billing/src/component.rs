@@ -36,6 +36,7 @@ fn from_wit(event: UsageEvent) -> Event {
         cached_tokens: event.usage.cached_tokens,
         completion_tokens: event.usage.completion_tokens,
         reasoning_tokens: event.usage.reasoning_tokens,
+        estimated: event.estimated,
         model_calls: event.model_calls,
         tool_calls: event.tool_calls,
         started_at_ms: event.started_at_ms,

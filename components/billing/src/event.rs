@@ -29,6 +29,8 @@ pub struct Event {
     pub completion_tokens: u32,
     /// Of them, those spent on hidden reasoning.
     pub reasoning_tokens: u32,
+    /// Some of these were not counted by the engine.
+    pub estimated: bool,
     /// Calls to the model.
     pub model_calls: u32,
     /// Calls to tools that the platform ran.
@@ -64,6 +66,7 @@ mod tests {
             cached_tokens: 64,
             completion_tokens: 30,
             reasoning_tokens: 0,
+            estimated: true,
             model_calls: 2,
             tool_calls: 1,
             started_at_ms: 1_750_000_000_123,

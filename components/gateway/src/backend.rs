@@ -14,7 +14,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::bindings::skerry::chat::router::Dialect;
 use crate::bindings::skerry::chat::types::{Message, MessageRole, ToolCall, ToolDefinition};
-pub(crate) use dialect::Written;
+pub(crate) use dialect::{Written, counts_continuously};
 
 /// A request as it is sent to a backend: its fields in order.
 #[derive(Debug)]

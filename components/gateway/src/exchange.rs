@@ -5,18 +5,18 @@
 //! `Invariant:` a turn is stored and its usage is durable before the client is told
 //! that the answer is complete.
 
+mod account;
+pub(crate) mod meter;
 mod open;
 mod screening;
 
 use serde_json::value::RawValue;
 
-use crate::backend::tool_definitions;
 use crate::backend::usage::WireUsage;
-use crate::bindings::skerry::chat::billing::UsageEvent;
 use crate::bindings::skerry::chat::orchestrator::{
     Action, Event, ModelOutcome, ToolUse, TurnOptions,
 };
-use crate::bindings::skerry::chat::rate_limit::{Admission, State};
+use crate::bindings::skerry::chat::rate_limit::State;
 use crate::bindings::skerry::chat::router::Target;
 use crate::bindings::skerry::chat::session::TurnOutcome;
 use crate::bindings::skerry::chat::tools::ToolError;
@@ -27,14 +27,12 @@ use crate::error::ApiError;
 use crate::output::{Gone, Identity, Output, StepEvent};
 use crate::platform::{Platform, Turn};
 use crate::relay::{Relay, RelayError, Relayed, Wanted};
-use crate::request::{ChatRequest, ToolChoice};
+use crate::request::ChatRequest;
 use crate::settings;
 use crate::timing::Timing;
+use meter::{Answer, Meter};
 use open::Opened;
 
-/// Taken from the token ceiling for an answer whose length the client left open;
-/// settled to what was used.
-const COMPLETION_TOKENS_ASSUMED: u32 = 512;
 /// The longest answer of a tool that a model is shown.
 const TOOL_OUTPUT_BYTES_MAX: usize = 64 << 10;
 
@@ -62,7 +60,11 @@ pub(crate) struct Exchange<P: Platform> {
     who: Principal,
     request: ChatRequest,
     request_id: String,
-    admission: Admission,
+    meter: Meter,
+    /// The estimate of the prompt of the next call.
+    prompt_tokens: u32,
+    /// Of it, what is no message.
+    beside_messages: u32,
     /// The whole prompt as it grows; from `own_from` on it is this turn's.
     messages: Vec<Message>,
     own_from: usize,
@@ -80,6 +82,8 @@ pub(crate) struct Exchange<P: Platform> {
     started_ns: u64,
     started_unix_ms: u64,
     usage: Usage,
+    /// Something of it is not what a backend counted at an answer's end.
+    is_estimated: bool,
     model_calls: u32,
     tool_calls: u32,
     /// What the client was shown of a call that was cut.
@@ -99,13 +103,14 @@ impl<P: Platform> Exchange<P> {
         mut timing: Timing,
         started_ns: u64,
     ) -> Result<Self, ApiError> {
-        let prompt_tokens = platform.estimate_tokens(&request.messages).await;
-        let completion_tokens = request
-            .completion_tokens_max
-            .map_or(COMPLETION_TOKENS_ASSUMED, |(tokens, _)| tokens)
-            .saturating_mul(u32::try_from(request.choices).unwrap_or(u32::MAX));
+        let tools = account::platform_tools(&platform, &who, &request).await;
+        let beside_messages = account::beside_messages(&request, tools.as_deref());
+        let messages = platform.estimate_tokens(&request.messages).await;
+        let prompt_tokens = messages.saturating_add(beside_messages);
+        let tokens_max = request.completion_tokens_max.map(|(tokens, _)| tokens);
+        let answer = Answer::new(tokens_max, request.choices);
         let admission = platform
-            .admit(&who, prompt_tokens.saturating_add(completion_tokens))
+            .admit(&who, prompt_tokens.saturating_add(answer.first()))
             .await?;
         timing.lap("rate-limit", platform.monotonic_ns());
         let started_unix_ms = platform.unix_ms();
@@ -117,9 +122,11 @@ impl<P: Platform> Exchange<P> {
             outcome: TurnOutcome::Answered,
             request,
             request_id,
-            admission,
+            meter: Meter::new(admission, answer),
+            prompt_tokens,
+            beside_messages,
             turn: None,
-            tools: None,
+            tools,
             client_tools: false,
             next: None,
             opened: None,
@@ -133,6 +140,7 @@ impl<P: Platform> Exchange<P> {
                 completion_tokens: 0,
                 reasoning_tokens: 0,
             },
+            is_estimated: false,
             model_calls: 0,
             tool_calls: 0,
             cut_text: String::new(),
@@ -143,14 +151,14 @@ impl<P: Platform> Exchange<P> {
             Err(mut error) => {
                 // The refusal is what the client is told of.
                 let _logged = exchange.settle().await;
-                error.limits.get_or_insert(exchange.admission.state);
+                error.limits.get_or_insert(*exchange.meter.state());
                 Err(error)
             }
         }
     }
 
     pub(crate) fn limits(&self) -> &State {
-        &self.admission.state
+        self.meter.state()
     }
 
     pub(crate) fn request(&self) -> &ChatRequest {
@@ -211,24 +219,15 @@ impl<P: Platform> Exchange<P> {
 
     async fn options(&mut self) -> Result<TurnOptions, ApiError> {
         let client_tools = self.request.tools.take();
-        // The platform answers the calls of one choice: the others would have none.
-        let wanted = self.who.platform_tools
-            && self.request.choices == 1
-            && !matches!(self.request.tool_choice, ToolChoice::None);
-        let platform_tools = if client_tools.is_none() && wanted {
-            tool_definitions(&self.platform.tools(&self.who).await)
-        } else {
-            None
-        };
         let options = TurnOptions {
-            platform_tools: platform_tools.is_some(),
+            platform_tools: self.tools.is_some(),
             client_tools: client_tools.is_some(),
             retrieval: false,
             tool_rounds_max: settings::tool_rounds_max(&self.platform).await?,
             query: self.request.query().to_owned(),
         };
         self.client_tools = client_tools.is_some();
-        self.tools = client_tools.or(platform_tools);
+        self.tools = client_tools.or(self.tools.take());
         Ok(options)
     }
 
@@ -286,15 +285,16 @@ impl<P: Platform> Exchange<P> {
             choices: self.request.choices,
         };
         loop {
-            self.model_calls += 1;
-            let mut relay = Relay::new(&self.platform, wanted).await;
-            let relayed = relay.run(opened.upstream, out).await;
+            let counting = self.counting(&opened);
+            let mut relay = Relay::new(&self.platform, wanted, counting).await;
+            let relayed = relay.run(opened.upstream, out, &mut self.meter).await;
             let first_token_ns = relay.first_token_ns();
             let cut_text = relay.text().to_owned();
-            let usage = relay.usage(&self.messages).await;
-            let other_finish_reasons = relay.other_finish_reasons();
-            self.other_finish_reasons = other_finish_reasons;
-            self.usage = sum(self.usage, usage);
+            let used = relay.used();
+            self.other_finish_reasons = relay.other_finish_reasons();
+            if has_answered(&relayed) {
+                self.charge(used);
+            }
             match relayed {
                 Ok(relayed) => {
                     self.report_answered(&opened.target, opened.sent_ns, first_token_ns)
@@ -312,6 +312,11 @@ impl<P: Platform> Exchange<P> {
                         self.cut_text = cut_text;
                     }
                     return Err(Interrupt::Gone);
+                }
+                Err(RelayError::Empty(error)) => {
+                    self.report_answered(&opened.target, opened.sent_ns, first_token_ns)
+                        .await;
+                    return self.cut_short(error, cut_text);
                 }
                 Err(RelayError::Failed(failure)) => {
                     if failure.is_unhealthy {
@@ -339,11 +344,19 @@ impl<P: Platform> Exchange<P> {
         })
     }
 
-    /// Of the client's ceiling, what the calls to the model so far have left: it bounds the
-    /// turn, and not each call.
-    fn completion_tokens_left(&self) -> Option<u32> {
-        let (tokens, _) = self.request.completion_tokens_max?;
-        Some(tokens.saturating_sub(self.usage.completion_tokens))
+    /// The windows are empty, and what was generated is shown. A stream says so by its last event.
+    /// An answer that is collected is one that was cut at its length: its status could only be 429,
+    /// which throws away what is charged, and which clients send again by themselves.
+    fn cut_short(&mut self, error: ApiError, text: String) -> Result<Event, Interrupt> {
+        if self.request.stream {
+            self.cut_text = text;
+            return Err(Interrupt::Failed(error));
+        }
+        self.push_answer(text, Vec::new());
+        Ok(Event::ModelFinished(ModelOutcome {
+            finish_reason: FinishReason::Length,
+            tool_calls: Vec::new(),
+        }))
     }
 
     /// A call of the platform's tools that nobody runs, because it was cut or one too many, has
@@ -416,7 +429,7 @@ impl<P: Platform> Exchange<P> {
     ) -> Result<(), ApiError> {
         let stored = match result {
             Ok(_) => self.store().await,
-            Err(Interrupt::Gone) if !self.cut_text.is_empty() => {
+            Err(_) if !self.cut_text.is_empty() => {
                 let text = std::mem::take(&mut self.cut_text);
                 self.push_answer(text, Vec::new());
                 self.store().await
@@ -447,43 +460,6 @@ impl<P: Platform> Exchange<P> {
         appended.map_err(ApiError::turn_not_stored)
     }
 
-    async fn settle(&mut self) -> Result<(), ApiError> {
-        let tokens = self
-            .usage
-            .prompt_tokens
-            .saturating_add(self.usage.completion_tokens);
-        if let Err(detail) = self
-            .platform
-            .release(&self.admission.reservation, tokens)
-            .await
-        {
-            crate::log::error("rate_limit_settle", &detail);
-        }
-        self.lap("rate-limit");
-        if self.model_calls == 0 {
-            return Ok(());
-        }
-        let target = self.target.as_ref();
-        let event = UsageEvent {
-            request_id: self.request_id.clone(),
-            who: self.who.clone(),
-            model: target.map_or_else(String::new, |target| target.model_id.clone()),
-            backend: target.map_or_else(String::new, |target| target.backend.clone()),
-            usage: self.usage,
-            model_calls: self.model_calls,
-            tool_calls: self.tool_calls,
-            started_at_ms: self.started_unix_ms,
-            duration_ms: u32::try_from(self.elapsed_ms()).unwrap_or(u32::MAX),
-        };
-        let recorded = self.platform.record(&event).await;
-        self.lap("billing");
-        recorded.map_err(|detail| {
-            let detail = format!("{}: {detail}", self.request_id);
-            crate::log::error("usage_not_recorded", &detail);
-            ApiError::usage_not_recorded(detail)
-        })
-    }
-
     fn push_answer(&mut self, content: String, tool_calls: Vec<ToolCall>) {
         let role = MessageRole::Assistant;
         self.messages.push(Message {
@@ -498,6 +474,11 @@ impl<P: Platform> Exchange<P> {
     fn lap(&mut self, stage: &'static str) {
         self.timing.lap(stage, self.platform.monotonic_ns());
     }
+}
+
+/// A try that failed before it showed anything is the platform's to bear.
+fn has_answered(relayed: &Result<Relayed, RelayError>) -> bool {
+    !matches!(relayed, Err(RelayError::Failed(failure)) if !failure.is_shown)
 }
 
 fn sum(left: Usage, right: Usage) -> Usage {

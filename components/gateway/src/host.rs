@@ -189,6 +189,16 @@ impl Platform for Imports {
         rate_limit::admit(who.clone(), tokens).await
     }
 
+    async fn draw(
+        &self,
+        reservation: &str,
+        used: u32,
+        least: u32,
+        most: u32,
+    ) -> Result<rate_limit::Drawn, String> {
+        rate_limit::draw(reservation.to_owned(), used, least, most).await
+    }
+
     async fn release(&self, reservation: &str, tokens_used: u32) -> Result<(), String> {
         rate_limit::settle(reservation.to_owned(), tokens_used).await
     }

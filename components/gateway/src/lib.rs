@@ -18,6 +18,7 @@ mod routes;
 mod body;
 mod request;
 mod exchange;
+mod estimate;
 mod prompt;
 mod json_text;
 mod relay;

@@ -6,7 +6,7 @@
 use crate::bindings::skerry::chat::auth::AuthError;
 use crate::bindings::skerry::chat::billing::UsageEvent;
 use crate::bindings::skerry::chat::orchestrator::{Action, Event, TurnOptions};
-use crate::bindings::skerry::chat::rate_limit::{Admission, RateLimitError};
+use crate::bindings::skerry::chat::rate_limit::{Admission, Drawn, RateLimitError};
 use crate::bindings::skerry::chat::router::{Model, Outcome, RouteError, RouteRequest, Target};
 use crate::bindings::skerry::chat::safety::{Refusal, Released, Screened};
 use crate::bindings::skerry::chat::session::{History, SessionError, TurnOutcome};
@@ -22,6 +22,13 @@ pub(crate) trait Platform {
     async fn authenticate(&self, authorization: Option<String>) -> Result<Principal, AuthError>;
 
     async fn admit(&self, who: &Principal, tokens: u32) -> Result<Admission, RateLimitError>;
+    async fn draw(
+        &self,
+        reservation: &str,
+        used: u32,
+        least: u32,
+        most: u32,
+    ) -> Result<Drawn, String>;
     async fn release(&self, reservation: &str, tokens_used: u32) -> Result<(), String>;
 
     async fn estimate_tokens(&self, messages: &[Message]) -> u32;

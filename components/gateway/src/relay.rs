@@ -3,7 +3,10 @@
 //!
 //! It does NOT choose the backend, and does NOT know what happens after.
 
+mod ahead;
 mod choice;
+pub(crate) mod count;
+mod source;
 
 use std::pin::pin;
 
@@ -11,12 +14,15 @@ use futures::future::{Either, select};
 
 use crate::backend::chunk::Chunk;
 use crate::bindings::skerry::chat::safety::Refusal;
-use crate::bindings::skerry::chat::types::{FinishReason, Message, MessageRole, ToolCall, Usage};
-use crate::error;
+use crate::bindings::skerry::chat::types::{FinishReason, ToolCall};
+use crate::error::{self, ApiError};
+use crate::exchange::meter::Meter;
 use crate::output::{Gone, Output};
-use crate::platform::{CallError, Platform, Upstream};
-use crate::sse;
+use crate::platform::{CallError, Platform};
+use ahead::{Counted, Sending, Sent};
 use choice::Choice;
+use count::{Count, Counting, Used};
+use source::Source;
 
 /// While nothing leaves: how often the client is asked whether it is there.
 const HEARTBEAT_MS: u64 = 2_000;
@@ -36,6 +42,8 @@ pub(crate) struct Relayed {
 #[derive(Debug)]
 pub(crate) enum RelayError {
     Gone,
+    /// The windows are empty: what was generated was shown.
+    Empty(ApiError),
     Failed(Failure),
 }
 
@@ -75,9 +83,7 @@ pub(crate) struct Relay<'a, P: Platform> {
     platform: &'a P,
     wanted: Wanted,
     choices: Vec<Choice<P::Guard>>,
-    usage: Option<Usage>,
-    /// Pieces of an answer: the count of tokens where the backend has told none.
-    deltas: u32,
+    count: Count,
     first_token_ns: Option<u64>,
     is_done: bool,
     /// The whole answer was read.
@@ -85,13 +91,12 @@ pub(crate) struct Relay<'a, P: Platform> {
 }
 
 impl<'a, P: Platform> Relay<'a, P> {
-    pub(crate) async fn new(platform: &'a P, wanted: Wanted) -> Self {
+    pub(crate) async fn new(platform: &'a P, wanted: Wanted, counting: Counting) -> Self {
         Self {
             platform,
             wanted,
             choices: vec![Choice::new(platform, wanted).await],
-            usage: None,
-            deltas: 0,
+            count: Count::new(counting, wanted.choices),
             first_token_ns: None,
             is_done: false,
             is_ended: false,
@@ -108,82 +113,104 @@ impl<'a, P: Platform> Relay<'a, P> {
         self.first_token_ns
     }
 
-    /// The tokens that the backend counted. Where it was cut before, or counts none, the
-    /// prompt is estimated and the answer is a token for each piece; of an answer that is
-    /// complete, which may have come in few pieces, the text's estimate if that is more.
-    pub(crate) async fn usage(&self, prompt: &[Message]) -> Usage {
-        let mut usage = self.usage.unwrap_or(Usage {
-            prompt_tokens: 0,
-            cached_tokens: 0,
-            completion_tokens: 0,
-            reasoning_tokens: 0,
-        });
-        if usage.prompt_tokens == 0 {
-            usage.prompt_tokens = self.platform.estimate_tokens(prompt).await;
-        }
-        if usage.completion_tokens == 0 {
-            usage.completion_tokens = self.deltas.max(self.estimated().await);
-        }
-        usage
-    }
-
-    /// An estimate of a complete answer's tokens; 0 while it is not complete.
-    async fn estimated(&self) -> u32 {
-        if !self.is_ended {
-            return 0;
-        }
-        let message = |choice: &Choice<P::Guard>| Message {
-            role: MessageRole::Assistant,
-            content: choice.text().to_owned(),
-            name: None,
-            tool_calls: Vec::new(),
-            tool_call_id: None,
-        };
-        let answer: Vec<Message> = self.choices.iter().map(message).collect();
-        self.platform.estimate_tokens(&answer).await
+    /// What the call used: as the backend counted it, or estimated.
+    pub(crate) fn used(&self) -> Used {
+        self.count.used(self.is_ended && !self.is_refused())
     }
 
     /// Relays the whole answer.
     pub(crate) async fn run(
         &mut self,
-        mut upstream: P::Upstream,
+        upstream: P::Upstream,
         out: &mut impl Output,
+        meter: &mut Meter,
+    ) -> Result<Relayed, RelayError> {
+        let mut source = Source::new(upstream);
+        let mut relayed = self.relay(&mut source, out, meter).await;
+        if let Err(RelayError::Gone | RelayError::Empty(_)) = &relayed {
+            self.drain(&mut source).await;
+        }
+        drop(source);
+        if let Err(RelayError::Empty(_)) = &relayed
+            && let Err(Gone) = self.end_cut(out).await
+        {
+            relayed = Err(RelayError::Gone);
+        }
+        relayed
+    }
+
+    async fn relay(
+        &mut self,
+        source: &mut Source<P::Upstream>,
+        out: &mut impl Output,
+        meter: &mut Meter,
     ) -> Result<Relayed, RelayError> {
         let platform = self.platform;
-        let mut body = Body::default();
         // One timer for the whole answer: what comes meanwhile does not move it.
         let mut pause = pin!(platform.sleep_ms(HEARTBEAT_MS));
         while !self.is_done && !self.is_refused() {
-            let mut next = pin!(upstream.next());
-            let bytes = loop {
-                match select(next.as_mut(), pause.as_mut()).await {
-                    Either::Left((bytes, _)) => break bytes,
-                    Either::Right(_) => {
-                        pause.set(platform.sleep_ms(HEARTBEAT_MS));
-                        out.alive().await?;
-                    }
+            let came = {
+                let next = pin!(source.next());
+                match select(next, pause.as_mut()).await {
+                    Either::Left((bytes, _)) => Some(bytes),
+                    Either::Right(_) => None,
                 }
             };
-            let bytes = match bytes {
-                Some(Ok(bytes)) => bytes,
-                Some(Err(CallError::AskerGone)) => return Err(RelayError::Gone),
-                Some(Err(CallError::Failed(detail))) => return Err(self.failed(detail, true)),
-                None => break,
+            let sending = match came {
+                Some(bytes) => {
+                    if !self.push(source, bytes)? {
+                        break;
+                    }
+                    while let Some(data) = source.body.next_event() {
+                        self.event(data, out, Counted::Now).await?;
+                    }
+                    Sending::Said
+                }
+                None => {
+                    pause.set(platform.sleep_ms(HEARTBEAT_MS));
+                    self.count.heartbeat();
+                    let (tokens, completion) = self.count.so_far();
+                    meter.heartbeat(platform, tokens, completion).await;
+                    Sending::Heartbeat
+                }
             };
-            if body.push(&bytes).is_err() || self.is_too_long() {
-                return Err(self.failed("the answer is larger than its maximum".into(), false));
+            let sent = self.send(sending, source, out, meter, pause.as_mut());
+            if let Sent::Late = sent.await? {
+                pause.set(platform.sleep_ms(HEARTBEAT_MS));
             }
-            while let Some(data) = body.next_event() {
-                self.event(data, out).await?;
+            if !self.is_done {
+                self.grow(meter).await.map_err(RelayError::Empty)?;
             }
-            out.flush().await?;
         }
-        if let Some(document) = body.document() {
-            self.event(&document, out).await?;
+        if let Some(document) = std::mem::take(&mut source.body).document() {
+            self.event(&document, out, Counted::Now).await?;
         }
         let relayed = self.end(out).await?;
         out.flush().await?;
         Ok(relayed)
+    }
+
+    /// Takes in what came. False at the body's end.
+    fn push(
+        &mut self,
+        source: &mut Source<P::Upstream>,
+        bytes: Option<Result<bytes::Bytes, CallError>>,
+    ) -> Result<bool, RelayError> {
+        let bytes = match bytes {
+            Some(Ok(bytes)) => bytes,
+            Some(Err(CallError::AskerGone)) => return Err(RelayError::Gone),
+            Some(Err(CallError::Failed(detail))) => return Err(self.failed(detail, true)),
+            None => return Ok(false),
+        };
+        if source.body.push(&bytes).is_err() || self.is_too_long() {
+            return Err(self.failed("the answer is larger than its maximum".into(), false));
+        }
+        Ok(true)
+    }
+
+    async fn grow(&self, meter: &mut Meter) -> Result<(), ApiError> {
+        let (tokens, completion) = self.count.so_far();
+        meter.grow(self.platform, tokens, completion).await
     }
 
     fn is_refused(&self) -> bool {
@@ -195,7 +222,12 @@ impl<'a, P: Platform> Relay<'a, P> {
         bytes > ANSWER_BYTES_MAX
     }
 
-    async fn event(&mut self, data: &[u8], out: &mut impl Output) -> Result<(), RelayError> {
+    async fn event(
+        &mut self,
+        data: &[u8],
+        out: &mut impl Output,
+        counted: Counted,
+    ) -> Result<(), RelayError> {
         if data.trim_ascii() == b"[DONE]" {
             self.is_done = true;
             return Ok(());
@@ -204,8 +236,8 @@ impl<'a, P: Platform> Relay<'a, P> {
         if let Some(error) = chunk.error {
             return Err(self.failed(error::of_backend(&error), false));
         }
-        if let Some(usage) = chunk.usage {
-            self.usage = Some(usage.0);
+        if let Counted::Now = counted {
+            self.count.event(&chunk);
         }
         for choice in chunk.choices {
             let index = choice.index;
@@ -220,7 +252,6 @@ impl<'a, P: Platform> Relay<'a, P> {
                 + usize::from(has_text(choice.delta.content.as_deref()))
                 + usize::from(has_text(choice.delta.reasoning.as_deref()));
             if pieces > 0 {
-                self.deltas += u32::try_from(pieces).unwrap_or(u32::MAX);
                 let platform = self.platform;
                 self.first_token_ns
                     .get_or_insert_with(|| platform.monotonic_ns());
@@ -255,10 +286,25 @@ impl<'a, P: Platform> Relay<'a, P> {
         Ok(self.choices[0].relayed())
     }
 
+    /// Lets go what the guards still hold of an answer that ends here because its windows are
+    /// empty: it was generated, and it is charged.
+    async fn end_cut(&mut self, out: &mut impl Output) -> Result<(), Gone> {
+        for index in 0..self.choices.len() {
+            if let Err(choice::Error::Gone) = self.choices[index].end(index, out).await {
+                return Err(Gone);
+            }
+        }
+        out.flush().await
+    }
+
     /// The finish reasons of all choices but the first, whose reason the orchestrator decides.
     pub(crate) fn other_finish_reasons(&self) -> Vec<FinishReason> {
         let others = self.choices.iter().skip(1);
-        others.map(Choice::finish_reason).collect()
+        let reason = |choice: &Choice<P::Guard>| match choice.has_finished() || self.is_ended {
+            true => choice.finish_reason(),
+            false => FinishReason::Length,
+        };
+        others.map(reason).collect()
     }
 
     fn choice_error(&self, error: choice::Error) -> RelayError {
@@ -279,53 +325,4 @@ impl<'a, P: Platform> Relay<'a, P> {
 
 fn has_text(text: Option<&str>) -> bool {
     text.is_some_and(|text| !text.is_empty())
-}
-
-/// A backend's answer: a stream of events, or one document where a server does not stream.
-#[derive(Default)]
-enum Body {
-    #[default]
-    Empty,
-    Events(sse::Parser),
-    Document(Vec<u8>),
-}
-
-/// The body, or a line of it, is longer than its maximum.
-struct TooLong;
-
-impl Body {
-    fn push(&mut self, mut bytes: &[u8]) -> Result<(), TooLong> {
-        if matches!(self, Self::Empty) {
-            // One byte order mark may stand before the first event (WHATWG HTML, 9.2.5).
-            bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-            match bytes.trim_ascii_start().first() {
-                None => return Ok(()),
-                Some(b'{') => *self = Self::Document(Vec::new()),
-                Some(_) => *self = Self::Events(sse::Parser::default()),
-            }
-        }
-        match self {
-            Self::Document(document) if document.len() + bytes.len() > ANSWER_BYTES_MAX => {
-                return Err(TooLong);
-            }
-            Self::Document(document) => document.extend_from_slice(bytes),
-            Self::Events(parser) => parser.push(bytes).map_err(|_| TooLong)?,
-            Self::Empty => {}
-        }
-        Ok(())
-    }
-
-    fn next_event(&mut self) -> Option<&[u8]> {
-        match self {
-            Self::Events(parser) => parser.next_event(),
-            Self::Empty | Self::Document(_) => None,
-        }
-    }
-
-    fn document(self) -> Option<Vec<u8>> {
-        match self {
-            Self::Document(document) => Some(document),
-            Self::Empty | Self::Events(_) => None,
-        }
-    }
 }

@@ -17,9 +17,9 @@ const STARTED_AT_MS_MAX: i64 = 253_402_300_799_999;
 
 const COLUMNS: &str = "request_id, organization_id, project_id, user_id, key_id, model, backend,
     prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens, model_calls, tool_calls,
-    started_at_ms, duration_ms, applied_at_ms";
+    started_at_ms, duration_ms, applied_at_ms, estimated";
 /// A row of parameters for them.
-const ROW: &str = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+const ROW: &str = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 /// One statement, so a batch is applied whole or not at all, and two of the same race to one row.
 /// (Its rows as one JSON text would be shorter, and take SQLite 2.6 times as long.)
@@ -51,6 +51,9 @@ struct Event {
     cached_tokens: u32,
     completion_tokens: u32,
     reasoning_tokens: u32,
+    /// Events that an older edge left in its outbox lack it.
+    #[serde(default)]
+    estimated: bool,
     model_calls: u32,
     tool_calls: u32,
     started_at_ms: i64,
@@ -84,7 +87,7 @@ pub async fn apply(database: &impl Database, body: &[u8], now_ms: i64) -> Result
 
 impl Event {
     /// Its values, in the order of [`COLUMNS`].
-    fn row(self, now_ms: i64) -> [Value; 16] {
+    fn row(self, now_ms: i64) -> [Value; 17] {
         [
             self.request_id.into(),
             self.organization_id.into(),
@@ -102,6 +105,7 @@ impl Event {
             self.started_at_ms.into(),
             self.duration_ms.into(),
             now_ms.into(),
+            i64::from(self.estimated).into(),
         ]
     }
 

@@ -6,7 +6,7 @@
 use records::migrate::Step;
 
 /// All steps, oldest first.
-pub const STEPS: &[Step] = &[TABLES];
+pub const STEPS: &[Step] = &[TABLES, ESTIMATED];
 
 const TABLES: Step = &[
     "CREATE TABLE IF NOT EXISTS usage (
@@ -29,3 +29,6 @@ const TABLES: Step = &[
     ) STRICT",
     "CREATE INDEX IF NOT EXISTS usage_of ON usage (organization_id, started_at_ms)",
 ];
+
+/// What was applied before was not marked.
+const ESTIMATED: Step = &["ALTER TABLE usage ADD COLUMN estimated INTEGER NOT NULL DEFAULT 0"];

@@ -18,7 +18,8 @@ const TIME_MAX: i64 = 253_402_300_799;
 const SELECT: &str = "SELECT started_at_ms / ?2,
         CASE WHEN ?5 THEN project_id END, CASE WHEN ?6 THEN user_id END,
         CASE WHEN ?7 THEN key_id END, CASE WHEN ?8 THEN model END,
-        sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens), sum(model_calls)
+        sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens), sum(model_calls),
+        sum(estimated)
     FROM usage
     WHERE organization_id = ?1 AND started_at_ms >= ?3 AND started_at_ms < ?4
       AND (?9 IS NULL OR project_id IN (SELECT value FROM json_each(?9)))
@@ -205,6 +206,7 @@ fn result(row: &Row) -> Result<Json, DatabaseError> {
         "input_audio_tokens": 0,
         "output_audio_tokens": 0,
         "num_model_requests": row.integer(8)?,
+        "num_estimated_requests": row.integer(9)?,
         "project_id": row.optional_text(1)?,
         "user_id": row.optional_text(2)?,
         "api_key_id": row.optional_text(3)?,

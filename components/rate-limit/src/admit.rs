@@ -1,10 +1,10 @@
-//! Taking from two windows or from neither, and giving back once.
+//! Taking from two windows or from neither, drawing on what was taken, and settling once.
 //!
 //! It stands between the exported functions and the store, which is a trait here, so that
 //! thousands of interleavings are tested natively. It does not know what a key or a project is
 //! beyond its name.
 
-use crate::window::{Ceiling, Excess, Left, Ticket, Window};
+use crate::window::{Ceiling, Draw, Excess, Hold, Left, Ticket, Window};
 
 /// Attempts to swap one value. Of those who try at once one succeeds each time, so this many
 /// would have to be faster again and again.
@@ -57,11 +57,28 @@ pub enum AdmitError {
     Unavailable(String),
 }
 
-/// What was taken, to be handed to `settle`.
+/// What was taken, to be drawn on and settled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {
-    tokens: u32,
-    parts: [(String, Ticket); 2],
+    parts: [Part; 2],
+}
+
+/// What was taken from one account. It keeps the ceilings of the admission.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Part {
+    account: Account,
+    hold: Hold,
+}
+
+/// A reservation that was drawn on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drawn {
+    /// In the place of the former one, also where it is refused.
+    pub reservation: Reservation,
+    /// What is left.
+    pub state: State,
+    /// Less than the least is there, so nothing is held.
+    pub refused: Option<Excess>,
 }
 
 /// Takes one request and `tokens` from both accounts, or nothing.
@@ -87,7 +104,7 @@ pub async fn admit<C: Counters>(
     }
     let first_held = hold(counters, first).await?;
     let taken = take(counters, first_held, first, tokens, &now_ms).await?;
-    let (first_ticket, first_left) = match taken {
+    let (first_hold, first_left) = match taken {
         Ok(taken) => taken,
         Err((excess, left)) => {
             return Err(AdmitError::Rejected(excess, tighter(left, second_left)));
@@ -95,19 +112,17 @@ pub async fn admit<C: Counters>(
     };
     let undo = async || {
         let held = counters.hold(&first.name).await?;
-        let undone = |window: &mut Window| (window.undo(first_ticket, tokens), ());
+        let undone = |window: &mut Window| (window.undo(first_hold), ());
         change(counters, held, undone).await
     };
     match take(counters, second_held, second, tokens, &now_ms).await {
-        Ok(Ok((second_ticket, second_left))) => {
-            let parts = [
-                (first.name.clone(), first_ticket),
-                (second.name.clone(), second_ticket),
-            ];
-            Ok((
-                Reservation { tokens, parts },
-                tighter(first_left, second_left),
-            ))
+        Ok(Ok((second_hold, second_left))) => {
+            let part = |account: &Account, hold| Part {
+                account: account.clone(),
+                hold,
+            };
+            let parts = [part(first, first_hold), part(second, second_hold)];
+            Ok((Reservation { parts }, tighter(first_left, second_left)))
         }
         Ok(Err((excess, left))) => {
             undo().await.map_err(AdmitError::Unavailable)?;
@@ -121,19 +136,73 @@ pub async fn admit<C: Counters>(
     }
 }
 
-/// Counts what was used instead of what a reservation took. A second call changes nothing.
+/// Counts what was used, now, and holds anew what is to be used next: as much as both accounts
+/// have, or nothing where that is less than the least.
+pub async fn draw<C: Counters>(
+    counters: &C,
+    reservation: &Reservation,
+    draw: Draw,
+    now_ms: impl Fn() -> u64,
+) -> Result<Drawn, String> {
+    let [first, second] = &reservation.parts;
+    let (first, first_left, first_excess) = draw_part(counters, first, draw, &now_ms).await?;
+    // The other counts what was used in any case, and holds no more than can be used.
+    let other = match first_excess {
+        Some(_) => Draw {
+            least: 0,
+            most: 0,
+            ..draw
+        },
+        None => Draw {
+            most: first.hold.tokens,
+            ..draw
+        },
+    };
+    let (second, second_left, second_excess) = draw_part(counters, second, other, &now_ms).await?;
+    let refused = match (first_excess, second_excess) {
+        (Some(one), Some(other)) => Some(longer(one, other)),
+        (one, other) => one.or(other),
+    };
+    Ok(Drawn {
+        reservation: Reservation {
+            parts: [first, second],
+        },
+        state: tighter(first_left, second_left),
+        refused,
+    })
+}
+
+async fn draw_part<C: Counters>(
+    counters: &C,
+    part: &Part,
+    draw: Draw,
+    now_ms: &impl Fn() -> u64,
+) -> Result<(Part, State, Option<Excess>), String> {
+    let Part { account, hold } = part;
+    let held = counters.hold(&account.name).await?;
+    let drawn = change(counters, held, |window| {
+        let now_ms = now_ms();
+        let drawn = window.draw(now_ms, *hold, draw, account.ceiling);
+        let left = window.left(now_ms, account.ceiling);
+        (drawn.is_some(), drawn.map(|drawn| (drawn, left)))
+    });
+    let ((hold, excess), left) = drawn.await?.ok_or("the reservation is settled")?;
+    let account = account.clone();
+    Ok((Part { account, hold }, left, excess))
+}
+
+/// Counts what was used, now, instead of what a reservation holds. A second call within its
+/// minute changes nothing.
 pub async fn settle<C: Counters>(
     counters: &C,
     reservation: &Reservation,
     tokens_used: u32,
+    now_ms: impl Fn() -> u64,
 ) -> Result<(), String> {
-    for (name, ticket) in &reservation.parts {
-        let held = counters.hold(name).await?;
+    for Part { account, hold } in &reservation.parts {
+        let held = counters.hold(&account.name).await?;
         change(counters, held, |window| {
-            (
-                window.give_back(*ticket, reservation.tokens, tokens_used),
-                (),
-            )
+            (window.settle(now_ms(), *hold, tokens_used), ())
         })
         .await?;
     }
@@ -169,7 +238,7 @@ fn longer(one: Excess, other: Excess) -> Excess {
     }
 }
 
-type Taken = Result<(Ticket, State), (Excess, State)>;
+type Taken = Result<(Hold, State), (Excess, State)>;
 
 async fn take<C: Counters>(
     counters: &C,
@@ -184,8 +253,8 @@ async fn take<C: Counters>(
         if let Err(excess) = window.check(now_ms, tokens, account.ceiling) {
             return (false, Err((excess, window.left(now_ms, account.ceiling))));
         }
-        let ticket = window.take(now_ms, tokens);
-        (true, Ok((ticket, window.left(now_ms, account.ceiling))))
+        let hold = window.take(now_ms, tokens);
+        (true, Ok((hold, window.left(now_ms, account.ceiling))))
     });
     taken.await.map_err(AdmitError::Unavailable)
 }
@@ -224,37 +293,62 @@ fn tighter(one: State, other: State) -> State {
 }
 
 impl Reservation {
+    /// Tokens that both accounts hold.
+    pub fn held(&self) -> u32 {
+        let [first, second] = &self.parts;
+        first.hold.tokens.min(second.hold.tokens)
+    }
+
     /// The opaque text. Names may hold any character.
     pub fn to_text(&self) -> String {
-        let [(first, one), (second, two)] = &self.parts;
+        let [first, second] = &self.parts;
+        let (first_name, second_name) = (&first.account.name, &second.account.name);
         format!(
-            "1:{}:{}:{}:{}:{}:{}:{first}{second}",
-            self.tokens,
-            one.step,
-            one.number,
-            two.step,
-            two.number,
-            first.len(),
+            "2:{}{}{}:{first_name}{second_name}",
+            first.numbers(),
+            second.numbers(),
+            first_name.len(),
         )
     }
 
     /// The reservation in a text that `to_text` made.
     pub fn from_text(text: &str) -> Option<Self> {
-        let mut parts = text.strip_prefix("1:")?.splitn(7, ':');
-        let tokens = parts.next()?.parse().ok()?;
-        let mut ticket = || {
-            Some(Ticket {
-                step: parts.next()?.parse().ok()?,
-                number: parts.next()?.parse().ok()?,
-            })
+        let mut numbers = text.strip_prefix("2:")?.splitn(12, ':');
+        let mut part = || {
+            let tokens = numbers.next()?.parse().ok()?;
+            let ticket = Ticket {
+                step: numbers.next()?.parse().ok()?,
+                number: numbers.next()?.parse().ok()?,
+            };
+            let ceiling = Ceiling {
+                requests: numbers.next()?.parse().ok()?,
+                tokens: numbers.next()?.parse().ok()?,
+            };
+            Some((Hold { ticket, tokens }, ceiling))
         };
-        let (one, two) = (ticket()?, ticket()?);
-        let first_length = parts.next()?.parse().ok()?;
-        let (first, second) = parts.next()?.split_at_checked(first_length)?;
+        let (first, second) = (part()?, part()?);
+        let first_length = numbers.next()?.parse().ok()?;
+        let (first_name, second_name) = numbers.next()?.split_at_checked(first_length)?;
+        let part = |(hold, ceiling), name: &str| Part {
+            account: Account {
+                name: name.to_owned(),
+                ceiling,
+            },
+            hold,
+        };
         Some(Self {
-            tokens,
-            parts: [(first.to_owned(), one), (second.to_owned(), two)],
+            parts: [part(first, first_name), part(second, second_name)],
         })
+    }
+}
+
+impl Part {
+    fn numbers(&self) -> String {
+        let (ticket, ceiling) = (self.hold.ticket, self.account.ceiling);
+        format!(
+            "{}:{}:{}:{}:{}:",
+            self.hold.tokens, ticket.step, ticket.number, ceiling.requests, ceiling.tokens
+        )
     }
 }
 

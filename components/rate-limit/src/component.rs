@@ -4,12 +4,13 @@
 
 use crate::admit::{self, Account, AdmitError, Counters, Reservation, State, Swapped};
 use crate::bindings::exports::skerry::chat::rate_limit::{
-    Admission, Guest, RateLimitError, Rejection, State as WitState, Window as WitWindow,
+    Admission, Drawn, Guest, Quantity as WitQuantity, RateLimitError, Rejection, State as WitState,
+    Window as WitWindow,
 };
 use crate::bindings::skerry::chat::types::{Limits, Principal};
 use crate::bindings::wasi::keyvalue::atomics::{self, Cas, CasError};
 use crate::bindings::wasi::keyvalue::store;
-use crate::window::{Ceiling, Left, Quantity};
+use crate::window::{Ceiling, Draw, Excess, Left, Quantity};
 use std::cell::OnceCell;
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -25,29 +26,46 @@ impl Guest for Component {
         let accounts = accounts(&who).await.map_err(RateLimitError::Unavailable)?;
         let bucket = HostStore::open().map_err(RateLimitError::Unavailable)?;
         match admit::admit(&*bucket, &accounts, tokens, now_ms).await {
-            Ok((reservation, state)) => Ok(Admission {
-                reservation: reservation.to_text(),
-                state: into_wit(state),
-            }),
-            Err(AdmitError::Rejected(excess, state)) => Err(RateLimitError::Rejected(Rejection {
-                quantity: match excess.quantity {
-                    Quantity::Requests => {
-                        crate::bindings::exports::skerry::chat::rate_limit::Quantity::Requests
-                    }
-                    Quantity::Tokens => {
-                        crate::bindings::exports::skerry::chat::rate_limit::Quantity::Tokens
-                    }
-                },
-                retry_after_ms: excess.retry_after_ms,
-                state: into_wit(state),
-            })),
+            Ok((reservation, state)) => Ok(admission(&reservation, state)),
+            Err(AdmitError::Rejected(excess, state)) => {
+                Err(RateLimitError::Rejected(rejection(excess, state)))
+            }
             Err(AdmitError::Unavailable(reason)) => Err(RateLimitError::Unavailable(reason)),
         }
     }
 
+    async fn draw(reservation: String, used: u32, least: u32, most: u32) -> Result<Drawn, String> {
+        let reservation = Reservation::from_text(&reservation).ok_or("not a reservation")?;
+        let draw = Draw { used, least, most };
+        let drawn = admit::draw(&*HostStore::open()?, &reservation, draw, now_ms).await?;
+        Ok(Drawn {
+            admission: admission(&drawn.reservation, drawn.state),
+            refused: drawn.refused.map(|excess| rejection(excess, drawn.state)),
+        })
+    }
+
     async fn settle(reservation: String, tokens_used: u32) -> Result<(), String> {
         let reservation = Reservation::from_text(&reservation).ok_or("not a reservation")?;
-        admit::settle(&*HostStore::open()?, &reservation, tokens_used).await
+        admit::settle(&*HostStore::open()?, &reservation, tokens_used, now_ms).await
+    }
+}
+
+fn admission(reservation: &Reservation, state: State) -> Admission {
+    Admission {
+        reservation: reservation.to_text(),
+        held: reservation.held(),
+        state: into_wit(state),
+    }
+}
+
+fn rejection(excess: Excess, state: State) -> Rejection {
+    Rejection {
+        quantity: match excess.quantity {
+            Quantity::Requests => WitQuantity::Requests,
+            Quantity::Tokens => WitQuantity::Tokens,
+        },
+        retry_after_ms: excess.retry_after_ms,
+        state: into_wit(state),
     }
 }
 

@@ -75,9 +75,9 @@ mod tests {
     fn window() -> Window {
         let mut window = Window::default();
         for n in 0..20 {
-            let ticket = window.take(n * 700, 50);
+            let hold = window.take(n * 700, 50);
             if n % 3 == 0 {
-                window.give_back(ticket, 7, 0);
+                window.settle(n * 700, hold, 43);
             }
         }
         window
@@ -110,8 +110,8 @@ mod tests {
     fn a_busy_minute_stays_small() {
         let mut window = Window::default();
         for n in 0..600 {
-            let ticket = window.take(n * 100, 1);
-            window.give_back(ticket, 1, 0);
+            let hold = window.take(n * 100, 1);
+            window.settle(n * 100, hold, 0);
         }
         assert!(
             window.to_bytes().len() < 1_024,

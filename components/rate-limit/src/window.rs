@@ -7,7 +7,11 @@
 //! Cloudflare's articles on rate limiting): exact up to one step, and bounded in size. A step
 //! counts until all of it is a minute old.
 //!
-//! Invariant: of any 60 s, no more than the ceiling was taken and not given back.
+//! What is consumed moves from the step in which it was reserved to the step in which it was
+//! consumed, and what is still reserved moves along with each draw.
+//!
+//! Invariant: of any 60 s, no more than the ceiling was taken and not given back; but for what was
+//! consumed beyond its reservation, or of a reservation that was left alone for a minute.
 
 /// Length of a step.
 pub const STEP_MS: u64 = 2_000;
@@ -68,6 +72,26 @@ pub struct Ticket {
     pub number: u32,
 }
 
+/// What was reserved, and is to be settled once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hold {
+    /// Where.
+    pub ticket: Ticket,
+    /// What of it counts until then.
+    pub tokens: u32,
+}
+
+/// A draw on a reservation, in tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Draw {
+    /// Consumed since the reservation was made or last drawn on.
+    pub used: u32,
+    /// With less than that held afterwards, nothing is.
+    pub least: u32,
+    /// To be held afterwards, where there is room.
+    pub most: u32,
+}
+
 /// What was taken in one step.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Step {
@@ -119,56 +143,87 @@ impl Window {
     }
 
     /// Takes one request of so many tokens. To be called after `check` at the same instant.
-    pub fn take(&mut self, now_ms: u64, tokens: u32) -> Ticket {
-        let now = now_ms / STEP_MS;
-        let index = self.steps.partition_point(|step| step.step < now);
-        if self.steps.get(index).is_none_or(|step| step.step != now) {
-            self.steps.insert(
-                index,
-                Step {
-                    step: now,
-                    ..Step::default()
-                },
-            );
-        }
-        let step = &mut self.steps[index];
-        let number = step.issued;
+    pub fn take(&mut self, now_ms: u64, tokens: u32) -> Hold {
+        let step = self.step(now_ms);
         step.requests = step.requests.saturating_add(1);
-        step.tokens = step.tokens.saturating_add(u64::from(tokens));
-        step.issued = step.issued.saturating_add(1).min(RESERVATIONS_MAX);
-        Ticket { step: now, number }
+        step.hold(tokens)
     }
 
     /// Takes back a whole reservation, as if it had not been made. False if it is settled already
     /// or its minute is over.
-    pub fn undo(&mut self, ticket: Ticket, tokens: u32) -> bool {
-        let Some(step) = self.settle(ticket, tokens) else {
+    pub fn undo(&mut self, hold: Hold) -> bool {
+        let Some(step) = self.find(hold.ticket) else {
             return false;
         };
+        if !step.release(hold) {
+            return false;
+        }
         step.requests = step.requests.saturating_sub(1);
         true
     }
 
-    /// Puts what was used in the place of what was taken; that may be more, as with a long stored
-    /// history. False if that was done already, or if the minute is over.
-    pub fn give_back(&mut self, ticket: Ticket, taken: u32, used: u32) -> bool {
-        let Some(step) = self.settle(ticket, taken) else {
+    /// Puts what was used, now, in the place of what was reserved; that may be more. False if that
+    /// was done already.
+    pub fn settle(&mut self, now_ms: u64, hold: Hold, used: u32) -> bool {
+        self.prune(now_ms);
+        // One whose minute is over holds nothing any more; what was used counts all the same.
+        if self
+            .find(hold.ticket)
+            .is_some_and(|step| !step.release(hold))
+        {
             return false;
-        };
+        }
+        let step = self.step(now_ms);
         step.tokens = step.tokens.saturating_add(u64::from(used));
         true
     }
 
-    fn settle(&mut self, ticket: Ticket, unused: u32) -> Option<&mut Step> {
-        let step = self
-            .steps
-            .iter_mut()
-            .find(|step| step.step == ticket.step)?;
-        if ticket.number >= step.issued || !step.mark_settled(ticket.number) {
+    /// Counts what was used, now, and reserves anew, or nothing where that would be too little.
+    /// None if the reservation is settled.
+    pub fn draw(
+        &mut self,
+        now_ms: u64,
+        hold: Hold,
+        draw: Draw,
+        ceiling: Ceiling,
+    ) -> Option<(Hold, Option<Excess>)> {
+        if !self.settle(now_ms, hold, draw.used) {
             return None;
         }
-        step.tokens = step.tokens.saturating_sub(u64::from(unused));
-        Some(step)
+        let taken: u64 = self.steps.iter().map(|step| step.tokens).sum();
+        let room = u64::from(ceiling.tokens).saturating_sub(taken);
+        let room = u32::try_from(room).unwrap_or(u32::MAX);
+        if room < draw.least {
+            let wait = self.wait(now_ms, draw.least, ceiling.tokens, |step| step.tokens);
+            let excess = Excess {
+                quantity: Quantity::Tokens,
+                retry_after_ms: match wait {
+                    Wait::Forever => None,
+                    Wait::None => Some(0),
+                    Wait::Ms(ms) => Some(ms),
+                },
+            };
+            return Some((self.step(now_ms).hold(0), Some(excess)));
+        }
+        Some((self.step(now_ms).hold(room.min(draw.most)), None))
+    }
+
+    fn find(&mut self, ticket: Ticket) -> Option<&mut Step> {
+        self.steps.iter_mut().find(|step| step.step == ticket.step)
+    }
+
+    /// The step of this instant.
+    fn step(&mut self, now_ms: u64) -> &mut Step {
+        let now = now_ms / STEP_MS;
+        let index = self.steps.partition_point(|step| step.step < now);
+        if self.steps.get(index).is_none_or(|step| step.step != now) {
+            let step = Step {
+                step: now,
+                ..Step::default()
+            };
+            self.steps.insert(index, step);
+        }
+        &mut self.steps[index]
     }
 
     /// What is left of both quantities.
@@ -221,6 +276,27 @@ impl Step {
             .saturating_add(WINDOW_MS)
     }
 
+    fn hold(&mut self, tokens: u32) -> Hold {
+        let number = self.issued;
+        self.tokens = self.tokens.saturating_add(u64::from(tokens));
+        self.issued = self.issued.saturating_add(1).min(RESERVATIONS_MAX);
+        let step = self.step;
+        Hold {
+            ticket: Ticket { step, number },
+            tokens,
+        }
+    }
+
+    /// False if that was done before.
+    fn release(&mut self, hold: Hold) -> bool {
+        let number = hold.ticket.number;
+        if number >= self.issued || !self.mark_settled(number) {
+            return false;
+        }
+        self.tokens = self.tokens.saturating_sub(u64::from(hold.tokens));
+        true
+    }
+
     /// False if it was marked before.
     fn mark_settled(&mut self, number: u32) -> bool {
         let (byte, bit) = (number as usize / 8, 1_u8 << (number % 8));
@@ -242,7 +318,7 @@ mod tests {
         tokens: 100,
     };
 
-    fn take(window: &mut Window, now_ms: u64, tokens: u32) -> Result<Ticket, Excess> {
+    fn take(window: &mut Window, now_ms: u64, tokens: u32) -> Result<Hold, Excess> {
         window
             .check(now_ms, tokens, CEILING)
             .map(|()| window.take(now_ms, tokens))
@@ -344,23 +420,65 @@ mod tests {
         let mut window = Window::default();
         let first = take(&mut window, 0, 50).unwrap();
         let second = take(&mut window, 0, 50).unwrap();
-        assert!(window.give_back(first, 50, 5));
-        assert!(!window.give_back(first, 50, 5));
+        assert!(window.settle(0, first, 5));
+        assert!(!window.settle(0, first, 5));
         assert_eq!(window.left(0, CEILING).1.remaining, 45);
-        assert!(window.undo(second, 50));
-        assert!(!window.undo(second, 50));
+        assert!(window.undo(second));
+        assert!(!window.undo(second));
         let (requests, tokens) = window.left(0, CEILING);
         assert_eq!((requests.remaining, tokens.remaining), (2, 95));
         let third = take(&mut window, 0, 5).unwrap();
-        assert!(window.give_back(third, 5, 25));
+        assert!(window.settle(0, third, 25));
         assert_eq!(
             window.left(0, CEILING).1.remaining,
             70,
             "what was used beyond it counts too"
         );
-        // Never issued, and of a step that is gone.
-        assert!(!window.give_back(Ticket { step: 0, number: 2 }, 5, 0));
-        assert!(!window.give_back(Ticket { step: 9, number: 0 }, 5, 0));
+        let never_issued = Hold {
+            ticket: Ticket { step: 0, number: 3 },
+            tokens: 5,
+        };
+        assert!(!window.settle(0, never_issued, 0));
+    }
+
+    #[test]
+    fn what_is_used_counts_when_it_is_used_and_not_when_it_was_reserved() {
+        let mut window = Window::default();
+        let hold = take(&mut window, 0, 100).unwrap();
+        assert!(window.settle(50_000, hold, 80));
+        for (now_ms, remaining) in [(61_999, 20), (62_000, 20), (111_999, 20), (112_000, 100)] {
+            let left = window.left(now_ms, CEILING).1.remaining;
+            assert_eq!(left, remaining, "{now_ms}");
+        }
+        // Also where the reservation's own minute is long over.
+        let hold = take(&mut window, 200_000, 10).unwrap();
+        assert!(window.settle(900_000, hold, 70));
+        assert_eq!(window.left(900_000, CEILING).1.remaining, 30);
+    }
+
+    #[test]
+    fn a_draw_moves_what_is_held_and_takes_no_more_than_there_is() {
+        let mut window = Window::default();
+        let hold = take(&mut window, 0, 40).unwrap();
+        let draw = |used, least, most| Draw { used, least, most };
+        let (hold, excess) = window.draw(30_000, hold, draw(30, 1, 40), CEILING).unwrap();
+        assert_eq!((hold.tokens, excess), (40, None));
+        assert_eq!(window.left(30_000, CEILING).1.remaining, 30);
+        // 70 are used by now, so 30 are left of the 40 that are wanted.
+        let (hold, excess) = window.draw(40_000, hold, draw(40, 1, 40), CEILING).unwrap();
+        assert_eq!((hold.tokens, excess), (30, None));
+        // None is left, until the first 30 are a minute old.
+        let (empty, excess) = window.draw(50_000, hold, draw(30, 1, 40), CEILING).unwrap();
+        let wait = Excess {
+            quantity: Quantity::Tokens,
+            retry_after_ms: Some(42_000),
+        };
+        assert_eq!((empty.tokens, excess), (0, Some(wait)));
+        assert!(window.draw(50_000, hold, draw(9, 0, 9), CEILING).is_none());
+        let (hold, excess) = window.draw(92_000, empty, draw(0, 1, 40), CEILING).unwrap();
+        assert_eq!((hold.tokens, excess), (30, None));
+        let never = window.draw(92_000, hold, draw(0, 101, 101), CEILING);
+        assert_eq!(never.unwrap().1.unwrap().retry_after_ms, None);
     }
 
     #[test]

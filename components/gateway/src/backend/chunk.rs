@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::usage::Counted;
+use super::usage::{Counted, PlainUsage};
 
 /// An event.
 #[derive(Debug, Default)]
@@ -73,7 +73,7 @@ struct Plain<'a> {
     #[serde(borrow)]
     choices: Vec<PlainChoice<'a>>,
     #[serde(default)]
-    usage: Option<Value>,
+    usage: Option<PlainUsage>,
     #[serde(default)]
     error: Option<Value>,
 }
@@ -132,7 +132,7 @@ impl<'a> From<Plain<'a>> for Chunk<'a> {
         });
         Self {
             choices: choices.collect(),
-            usage: plain.usage.as_ref().and_then(Counted::read),
+            usage: plain.usage.and_then(Counted::of_plain),
             error: plain.error.filter(|error| !error.is_null()),
         }
     }

@@ -23,8 +23,13 @@ impl Serialize for Written<'_> {
         map.serialize_entry("messages", &WireMessages { messages, dialect })?;
         map.serialize_entry("stream", &true)?;
         // Mistral refuses the field and always tells the usage.
-        if dialect != Dialect::Mistral {
-            map.serialize_entry("stream_options", &json!({"include_usage": true}))?;
+        match dialect {
+            Dialect::Mistral => {}
+            _ if counts_continuously(dialect) => {
+                let options = json!({"include_usage": true, "continuous_usage_stats": true});
+                map.serialize_entry("stream_options", &options)?;
+            }
+            _ => map.serialize_entry("stream_options", &json!({"include_usage": true}))?,
         }
         if let Some(tokens) = request.tokens_max {
             map.serialize_entry(tokens_max(dialect), &tokens)?;
@@ -53,6 +58,12 @@ impl Serialize for Written<'_> {
         }
         map.end()
     }
+}
+
+/// A backend of this dialect tells the usage so far with each event (vLLM's option), so that an
+/// answer that is cut is counted as exactly as a whole one.
+pub(crate) fn counts_continuously(dialect: Dialect) -> bool {
+    matches!(dialect, Dialect::Skerry | Dialect::Vllm)
 }
 
 /// The name of the ceiling on an answer's tokens. OpenAI's newer models refuse the older

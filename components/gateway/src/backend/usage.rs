@@ -2,7 +2,7 @@
 //!
 //! It does NOT estimate; `relay.rs` asks for that where nothing was counted.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::bindings::skerry::chat::types::Usage;
@@ -12,6 +12,23 @@ use crate::bindings::skerry::chat::types::Usage;
 pub(crate) struct Counted(pub(crate) Usage);
 
 impl Counted {
+    pub(super) fn of_plain(usage: PlainUsage) -> Option<Self> {
+        if usage.prompt_tokens.is_none() && usage.completion_tokens.is_none() {
+            return None;
+        }
+        let cached = usage
+            .prompt_tokens_details
+            .and_then(|all| all.cached_tokens);
+        let details = usage.completion_tokens_details;
+        let reasoning = details.and_then(|all| all.reasoning_tokens);
+        Some(Self(Usage {
+            prompt_tokens: usage.prompt_tokens.unwrap_or_default(),
+            cached_tokens: cached.unwrap_or_default(),
+            completion_tokens: usage.completion_tokens.unwrap_or_default(),
+            reasoning_tokens: reasoning.unwrap_or_default(),
+        }))
+    }
+
     /// None where nothing was counted: `{}`, nulls, another shape.
     pub(crate) fn read(usage: &Value) -> Option<Self> {
         let prompt = count(&usage["prompt_tokens"]);
@@ -28,6 +45,32 @@ impl Counted {
             reasoning_tokens: reasoning.unwrap_or_default(),
         }))
     }
+}
+
+/// The usage as nearly all write it. It may stand in every event of an answer, so it is read
+/// without a copy; what does not fit is read by [`Counted::read`].
+#[derive(Debug, Deserialize)]
+pub(super) struct PlainUsage {
+    #[serde(default)]
+    prompt_tokens: Option<u32>,
+    #[serde(default)]
+    completion_tokens: Option<u32>,
+    #[serde(default)]
+    prompt_tokens_details: Option<PlainPromptDetails>,
+    #[serde(default)]
+    completion_tokens_details: Option<PlainCompletionDetails>,
+}
+
+#[derive(Debug, Deserialize)]
+struct PlainPromptDetails {
+    #[serde(default)]
+    cached_tokens: Option<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+struct PlainCompletionDetails {
+    #[serde(default)]
+    reasoning_tokens: Option<u32>,
 }
 
 /// A count, which some backends write as a float. None for any other value.

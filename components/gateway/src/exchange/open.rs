@@ -36,8 +36,10 @@ enum Asked<U> {
     Answers(U),
     /// Another backend may do better.
     Failed(ApiError),
-    /// No other backend would do better: the request itself is at fault, or its client left.
+    /// No other backend would do better: the request itself is at fault.
     Refused(ApiError),
+    /// The client left.
+    Left,
 }
 
 impl<P: Platform> Exchange<P> {
@@ -72,6 +74,7 @@ impl<P: Platform> Exchange<P> {
         let mut last = ApiError::backend_failed("no backend is configured");
         while let Some(target) = targets.pop_front() {
             self.fit(target.context_window).await?;
+            self.reserve().await?;
             let sent_ns = self.timing.since_ns();
             let asked = self.ask(&target, tool_use).await;
             self.lap("llm");
@@ -88,6 +91,11 @@ impl<P: Platform> Exchange<P> {
                 }
                 Asked::Failed(error) => last = error,
                 Asked::Refused(error) => return Err(error),
+                Asked::Left => {
+                    self.target = Some(target);
+                    self.charge_prompt();
+                    return Err(ApiError::client_gone());
+                }
             }
         }
         Err(last)
@@ -136,7 +144,7 @@ impl<P: Platform> Exchange<P> {
             .await;
         let answer = match posted {
             Ok(answer) => answer,
-            Err(CallError::AskerGone) => return Asked::Refused(ApiError::client_gone()),
+            Err(CallError::AskerGone) => return Asked::Left,
             Err(CallError::Failed(detail)) => {
                 self.report_failed(target).await;
                 return Asked::Failed(ApiError::backend_failed(detail));

@@ -110,8 +110,30 @@ fn the_committed_event_is_stored_as_it_is() {
             "local"
         ]
     );
-    let numbers: Vec<i64> = (7..16).map(|column| row.integer(column).unwrap()).collect();
-    assert_eq!(numbers, [120, 64, 30, 0, 2, 1, 1_750_000_000_123, 850, 5]);
+    let numbers: Vec<i64> = (7..17).map(|column| row.integer(column).unwrap()).collect();
+    assert_eq!(
+        numbers,
+        [120, 64, 30, 0, 2, 1, 1_750_000_000_123, 850, 5, 1]
+    );
+}
+
+#[test]
+fn a_ledger_and_events_from_before_estimates_go_on() {
+    let database = FileDatabase::in_memory().unwrap();
+    block_on(records::migrate(&database, &schema::STEPS[..1])).unwrap();
+    let old = "INSERT INTO usage VALUES ('req_0', 'org_1', 'p', NULL, 'k', 'm', 'b',
+        1, 0, 1, 0, 1, 0, 5, 5, 5)";
+    block_on(database.execute(old, vec![])).unwrap();
+    block_on(records::migrate(&database, schema::STEPS)).unwrap();
+    let queued = GOLDEN.replace("  \"estimated\": true,\n", "");
+    assert_ne!(queued, GOLDEN);
+    let queued = format!("{{\"items\":[{queued}]}}");
+    block_on(apply(&database, queued.as_bytes(), 5)).unwrap();
+    applied(&database, &[event(7)]);
+    let sql = "SELECT estimated FROM usage ORDER BY request_id";
+    let rows = block_on(database.execute(sql, vec![])).unwrap();
+    let marks: Vec<i64> = rows.iter().map(|row| row.integer(0).unwrap()).collect();
+    assert_eq!(marks, [0, 0, 1]);
 }
 
 #[test]

@@ -80,6 +80,18 @@ fn an_answer_is_the_committed_json() {
 }
 
 #[test]
+fn requests_with_an_estimate_are_counted() {
+    let database = ledger(&[(5, "org_1", "p", "m"), (6, "org_1", "p", "m")]);
+    let mark = "UPDATE usage SET estimated = 1 WHERE request_id = 'req_1'";
+    block_on(database.execute(mark, vec![])).unwrap();
+    let query = format!("start_time={MIDNIGHT}&limit=1");
+    let (_, page) = ask(&database, &who(&[Role::Owner]), &query);
+    let result = &page["data"][0]["results"][0];
+    assert_eq!(result["num_estimated_requests"], 1);
+    assert_eq!(result["num_model_requests"], 4);
+}
+
+#[test]
 fn buckets_are_aligned_and_cut_to_the_asked_time() {
     let events = [
         (0, "org_1", "p", "m"),

@@ -126,7 +126,10 @@ async fn client(
     let index = taken.borrow().len();
     taken.borrow_mut().push(Taken {
         accounts: accounts.map(|account| account.name),
-        steps: [reservation.parts[0].1.step, reservation.parts[1].1.step],
+        steps: reservation
+            .parts
+            .each_ref()
+            .map(|part| part.hold.ticket.step),
         tokens: u64::from(tokens),
         counted: u64::from(tokens),
     });
@@ -137,7 +140,9 @@ async fn client(
         // What is given back may be taken by others before `settle` is through both accounts.
         taken.borrow_mut()[index].tokens = u64::from(used.min(tokens));
         taken.borrow_mut()[index].counted = u64::from(used);
-        settle(store, &reservation, used).await.unwrap();
+        settle(store, &reservation, used, || store.now_ms.get())
+            .await
+            .unwrap();
     }
 }
 
@@ -324,9 +329,9 @@ fn settling_again_after_a_failure_finishes_the_job() {
     let (reservation, _) = block_on(drive(admit(&store, &accounts, 30, || 0))).unwrap();
     // The key's share is given back, then the store is away.
     store.fails_in.set(Some(2));
-    assert!(block_on(drive(settle(&store, &reservation, 10))).is_err());
+    assert!(block_on(drive(settle(&store, &reservation, 10, || 0))).is_err());
     for _ in 0..2 {
-        block_on(drive(settle(&store, &reservation, 10))).unwrap();
+        block_on(drive(settle(&store, &reservation, 10, || 0))).unwrap();
     }
     for name in ["k", "p"] {
         assert_eq!(store.window(name).steps[0].tokens, 10, "{name}");
@@ -335,26 +340,150 @@ fn settling_again_after_a_failure_finishes_the_job() {
 
 #[test]
 fn a_reservation_is_opaque_text() {
-    let ticket = |step, number| Ticket { step, number };
-    let parts = [
-        ("k/a:b".to_owned(), ticket(7, 1)),
-        ("p/é".to_owned(), ticket(8, 2)),
-    ];
-    let reservation = Reservation { tokens: 9, parts };
+    let part = |name: &str, step, number| Part {
+        account: account(name, 3, 70),
+        hold: Hold {
+            ticket: Ticket { step, number },
+            tokens: 9,
+        },
+    };
+    let parts = [part("k/a:b", 7, 1), part("p/é", 8, 2)];
+    let reservation = Reservation { parts };
     assert_eq!(
         Reservation::from_text(&reservation.to_text()),
         Some(reservation)
     );
     for wrong in [
         "",
-        "1:",
-        "2:9:7:1:8:2:1:ab",
-        "1:9:7:1:8:2:9:ab",
-        "1:9:x:1:8:2:1:ab",
-        "1:9:7:1",
+        "2:",
+        "1:9:7:1:8:2:1:ab",
+        "2:9:7:1:3:70:9:8:2:3:70:9:ab",
+        "2:9:x:1:3:70:9:8:2:3:70:1:ab",
+        "2:9:7:1:3:70:9:8",
     ] {
         assert_eq!(Reservation::from_text(wrong), None, "{wrong}");
     }
+}
+
+#[test]
+fn a_draw_holds_what_both_have_and_counts_what_was_used_where_it_is_refused() {
+    let store = Store::default();
+    let accounts = [account("k", 5, 100), account("p", 5, 60)];
+    let draw = |used, least, most| Draw { used, least, most };
+    let (reservation, _) = block_on(drive(admit(&store, &accounts, 20, || 0))).unwrap();
+    let drawn = super::draw(&store, &reservation, draw(20, 1, 50), || 0);
+    let drawn = block_on(drive(drawn)).unwrap();
+    assert_eq!((drawn.reservation.held(), drawn.refused), (40, None));
+    assert_eq!((drawn.state.1.limit, drawn.state.1.remaining), (60, 0));
+    let empty = super::draw(&store, &drawn.reservation, draw(40, 1, 50), || 0);
+    let empty = block_on(drive(empty)).unwrap();
+    assert_eq!(empty.reservation.held(), 0);
+    assert_eq!(empty.refused.unwrap().retry_after_ms, Some(62_000));
+    block_on(drive(settle(&store, &empty.reservation, 3, || 0))).unwrap();
+    for name in ["k", "p"] {
+        assert_eq!(store.window(name).steps[0].tokens, 63, "{name}");
+    }
+    let settled = super::draw(&store, &empty.reservation, draw(1, 0, 1), || 0);
+    assert!(block_on(drive(settled)).is_err());
+}
+
+/// Tokens of one account, when they were consumed.
+type Consumed = RefCell<Vec<([String; 2], u64, u64)>>;
+
+/// A stream that consumes what it holds, draws before it goes on, and stops when it is refused.
+async fn stream(
+    store: &Store,
+    accounts: [Account; 2],
+    mut wanted: u32,
+    mut dice: Dice,
+    consumed: &Consumed,
+) {
+    let now_ms = || store.now_ms.get();
+    let step = 1 + dice.below(60) as u32;
+    let Ok((mut reservation, _)) = admit(store, &accounts, step.min(wanted), now_ms).await else {
+        return;
+    };
+    let names = accounts.map(|account| account.name);
+    let mut used = 0;
+    while wanted > 0 {
+        let piece = (dice.below(20) as u32 + 1).min(reservation.held() - used);
+        let piece = piece.min(wanted);
+        (used, wanted) = (used + piece, wanted - piece);
+        consumed
+            .borrow_mut()
+            .push((names.clone(), now_ms(), u64::from(piece)));
+        yield_once().await;
+        // Where it holds enough it draws as time goes by.
+        if used < reservation.held() && dice.below(3) > 0 {
+            continue;
+        }
+        let (least, most) = (1, step.min(wanted));
+        let text = reservation.to_text();
+        reservation = Reservation::from_text(&text).unwrap();
+        let draw = Draw { used, least, most };
+        if wanted == 0 {
+            break;
+        }
+        let drawn = super::draw(store, &reservation, draw, now_ms)
+            .await
+            .unwrap();
+        (reservation, used) = (drawn.reservation, 0);
+        if drawn.refused.is_some() {
+            break;
+        }
+    }
+    settle(store, &reservation, used, now_ms).await.unwrap();
+}
+
+/// Streams that outlive their minute by far. Returns what was consumed.
+fn simulate_streams(seed: u64) -> u64 {
+    let mut dice = Dice(seed);
+    let (store, consumed) = (Store::default(), Consumed::default());
+    store.now_ms.set(1_000_000);
+    let project = account("p", 100, 100 + dice.below(400) as u32);
+    let keys: Vec<Account> = (0..2)
+        .map(|n| account(&format!("k{n}"), 100, 50 + dice.below(300) as u32))
+        .collect();
+    let mut clients: Vec<Client<'_>> = (0..6)
+        .map(|_| {
+            let accounts = [keys[dice.below(2) as usize].clone(), project.clone()];
+            let (wanted, seed) = (1 + dice.below(5_000) as u32, dice.below(u64::MAX));
+            Client {
+                run: Box::pin(stream(&store, accounts, wanted, Dice(seed), &consumed)),
+            }
+        })
+        .collect();
+    let mut context = Context::from_waker(Waker::noop());
+    while !clients.is_empty() {
+        let chosen = dice.below(clients.len() as u64) as usize;
+        if clients[chosen].run.as_mut().poll(&mut context).is_ready() {
+            clients.swap_remove(chosen);
+        }
+        let ms = [0, 1, 100, 400][dice.below(4) as usize];
+        store.now_ms.set(store.now_ms.get() + ms);
+    }
+    let consumed = consumed.borrow();
+    for account in keys.iter().chain([&project]) {
+        let own: Vec<(u64, u64)> = consumed
+            .iter()
+            .filter(|(names, ..)| names.contains(&account.name))
+            .map(|(_, at_ms, tokens)| (*at_ms, *tokens))
+            .collect();
+        for (from_ms, _) in &own {
+            let minute = *from_ms..from_ms + WINDOW_MS;
+            let within = own.iter().filter(|(at_ms, _)| minute.contains(at_ms));
+            let tokens: u64 = within.map(|(_, tokens)| tokens).sum();
+            let ceiling = u64::from(account.ceiling.tokens);
+            assert!(tokens <= ceiling, "seed {seed} {account:?} {tokens}");
+        }
+    }
+    consumed.iter().map(|(_, _, tokens)| tokens).sum()
+}
+
+#[test]
+fn streams_that_outlive_their_minute_never_consume_more_than_a_minutes_ceiling() {
+    let consumed: u64 = (0..1_000).map(simulate_streams).sum();
+    assert!(consumed > 200_000, "they do consume: {consumed}");
 }
 
 /// The store's calls yield without a waker, so this polls until there is an answer.

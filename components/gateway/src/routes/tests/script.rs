@@ -1,5 +1,10 @@
 //! A platform whose leaves do what a script says and write down what they were told.
 
+mod body;
+mod client;
+mod turn;
+mod windows;
+
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
@@ -10,11 +15,10 @@ use bytes::Bytes;
 use futures::executor::block_on;
 use serde_json::{Value, json};
 
-use super::real_turn::RealTurn;
 use crate::bindings::skerry::chat::auth::AuthError;
 use crate::bindings::skerry::chat::billing::UsageEvent;
 use crate::bindings::skerry::chat::orchestrator::TurnOptions;
-use crate::bindings::skerry::chat::rate_limit::{Admission, RateLimitError, State, Window};
+use crate::bindings::skerry::chat::rate_limit::{Admission, Drawn, RateLimitError, State, Window};
 use crate::bindings::skerry::chat::router::{
     Dialect, Model, Outcome, RouteError, RouteRequest, Target,
 };
@@ -25,10 +29,13 @@ use crate::bindings::skerry::chat::types::{
     Limits, Message, MessageRole, Principal, Role, ToolCall, ToolDefinition,
 };
 use crate::body::Body;
-use crate::output::{Gone, Sink};
-use crate::platform::{Answer, CallError, Guard, Platform, Upstream};
+use crate::platform::{Answer, CallError, Guard, Platform};
 use crate::reply::Reply;
 use crate::routes::{Handled, Incoming, handle, stream};
+use body::ScriptedBody;
+use client::Client;
+use turn::RealTurn;
+use windows::Windows;
 
 /// What one backend does when it is asked.
 pub(super) enum Backend {
@@ -41,8 +48,8 @@ pub(super) enum Backend {
     },
 }
 
-/// Before a number of bytes: so many heartbeats long nothing comes.
-const PAUSE: &[u8] = b"pause";
+/// A timer that waits for less waits for what a body has ready.
+const HEARTBEAT_MS_MIN: u64 = 1_000;
 
 impl Backend {
     /// An answer in bytes of any kind.
@@ -100,6 +107,23 @@ impl Backend {
         }
     }
 
+    /// Nothing lies ready behind what is read, and no time goes by.
+    pub(super) fn one_by_one(events: impl IntoIterator<Item = Value>) -> Self {
+        let events = events.into_iter().map(|event| format!("data: {event}\n\n"));
+        let done = ["data: [DONE]\n\n".to_owned()];
+        let pieces = events.chain(done);
+        Self::says(pieces.flat_map(|event| ["hold".to_owned(), event]))
+    }
+
+    /// So many heartbeats between one event and the next.
+    pub(super) fn slowly(events: impl IntoIterator<Item = Value>, heartbeats: usize) -> Self {
+        let events = events.into_iter().map(|event| format!("data: {event}\n\n"));
+        let done = ["data: [DONE]\n\n".to_owned()];
+        let pause = format!("pause{}", "x".repeat(heartbeats));
+        let pieces = events.chain(done).flat_map(|event| [pause.clone(), event]);
+        Self::says(pieces)
+    }
+
     /// The client leaves after these events.
     pub(super) fn left(events: impl IntoIterator<Item = Value>) -> Self {
         let events = events
@@ -149,6 +173,8 @@ struct Log {
     platform_tool: bool,
     tools_forbidden: bool,
     leaves_after: Option<usize>,
+    /// Times that the client is asked to take something and does not.
+    reluctance: usize,
     reader: bool,
     ledger_full: bool,
     history: Vec<Message>,
@@ -158,8 +184,13 @@ struct Log {
     dialect: Option<Dialect>,
     /// Times that the body says nothing while the heartbeat's timer goes off.
     pauses: usize,
+    is_holding: bool,
     settled: Vec<u32>,
     recorded: Vec<(u32, u32)>,
+    /// Of each record, whether it is an estimate.
+    estimated: Vec<bool>,
+    /// Without any, every request is admitted.
+    windows: Option<Windows>,
     stored: Vec<String>,
     stored_as: Vec<TurnOutcome>,
     project_full: bool,
@@ -228,6 +259,45 @@ impl Script {
     /// All backends speak it.
     pub(super) fn speaking(self, dialect: Dialect) -> Self {
         self.0.borrow_mut().dialect = Some(dialect);
+        self
+    }
+
+    /// A key and a project of so many tokens a minute, counted as they are in earnest.
+    pub(super) fn with_ceiling(self, tokens: u32) -> Self {
+        self.0.borrow_mut().windows = Some(Windows::new(tokens));
+        self
+    }
+
+    /// The next request's backends.
+    pub(super) fn then(&self, backends: impl IntoIterator<Item = Backend>) {
+        self.0.borrow_mut().backends = backends.into_iter().collect();
+    }
+
+    /// Lets time go by.
+    pub(super) fn pass_ms(&self, milliseconds: u64) {
+        self.0.borrow_mut().clock += milliseconds * 1_000_000;
+    }
+
+    /// Tokens that count now, of the key and of the project.
+    pub(super) fn counted(&self) -> [u64; 2] {
+        let log = self.0.borrow();
+        let windows = log.windows.as_ref().unwrap();
+        windows.counted(log.clock / 1_000_000)
+    }
+
+    /// Calls of the counters' store.
+    pub(super) fn store_calls(&self) -> u32 {
+        let log = self.0.borrow();
+        log.windows.as_ref().unwrap().calls()
+    }
+
+    pub(super) fn estimated(&self) -> Vec<bool> {
+        self.0.borrow().estimated.clone()
+    }
+
+    /// The client takes nothing until it was asked so often.
+    pub(super) fn reading_late(self, reluctance: usize) -> Self {
+        self.0.borrow_mut().reluctance = reluctance;
         self
     }
 
@@ -327,21 +397,6 @@ impl Body for Bytewise {
     }
 }
 
-struct Client {
-    written: Rc<RefCell<Vec<u8>>>,
-    writes_left: Option<usize>,
-}
-
-impl Sink for Client {
-    async fn write(&mut self, bytes: Vec<u8>) -> Result<(), Gone> {
-        if let Some(left) = &mut self.writes_left {
-            *left = left.checked_sub(1).ok_or(Gone)?;
-        }
-        self.written.borrow_mut().extend(bytes);
-        Ok(())
-    }
-}
-
 /// Posts a chat request with a key.
 pub(super) fn drive(script: &Script, body: Value) -> Got {
     let body = body.to_string();
@@ -396,6 +451,7 @@ pub(super) fn send_encoded(
             block_on(stream(
                 exchange,
                 Client {
+                    log: Rc::clone(&script.0),
                     written: Rc::clone(&written),
                     writes_left,
                 },
@@ -436,31 +492,6 @@ impl Guard for FakeGuard {
     }
 }
 
-pub(super) struct ScriptedBody {
-    log: Rc<RefCell<Log>>,
-    chunks: VecDeque<Result<Bytes, CallError>>,
-}
-
-impl Upstream for ScriptedBody {
-    async fn next(&mut self) -> Option<Result<Bytes, CallError>> {
-        self.log.borrow_mut().chunks_read += 1;
-        let chunk = self.chunks.pop_front();
-        if let Some(Ok(bytes)) = &chunk
-            && let Some(pauses) = bytes.strip_prefix(PAUSE)
-        {
-            self.log.borrow_mut().pauses = pauses.len();
-            let log = Rc::clone(&self.log);
-            poll_fn(|_| match log.borrow().pauses {
-                0 => Poll::Ready(()),
-                _ => Poll::Pending,
-            })
-            .await;
-            return self.chunks.pop_front();
-        }
-        chunk
-    }
-}
-
 fn window() -> Window {
     Window {
         limit: 1_000,
@@ -493,6 +524,11 @@ pub(super) fn message(role: MessageRole, content: &str) -> Message {
 }
 
 impl Script {
+    fn windows(&self) -> Option<(Windows, u64)> {
+        let log = self.0.borrow();
+        Some((log.windows.clone()?, log.clock / 1_000_000))
+    }
+
     fn complaint(&self, leaf: &str) -> Option<String> {
         let misconfigured = self.0.borrow().misconfigured;
         misconfigured
@@ -529,9 +565,12 @@ impl Platform for Script {
             .ok_or(AuthError::Missing)
     }
 
-    async fn admit(&self, _: &Principal, _: u32) -> Result<Admission, RateLimitError> {
+    async fn admit(&self, _: &Principal, tokens: u32) -> Result<Admission, RateLimitError> {
         if let Some(words) = self.complaint("rate-limit") {
             return Err(RateLimitError::Unavailable(words));
+        }
+        if let Some((windows, now_ms)) = self.windows() {
+            return windows.admit(tokens, now_ms).await;
         }
         let state = State {
             requests: window(),
@@ -539,13 +578,29 @@ impl Platform for Script {
         };
         Ok(Admission {
             reservation: "r".into(),
+            held: u32::MAX,
             state,
         })
     }
 
-    async fn release(&self, _: &str, tokens_used: u32) -> Result<(), String> {
+    async fn draw(
+        &self,
+        reservation: &str,
+        used: u32,
+        least: u32,
+        most: u32,
+    ) -> Result<Drawn, String> {
+        let (windows, now_ms) = self.windows().ok_or("nothing is to be drawn")?;
+        let draw = rate_limit::window::Draw { used, least, most };
+        windows.draw(reservation, draw, now_ms).await
+    }
+
+    async fn release(&self, reservation: &str, tokens_used: u32) -> Result<(), String> {
         self.0.borrow_mut().settled.push(tokens_used);
-        Ok(())
+        match self.windows() {
+            Some((windows, now_ms)) => windows.settle(reservation, tokens_used, now_ms).await,
+            None => Ok(()),
+        }
     }
 
     async fn estimate_tokens(&self, messages: &[Message]) -> u32 {
@@ -663,6 +718,7 @@ impl Platform for Script {
             .borrow_mut()
             .recorded
             .push((usage.prompt_tokens, usage.completion_tokens));
+        self.0.borrow_mut().estimated.push(event.estimated);
         Ok(())
     }
 
@@ -711,14 +767,22 @@ impl Platform for Script {
         log.variables.get(name).map(|value| (*value).to_owned())
     }
 
-    async fn sleep_ms(&self, _: u64) {
+    async fn sleep_ms(&self, milliseconds: u64) {
         let is_new = std::cell::Cell::new(true);
         poll_fn(|context| {
             let mut log = self.0.borrow_mut();
+            if milliseconds < HEARTBEAT_MS_MIN && log.is_holding {
+                log.is_holding = false;
+                return Poll::Ready(());
+            }
+            if milliseconds >= HEARTBEAT_MS_MIN && log.reluctance > 0 {
+                return Poll::Ready(());
+            }
             if log.pauses == 0 || !is_new.get() {
                 return Poll::Pending;
             }
             log.pauses -= 1;
+            log.clock += milliseconds * 1_000_000;
             context.waker().wake_by_ref();
             Poll::Ready(())
         })

@@ -1,4 +1,4 @@
-//! The orchestrator itself, behind the bindings' types.
+//! The orchestrator's own decisions.
 
 use std::cell::RefCell;
 
@@ -6,7 +6,7 @@ use crate::bindings::skerry::chat::orchestrator::{self as wit, Action, Event, Tu
 use crate::bindings::skerry::chat::types::{FinishReason, ToolCall};
 use crate::platform::Turn;
 
-pub(super) struct RealTurn(RefCell<orchestrator::turn::Turn>);
+pub(in super::super) struct RealTurn(RefCell<orchestrator::turn::Turn>);
 
 impl RealTurn {
     pub(super) fn new(options: &TurnOptions) -> Self {
