@@ -154,3 +154,21 @@ describe("an attack in the model's answer", () => {
     }
   });
 });
+
+describe("text that would hold the page up", () => {
+  it.each(["_a_", "**_a", "*a", "~~a", "a_b*c", "> _a_\n"])("is shown as it is: %s, many times", (unit) => {
+    const source = unit.repeat(30_000);
+    const place = rendered(source);
+    expect(place.querySelectorAll("em, strong, del")).toHaveLength(0);
+    expect(place.querySelector("p.plain")?.textContent).toBe(source);
+  });
+
+  it.each([
+    ["a table", "| a | b |\n|---|---|\n" + "| **a** | _b_ |\n".repeat(1_000), "strong", 1_000],
+    ["paragraphs", "Some _words_ of a long answer, and **more**.\n\n".repeat(1_000), "em", 1_000],
+    ["code with underscores", "**x**\n\n```py\n" + "a_b_c = d_e_f * g_h\n".repeat(2_000) + "```\n", "strong", 1],
+    ["code that is not finished", "**x**\n\n```py\n" + "a_b_c = d_e_f * g_h\n".repeat(2_000), "strong", 1],
+  ])("does not include %s", (_name, source, selector, number) => {
+    expect(rendered(source).querySelectorAll(selector)).toHaveLength(number);
+  });
+});

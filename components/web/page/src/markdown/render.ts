@@ -10,6 +10,15 @@ import { highlighted } from "./highlight";
 /** A longer piece is shown as plain text. */
 export const MARKDOWN_CHARS_MAX = 200_000;
 
+/**
+ * Emphasis is looked for from each of its signs to the end of the paragraph: signs times
+ * characters of one paragraph. Beyond this, which takes a tenth of a second, it is shown as text.
+ */
+const EMPHASIS_WORK_MAX = 5_000_000;
+const FENCED = /^ *(`{3,}|~{3,})[^\n]*\n[\s\S]*?(?:^ *\1[`~]* *$|$(?![\s\S]))/gm;
+const PARAGRAPH_END = /\n[ \t>]*\n|\n(?=[ \t>]*\|)/;
+const EMPHASIS = /[*_~]/g;
+
 const ADDRESS = /^(?:https?:\/\/|mailto:)/i;
 /** Tags without attributes that models write for want of markdown. */
 const HARMLESS_TAG = /^<\/?(?:br|sub|sup|kbd|mark)\s*\/?>$/i;
@@ -56,7 +65,7 @@ const marked = new Marked({
 
 /** The nodes of a piece of markdown. Never throws. */
 export function renderMarkdown(source: string): DocumentFragment {
-  if (source.length > MARKDOWN_CHARS_MAX) return plain(source);
+  if (source.length > MARKDOWN_CHARS_MAX || isCostly(source)) return plain(source);
   let html: string;
   try {
     html = marked.parse(source, { async: false });
@@ -71,6 +80,15 @@ export function renderMarkdown(source: string): DocumentFragment {
   nodes.querySelectorAll("pre").forEach(dressCode);
   nodes.querySelectorAll("table").forEach(dressTable);
   return nodes;
+}
+
+/** Would looking for emphasis hold the page up? */
+function isCostly(source: string): boolean {
+  if (source.length ** 2 <= EMPHASIS_WORK_MAX) return false;
+  return source
+    .replace(FENCED, "")
+    .split(PARAGRAPH_END)
+    .some((paragraph) => paragraph.length * (paragraph.match(EMPHASIS)?.length ?? 0) > EMPHASIS_WORK_MAX);
 }
 
 /** A bar above the code with its language and a button; the button is wired by delegation. */
