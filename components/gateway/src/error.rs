@@ -169,6 +169,12 @@ impl ApiError {
         Self::new(400, Kind::InvalidRequest, Some("invalid_json"), message)
     }
 
+    /// 400 for a body that would build too much: too many values, or too deep.
+    pub(crate) fn too_complex(message: impl Into<String>) -> Self {
+        let code = Some("request_too_complex");
+        Self::new(400, Kind::InvalidRequest, code, message)
+    }
+
     pub(crate) fn body_too_large(bytes_max: usize) -> Self {
         let message = format!("The request's body is larger than {bytes_max} bytes.");
         Self::new(

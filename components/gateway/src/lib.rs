@@ -20,6 +20,7 @@ mod request;
 mod exchange;
 mod prompt;
 mod json_text;
+mod raw_json;
 mod relay;
 mod json_guard;
 mod calls;

@@ -7,17 +7,21 @@
 
 mod fields;
 mod messages;
-mod raw;
 
 use chat_fields::{FIELDS, Use};
 use serde_json::value::RawValue;
 
 use crate::bindings::skerry::chat::types::Message;
 use crate::error::ApiError;
-use raw::RawFields;
+use crate::raw_json::{RawFields, Size};
 
 /// 4 MiB: a 128k-token prompt in any script, with room.
 pub(crate) const BODY_BYTES_MAX: usize = 4 << 20;
+/// Values and names of one body. 2,048 messages in four parts each have 66,000; 128 tools with
+/// 100 described properties each 77,000.
+const VALUES_MAX: usize = 1 << 17;
+/// Objects and arrays within each other: where serde_json stops, and so our engine.
+const DEPTH_MAX: usize = 127;
 /// Messages that a client may add to a stored conversation at once: with the answer and the
 /// rounds of tools they are one turn, which `session` stores whole (200 messages).
 const TURN_MESSAGES_MAX: usize = 100;
@@ -67,22 +71,23 @@ pub(crate) enum ToolChoice {
 
 impl ChatRequest {
     pub(crate) fn parse(body: &[u8]) -> Result<Self, ApiError> {
-        let mut fields = parse_object(body)?;
+        let mut fields = parse_object(text(body)?)?;
         for name in fields.names() {
             fields::is_known(name)?;
         }
-        let model = fields::model(fields.take("model")?)?;
-        let messages = messages::parse(fields.take("messages")?)?;
+        let model = fields::model(fields::take(&mut fields, "model")?)?;
+        let messages = messages::parse(fields.take("messages"))?;
         let stream = fields::boolean(&mut fields, "stream")?.unwrap_or(false);
-        let include_usage = fields::stream_options(fields.take("stream_options")?, stream)?;
+        let include_usage =
+            fields::stream_options(fields::take(&mut fields, "stream_options")?, stream)?;
         let completion_tokens_max = fields::completion_tokens_max(&mut fields)?;
-        let conversation = fields::conversation(fields.take("conversation")?)?;
+        let conversation = fields::conversation(fields::take(&mut fields, "conversation")?)?;
         if conversation.is_some() {
             fits_a_turn(&messages)?;
         }
-        let tools = fields::tools(fields.take_raw("tools"))?;
-        let tool_choice = fields::tool_choice(fields.take_raw("tool_choice"), tools.is_some())?;
-        let events = fields::skerry(fields.take("skerry")?)?;
+        let tools = fields::tools(fields.take("tools"))?;
+        let tool_choice = fields::tool_choice(fields.take("tool_choice"), tools.is_some())?;
+        let events = fields::skerry(fields::take(&mut fields, "skerry")?)?;
         fields::only_defaults(&mut fields)?;
         let checked = fields::check(&fields)?;
         if conversation.is_some() && checked.choices > 1 {
@@ -135,7 +140,8 @@ fn fits_a_turn(messages: &[Message]) -> Result<(), ApiError> {
     Err(ApiError::invalid("messages", message))
 }
 
-fn parse_object(body: &[u8]) -> Result<RawFields<'_>, ApiError> {
+/// A body's text, if it is one, and builds no more than a request may.
+fn text(body: &[u8]) -> Result<&str, ApiError> {
     let Ok(body) = std::str::from_utf8(body) else {
         return Err(ApiError::malformed(
             "The request's body is not valid UTF-8.",
@@ -143,6 +149,19 @@ fn parse_object(body: &[u8]) -> Result<RawFields<'_>, ApiError> {
     };
     // Windows tools write a byte order mark; RFC 8259 §8.1 lets a parser ignore it.
     let body = body.strip_prefix('\u{feff}').unwrap_or(body);
+    let size = Size::of(body);
+    if size.depth > DEPTH_MAX {
+        let message = format!("The request's body is nested more than {DEPTH_MAX} levels deep.");
+        return Err(ApiError::too_complex(message));
+    }
+    if size.values > VALUES_MAX {
+        let message = format!("The request's body has more than {VALUES_MAX} JSON values.");
+        return Err(ApiError::too_complex(message));
+    }
+    Ok(body)
+}
+
+fn parse_object(body: &str) -> Result<RawFields<'_>, ApiError> {
     RawFields::parse(body).map_err(|error| match error.is_data() {
         true => ApiError::malformed("The request's body is not a JSON object."),
         false => ApiError::malformed(format!(
