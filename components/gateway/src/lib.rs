@@ -16,6 +16,7 @@
 mod host;
 mod routes;
 mod body;
+mod memory;
 mod request;
 mod exchange;
 mod prompt;

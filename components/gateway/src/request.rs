@@ -12,7 +12,9 @@ use chat_fields::{FIELDS, Use};
 use serde_json::value::RawValue;
 
 use crate::bindings::skerry::chat::types::Message;
+use crate::body::Whole;
 use crate::error::ApiError;
+use crate::memory::Share;
 use crate::raw_json::{RawFields, Size};
 
 /// 4 MiB: a 128k-token prompt in any script, with room.
@@ -57,6 +59,8 @@ pub(crate) struct ChatRequest {
     pub(crate) events: bool,
     /// Handed on to the backend, in the client's order and as it wrote them.
     pub(crate) fields: Vec<(String, Box<RawValue>)>,
+    /// What it takes of the instance's memory, as long as it lives.
+    _share: Share,
 }
 
 #[derive(Debug, Clone)]
@@ -70,7 +74,12 @@ pub(crate) enum ToolChoice {
 }
 
 impl ChatRequest {
-    pub(crate) fn parse(body: &[u8]) -> Result<Self, ApiError> {
+    pub(crate) fn parse(body: Whole) -> Result<Self, ApiError> {
+        let Whole { bytes, share } = body;
+        Self::of(&bytes, share)
+    }
+
+    fn of(body: &[u8], share: Share) -> Result<Self, ApiError> {
         let mut fields = parse_object(text(body)?)?;
         for name in fields.names() {
             fields::is_known(name)?;
@@ -108,6 +117,7 @@ impl ChatRequest {
             json: checked.json,
             events,
             fields: fields.into_owned(),
+            _share: share,
         })
     }
 

@@ -130,7 +130,7 @@ async fn chat<P: Platform>(
     timing.lap("auth", platform.monotonic_ns());
     may_call_models(&who)?;
 
-    let request = ChatRequest::parse(&body.read().await?)?;
+    let request = ChatRequest::parse(body.read().await?)?;
     timing.lap("gateway", platform.monotonic_ns());
 
     let id = request_id.to_owned();
@@ -148,12 +148,14 @@ async fn chat<P: Platform>(
         (Ok(reason), Ok(())) => {
             let events = exchange.request().events;
             let reasons = exchange.finish_reasons(reason);
-            let completion =
-                collected.into_json(&exchange.identity(), &reasons, exchange.usage(), events);
-            Reply::json(200, &completion)
+            collected.into_reply(&exchange.identity(), &reasons, exchange.usage(), events)
         }
         (Err(Interrupt::Failed(error)), _) | (Ok(_), Err(error)) => error.into_reply(),
-        (Err(Interrupt::Gone), _) => ApiError::client_gone().into_reply(),
+        // Of an answer that is collected, either the object is full or its client has left.
+        (Err(Interrupt::Gone), _) => {
+            let full = collected.take_full();
+            full.unwrap_or_else(ApiError::client_gone).into_reply()
+        }
     };
     reply.headers.extend(headers);
     Ok(Handled::Reply(reply))
