@@ -10,7 +10,14 @@ use crate::request::BODY_BYTES_MAX;
 
 /// The copies that a turn makes of a request's body: its messages and those of its prompt, the
 /// texts that are screened, sent and taken back, and the backend's request.
-const COPIES: usize = 6;
+pub(crate) const COPIES: usize = 6;
+/// What each of its values and names takes beside its text: a text of its own.
+const VALUE_BYTES: usize = 24;
+
+/// What one copy of a body may take, which has so many values.
+pub(crate) fn bytes_held(bytes: usize, values: usize) -> usize {
+    bytes + values * VALUE_BYTES
+}
 
 /// A body that was read, and what it may take of the instance's memory.
 #[derive(Debug)]

@@ -37,5 +37,7 @@ mod timing;
 mod error;
 mod log;
 mod bindings;
+#[cfg(test)]
+mod peak;
 #[cfg(not(target_family = "wasm"))]
 pub mod fuzzing;

@@ -12,7 +12,7 @@ use chat_fields::{FIELDS, Use};
 use serde_json::value::RawValue;
 
 use crate::bindings::skerry::chat::types::Message;
-use crate::body::Whole;
+use crate::body::{self, Whole};
 use crate::error::ApiError;
 use crate::memory::Share;
 use crate::raw_json::{RawFields, Size};
@@ -24,6 +24,8 @@ pub(crate) const BODY_BYTES_MAX: usize = 4 << 20;
 const VALUES_MAX: usize = 1 << 17;
 /// Objects and arrays within each other: where serde_json stops, and so our engine.
 const DEPTH_MAX: usize = 127;
+/// Of a question, what is shown to the leaves that decide by it: each keeps a copy.
+const QUERY_BYTES_MAX: usize = 16 << 10;
 /// Messages that a client may add to a stored conversation at once: with the answer and the
 /// rounds of tools they are one turn, which `session` stores whole (200 messages).
 const TURN_MESSAGES_MAX: usize = 100;
@@ -79,8 +81,13 @@ impl ChatRequest {
         Self::of(&bytes, share)
     }
 
-    fn of(body: &[u8], share: Share) -> Result<Self, ApiError> {
-        let mut fields = parse_object(text(body)?)?;
+    fn of(body: &[u8], mut share: Share) -> Result<Self, ApiError> {
+        let body = text(body)?;
+        let bytes = body::bytes_held(body.len(), size(body)?.values);
+        share
+            .grow_to(bytes, body::COPIES)
+            .map_err(|_| ApiError::too_many_large())?;
+        let mut fields = parse_object(body)?;
         for name in fields.names() {
             fields::is_known(name)?;
         }
@@ -121,14 +128,19 @@ impl ChatRequest {
         })
     }
 
-    /// The words of the last user message, for rules that look at them.
+    /// The words of the last user message, for rules that look at them: of a long one, those
+    /// at its beginning.
     pub(crate) fn query(&self) -> &str {
         use crate::bindings::skerry::chat::types::MessageRole;
         let last = self
             .messages
             .iter()
             .rfind(|message| message.role == MessageRole::User);
-        last.map_or("", |message| message.content.as_str())
+        let words = last.map_or("", |message| message.content.as_str());
+        let start = words.len().saturating_sub(QUERY_BYTES_MAX);
+        words
+            .get(words.ceil_char_boundary(start)..)
+            .unwrap_or(words)
     }
 }
 
@@ -150,7 +162,6 @@ fn fits_a_turn(messages: &[Message]) -> Result<(), ApiError> {
     Err(ApiError::invalid("messages", message))
 }
 
-/// A body's text, if it is one, and builds no more than a request may.
 fn text(body: &[u8]) -> Result<&str, ApiError> {
     let Ok(body) = std::str::from_utf8(body) else {
         return Err(ApiError::malformed(
@@ -158,7 +169,11 @@ fn text(body: &[u8]) -> Result<&str, ApiError> {
         ));
     };
     // Windows tools write a byte order mark; RFC 8259 §8.1 lets a parser ignore it.
-    let body = body.strip_prefix('\u{feff}').unwrap_or(body);
+    Ok(body.strip_prefix('\u{feff}').unwrap_or(body))
+}
+
+/// What a body would build, if that is no more than a request may.
+fn size(body: &str) -> Result<Size, ApiError> {
     let size = Size::of(body);
     if size.depth > DEPTH_MAX {
         let message = format!("The request's body is nested more than {DEPTH_MAX} levels deep.");
@@ -168,7 +183,7 @@ fn text(body: &[u8]) -> Result<&str, ApiError> {
         let message = format!("The request's body has more than {VALUES_MAX} JSON values.");
         return Err(ApiError::too_complex(message));
     }
-    Ok(body)
+    Ok(size)
 }
 
 fn parse_object(body: &str) -> Result<RawFields<'_>, ApiError> {

@@ -152,7 +152,6 @@ struct Log {
     ledger_full: bool,
     history: Vec<Message>,
     clock: u64,
-    requests: Vec<Value>,
     bodies: Vec<String>,
     dialect: Option<Dialect>,
     /// Times that the body says nothing while the heartbeat's timer goes off.
@@ -250,7 +249,9 @@ impl Script {
     }
 
     pub(super) fn requests(&self) -> Vec<Value> {
-        self.0.borrow().requests.clone()
+        let log = self.0.borrow();
+        let parsed = |body: &String| serde_json::from_str(body).unwrap_or_default();
+        log.bodies.iter().map(parsed).collect()
     }
 
     pub(super) fn settled(&self) -> Vec<u32> {
@@ -731,8 +732,6 @@ impl Platform for Script {
         assert!(url.ends_with("/v1/chat/completions"), "{url}");
         assert_eq!(headers[0].1, "Bearer secret");
         let mut log = self.0.borrow_mut();
-        log.requests
-            .push(serde_json::from_slice(&body).unwrap_or_default());
         log.bodies.push(String::from_utf8(body).unwrap_or_default());
         match log.backends.pop_front() {
             None | Some(Backend::Unreachable) => {
