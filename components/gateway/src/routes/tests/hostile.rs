@@ -3,6 +3,7 @@
 
 use super::script::{Backend, Script, finish, send, usage};
 use super::*;
+use crate::backend::chunk::Chunk;
 use crate::body::{COPIES, bytes_held};
 use crate::peak;
 use crate::raw_json::Size;
@@ -161,5 +162,120 @@ fn a_body_of_one_long_text_is_bounded_too() {
             let hole = text.repeat((BODY_BYTES_MAX - 1_000) / text.len());
             check_body(&body.replace("HOLE", &hole));
         }
+    }
+}
+
+/// A token with 20 alternatives, as our engine writes it.
+fn logprob(token: &str) -> Value {
+    let one = |place: i32| {
+        json!({"token": format!("{token}{place}"), "logprob": -0.123_456_789 - f64::from(place),
+        "bytes": [112, 104, 105, 110, 103, 32]})
+    };
+    let mut entry = one(0);
+    entry["top_logprobs"] = (0..20).map(one).collect();
+    entry
+}
+
+fn with_logprobs(token: &str) -> Value {
+    json!({"choices": [{"index": 0, "delta": {"content": token},
+        "logprobs": {"content": [logprob(token)]}, "finish_reason": null}]})
+}
+
+fn ask_for_logprobs(tokens: usize) -> (u16, Value, usize, usize) {
+    let event = format!("data: {}\n\n", with_logprobs("token "));
+    let end = format!("data: {}\n\ndata: [DONE]\n\n", finish("stop"));
+    let written = event.len() * tokens;
+    let script = Script::new([Backend::says(
+        std::iter::repeat_n(event, tokens).chain([end]),
+    )]);
+    let (got, peak) = peak::of(|| {
+        drive_raw(
+            &script,
+            &ask(json!({"logprobs": true, "top_logprobs": 20})).to_string(),
+        )
+    });
+    (got.status, got.json(), peak, written)
+}
+
+fn drive_raw(script: &Script, body: &str) -> super::script::Got {
+    send(
+        script,
+        "POST",
+        "/v1/chat/completions",
+        Some("Bearer key"),
+        body.as_bytes(),
+    )
+}
+
+#[test]
+fn eight_thousand_tokens_with_alternatives_fit_into_one_object() {
+    let (status, body, peak, written) = ask_for_logprobs(8_000);
+    assert_eq!(status, 200);
+    let tokens = body["choices"][0]["logprobs"]["content"].as_array();
+    assert_eq!(tokens.map(Vec::len), Some(8_000));
+    assert!(written > 10 * MIB, "{written}");
+    assert!(peak < 2 * written + 4 * MIB, "{peak} held for {written}");
+}
+
+#[test]
+fn an_answer_that_does_not_fit_into_one_object_ends_with_words() {
+    let (status, body, peak, _) = ask_for_logprobs(30_000);
+    assert_eq!(status, 400);
+    assert_eq!(body["error"]["code"], "answer_too_large");
+    assert!(peak < 2 * 24 * MIB + 4 * MIB, "{peak}");
+}
+
+/// Events with a hole where many values go.
+const EVENTS: [&str; 14] = [
+    r#"HOLE"#,
+    r#"{"x":HOLE}"#,
+    r#"{"choices":HOLE}"#,
+    r#"{"choices":[HOLE]}"#,
+    r#"{"choices":[{"index":0,"delta":HOLE}]}"#,
+    r#"{"choices":[{"index":HOLE,"delta":{}}]}"#,
+    r#"{"choices":[{"index":0,"delta":{"content":HOLE}}]}"#,
+    r#"{"choices":[{"index":0,"delta":{"content":"a","reasoning":HOLE}}]}"#,
+    r#"{"choices":[{"index":0,"delta":{"tool_calls":HOLE}}]}"#,
+    r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c","function":{"name":"f","arguments":HOLE}}]}}]}"#,
+    r#"{"choices":[{"index":0,"delta":{"content":"a"},"logprobs":HOLE}]}"#,
+    r#"{"choices":[{"index":0,"delta":{"content":"a"},"logprobs":{"content":HOLE}}]}"#,
+    r#"{"choices":[],"usage":HOLE}"#,
+    r#"{"error":HOLE}"#,
+];
+
+#[test]
+fn an_event_of_small_values_is_bounded_by_what_it_builds() {
+    for (kind, fill) in fills(1_000_000).enumerate() {
+        for (place, event) in EVENTS.into_iter().enumerate() {
+            if (place + kind) % 2 == 0 {
+                continue;
+            }
+            let event = event.replace("HOLE", &fill);
+            let (_, peak) = peak::of(|| drop(Chunk::parse(event.as_bytes())));
+            let start: String = event.chars().take(120).collect();
+            assert!(peak < 4 * MIB, "{peak} held for {start}");
+        }
+    }
+}
+
+#[test]
+fn a_hostile_backend_is_a_failed_backend_or_says_nothing() {
+    for (place, fill) in fills(1_000_000).enumerate() {
+        let event = EVENTS[place % EVENTS.len()].replace("HOLE", &fill);
+        let whole = format!("data: {event}\n\n");
+        let script = Script::new([Backend::says([whole])]);
+        let got = drive_raw(&script, &ask(json!({"logprobs": true})).to_string());
+        assert!(matches!(got.status, 200 | 502), "{}", got.text());
+    }
+    // One event that is longer than any, and a document likewise.
+    for start in ["data: ", "{"] {
+        let piece = "x".repeat(64 << 10);
+        let pieces = std::iter::once(start.to_owned()).chain(std::iter::repeat_n(piece, 256));
+        let script = Script::new([Backend::says(pieces)]);
+        let ((), peak) = peak::of(|| {
+            let got = drive_raw(&script, &ask(json!({})).to_string());
+            assert_eq!(got.status, 502);
+        });
+        assert!(peak < 16 * MIB, "{peak}");
     }
 }
