@@ -175,6 +175,12 @@ impl ApiError {
         Self::new(400, Kind::InvalidRequest, code, message)
     }
 
+    pub(crate) fn two_authorizations() -> Self {
+        let message = "The request has more than one Authorization header; send one.";
+        let code = Some("invalid_header");
+        Self::new(400, Kind::InvalidRequest, code, message)
+    }
+
     pub(crate) fn body_too_large(bytes_max: usize) -> Self {
         let message = format!("The request's body is larger than {bytes_max} bytes.");
         Self::new(

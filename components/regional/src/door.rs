@@ -36,6 +36,10 @@ pub fn random(bytes: &mut [u8]) -> Result<(), ApiError> {
 /// Reads a request whole, within bounds.
 pub async fn read(request: Request) -> Result<Asked, ApiError> {
     let (head, body) = request.into_parts();
+    // Of two, this and another server might read another one.
+    if head.headers.get_all("authorization").iter().count() > 1 {
+        return Err(ApiError::two_authorizations());
+    }
     let authorization = match head.headers.get("authorization").map(HeaderValue::to_str) {
         None => None,
         Some(Ok(text)) => Some(text.to_owned()),

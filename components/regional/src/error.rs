@@ -73,6 +73,12 @@ impl ApiError {
         Self::new(400, INVALID, "invalid_json", message)
     }
 
+    /// 400: more than one `Authorization` header.
+    pub fn two_authorizations() -> Self {
+        let message = "The request has more than one Authorization header; send one.";
+        Self::new(400, INVALID, "invalid_header", message)
+    }
+
     /// 401: nobody was established.
     pub fn unauthorized(message: impl Into<String>) -> Self {
         let mut error = Self::new(401, "authentication_error", "invalid_api_key", message);

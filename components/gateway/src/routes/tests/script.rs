@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 use crate::bindings::skerry::chat::auth::AuthError;
 use crate::bindings::skerry::chat::billing::UsageEvent;
 use crate::bindings::skerry::chat::orchestrator::{self as wit, Action, Event, TurnOptions};
-use crate::bindings::skerry::chat::rate_limit::{Admission, RateLimitError, State, Window};
+use crate::bindings::skerry::chat::rate_limit::{
+    Admission, Quantity, RateLimitError, Rejection, State, Window,
+};
 use crate::bindings::skerry::chat::router::{
     Dialect, Model, Outcome, RouteError, RouteRequest, Target,
 };
@@ -164,6 +166,8 @@ struct Log {
     variables: HashMap<&'static str, &'static str>,
     misconfigured: Option<&'static str>,
     chunks_read: usize,
+    /// None is no limit.
+    requests_left: Option<u32>,
     /// In the outbox.
     waiting: u32,
 }
@@ -236,6 +240,30 @@ impl Script {
     pub(super) fn with_misconfigured(self, leaf: &'static str) -> Self {
         self.0.borrow_mut().misconfigured = Some(leaf);
         self
+    }
+
+    /// The key may make so many requests.
+    pub(super) fn with_requests(self, requests: u32) -> Self {
+        self.0.borrow_mut().requests_left = Some(requests);
+        self
+    }
+
+    fn take_request(&self) -> Result<(), RateLimitError> {
+        let Some(left) = &mut self.0.borrow_mut().requests_left else {
+            return Ok(());
+        };
+        let taken = left.checked_sub(1).ok_or_else(|| {
+            RateLimitError::Rejected(Rejection {
+                quantity: Quantity::Requests,
+                retry_after_ms: Some(2_000),
+                state: State {
+                    requests: window(),
+                    tokens: window(),
+                },
+            })
+        })?;
+        *left = taken;
+        Ok(())
     }
 
     /// What the router was told of backends.
@@ -363,7 +391,7 @@ pub(super) fn send_encoded(
     let incoming = Incoming {
         method: method.to_owned(),
         path: path.to_owned(),
-        authorization: authorization.map(str::to_owned),
+        authorization: authorization.map(str::to_owned).into_iter().collect(),
         content_encoding: encoding.map(str::to_owned),
         body: Bytewise(Some(body.to_vec())),
     };
@@ -390,6 +418,27 @@ pub(super) fn send_encoded(
             let body = written.borrow().clone();
             got(head, body)
         }
+    }
+}
+
+/// A GET with these `Authorization` fields.
+pub(super) fn get_as(script: &Script, path: &str, authorization: &[&str]) -> Got {
+    let incoming = Incoming {
+        method: "GET".to_owned(),
+        path: path.to_owned(),
+        authorization: authorization
+            .iter()
+            .map(|value| (*value).to_owned())
+            .collect(),
+        content_encoding: None,
+        body: Bytewise(None),
+    };
+    match block_on(handle(script.clone(), incoming)) {
+        Handled::Reply(reply) | Handled::Stream(reply, _) => Got {
+            status: reply.status,
+            headers: reply.headers,
+            body: reply.body,
+        },
     }
 }
 
@@ -579,6 +628,7 @@ impl Platform for Script {
         if let Some(words) = self.complaint("rate-limit") {
             return Err(RateLimitError::Unavailable(words));
         }
+        self.take_request()?;
         let state = State {
             requests: window(),
             tokens: window(),
