@@ -4,7 +4,7 @@
 
 use crate::bindings::exports::skerry::chat::auth::{AuthError, Guest};
 use crate::bindings::skerry::chat::types;
-use crate::decide::{self, Cache, Directory, Verdict};
+use crate::decide::{self, Asking, Cache, Clock, Directory, Verdict};
 use api_key::wire::{Limits, Principal, Role, VERIFY_PATH, VerifiedKey, VerifyRequest};
 use bytes::Bytes;
 use futures::future::{Either, select};
@@ -21,19 +21,24 @@ const STORE: &str = "principals";
 /// Where the keys are kept.
 const DIRECTORY: &str = "http://directory.spin.internal";
 /// A directory that has not answered by then is away.
-const VERIFY_TIMEOUT: Duration = Duration::from_millis(1_500);
+const VERIFY_TIMEOUT: Duration = Duration::from_millis(decide::ASKING_MS);
 /// Bytes of the directory's answer, at most.
 const ANSWER_BYTES_MAX: usize = 16 << 10;
-
-const _: () = assert!(decide::KNOWN_TTL_MS + 1_500 < 5_000);
 
 struct Component;
 crate::bindings::export!(Component with_types_in crate::bindings);
 
 impl Guest for Component {
     async fn authenticate(authorization: Option<String>) -> Result<types::Principal, AuthError> {
-        let principal =
-            decide::authenticate(authorization.as_deref(), &HostCache, &HostDirectory, now_ms);
+        let asking = ASKING.with(Rc::clone);
+        let authorization = authorization.as_deref();
+        let principal = decide::authenticate(
+            authorization,
+            &HostCache,
+            &HostDirectory,
+            &asking,
+            &HostClock,
+        );
         principal.await.map(into_wit).map_err(|error| match error {
             decide::AuthError::Missing => AuthError::Missing,
             decide::AuthError::Malformed(expected) => AuthError::Malformed(expected.to_owned()),
@@ -44,14 +49,24 @@ impl Guest for Component {
     }
 }
 
-fn now_ms() -> u64 {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+struct HostClock;
+
+impl Clock for HostClock {
+    fn now_ms(&self) -> u64 {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    async fn sleep_ms(&self, ms: u64) {
+        spin_sdk::time::sleep(Duration::from_millis(ms)).await;
+    }
 }
 
 thread_local! {
+    /// Empty whenever no request asks.
+    static ASKING: Rc<Asking> = Rc::default();
     /// Opened once in the life of an instance.
     static OPENED: OnceCell<Rc<Store>> = const { OnceCell::new() };
 }

@@ -6,14 +6,25 @@
 use api_key::Key;
 use api_key::wire::{Principal, VerifiedKey};
 use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 
-/// How long an answer of the directory is used. With the directory's own time to answer it stays
-/// under the 5 s after which a revoked key works nowhere.
-pub const KNOWN_TTL_MS: u64 = 3_000;
+/// How long an answer of the directory is used, from the moment at which it was asked: under the
+/// 5 s after which a revoked key works nowhere.
+pub const KNOWN_TTL_MS: u64 = 4_500;
+/// From then on one request asks again, while the others use the answer that there is: so a busy
+/// key never has all its requests at the directory at once, nor stops where that is slow.
+pub const REFRESH_MS: u64 = 2_500;
 /// How long "no such key" is used: a key made meanwhile works after that.
 pub const UNKNOWN_TTL_MS: u64 = 2_000;
+/// Who has asked by then and has no answer does not ask any more: others may.
+pub const ASKING_MS: u64 = 1_500;
+/// How often a request that waits for another's answer looks for it.
+const LOOK_MS: u64 = 10;
 /// Places for "no such key" in the cache: guesses overwrite each other, not fill it.
 const UNKNOWN_PLACES: u64 = 4_096;
+
+const _: () = assert!(KNOWN_TTL_MS < 5_000 && REFRESH_MS + ASKING_MS < KNOWN_TTL_MS);
 
 /// Why nobody was established, as in wit/auth.wit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,37 +68,155 @@ pub trait Directory {
     fn verify(&self, key_sha256: &str) -> impl Future<Output = Result<Verdict, String>>;
 }
 
+/// The host's clock.
+pub trait Clock {
+    /// Milliseconds since the Unix epoch.
+    fn now_ms(&self) -> u64;
+    /// Waits.
+    fn sleep_ms(&self, ms: u64) -> impl Future<Output = ()>;
+}
+
+/// The keys that requests of this instance ask for right now.
+#[derive(Debug, Default)]
+pub struct Asking(RefCell<BTreeSet<String>>);
+
+/// One that asks for a key, until it is dropped.
+struct Flight<'a> {
+    asking: &'a Asking,
+    digest: &'a str,
+}
+
+impl Asking {
+    /// None while another request of this instance asks for the same key.
+    fn begin<'a>(&'a self, digest: &'a str) -> Option<Flight<'a>> {
+        let is_first = self.0.borrow_mut().insert(digest.to_owned());
+        is_first.then_some(Flight {
+            asking: self,
+            digest,
+        })
+    }
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        self.asking.0.borrow_mut().remove(self.digest);
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Remembered {
     key_sha256: String,
+    #[serde(default)]
+    asked_ms: u64,
     until_ms: u64,
-    /// None is "no such key".
+    /// None is "no such key", or that its time is over.
     principal: Option<Principal>,
+    #[serde(default)]
+    is_expired: bool,
 }
 
-/// The principal of a header's value.
+impl Remembered {
+    fn is_due(&self, now_ms: u64) -> bool {
+        self.principal.is_some() && now_ms.saturating_sub(self.asked_ms) >= REFRESH_MS
+    }
+
+    fn into_answer(self) -> Result<Principal, AuthError> {
+        match (self.principal, self.is_expired) {
+            (Some(principal), _) => Ok(principal),
+            (None, true) => Err(AuthError::Expired),
+            (None, false) => Err(AuthError::Unknown),
+        }
+    }
+}
+
+/// Says to the other instances that one asks for a key.
+#[derive(Serialize, Deserialize)]
+struct Claim {
+    key_sha256: String,
+    until_ms: u64,
+}
+
+/// The principal of a header's value. Of all requests with one key one asks the directory; the
+/// others use what it answered last, or wait for its answer.
 pub async fn authenticate(
     authorization: Option<&str>,
     cache: &impl Cache,
     directory: &impl Directory,
-    now_ms: impl Fn() -> u64,
+    asking: &Asking,
+    clock: &impl Clock,
 ) -> Result<Principal, AuthError> {
     let key = bearer(authorization.ok_or(AuthError::Missing)?)?.ok_or(AuthError::Unknown)?;
     let digest = key.sha256();
-    if let Some(remembered) = recall(cache, &digest, now_ms()).await {
-        return remembered.principal.ok_or(AuthError::Unknown);
+    let end_ms = clock.now_ms().saturating_add(ASKING_MS);
+    loop {
+        let now_ms = clock.now_ms();
+        let remembered = recall(cache, &digest, now_ms).await;
+        let remembered = match remembered {
+            Some(remembered) if !remembered.is_due(now_ms) => return remembered.into_answer(),
+            due => due,
+        };
+        if let Some(_flight) = asking.begin(&digest)
+            && claim(cache, &digest, now_ms).await
+        {
+            let asked = ask(cache, directory, &digest, clock).await;
+            return match (asked, remembered) {
+                (Err(AuthError::Unavailable(_)), Some(old)) if old.until_ms > clock.now_ms() => {
+                    old.into_answer()
+                }
+                (asked, _) => asked,
+            };
+        }
+        if let Some(remembered) = remembered {
+            return remembered.into_answer();
+        }
+        if now_ms >= end_ms {
+            let words = "the directory did not answer another request in time";
+            return Err(AuthError::Unavailable(words.to_owned()));
+        }
+        clock.sleep_ms(LOOK_MS).await;
     }
-    let verdict = directory
-        .verify(&digest)
-        .await
-        .map_err(AuthError::Unavailable)?;
-    // The answer's life counts from now; the time that the directory took comes on top of it.
-    remember(cache, &digest, &verdict, now_ms()).await;
-    match verdict {
+}
+
+async fn ask(
+    cache: &impl Cache,
+    directory: &impl Directory,
+    digest: &str,
+    clock: &impl Clock,
+) -> Result<Principal, AuthError> {
+    // The answer may be as old as the question.
+    let asked_ms = clock.now_ms();
+    let verdict = directory.verify(digest).await;
+    if let Ok(verdict) = &verdict {
+        remember(cache, digest, verdict, asked_ms).await;
+    }
+    let _forgotten = cache.delete(&place("asking", digest)).await;
+    match verdict.map_err(AuthError::Unavailable)? {
         Verdict::Known(known) => Ok(known.principal),
         Verdict::Unknown => Err(AuthError::Unknown),
         Verdict::Expired => Err(AuthError::Expired),
     }
+}
+
+/// False while another instance asks for the key. (Two that look at the same instant both ask.)
+async fn claim(cache: &impl Cache, digest: &str, now_ms: u64) -> bool {
+    let name = place("asking", digest);
+    let found = cache.get(&name).await.ok().flatten();
+    let found = found.and_then(|bytes| serde_json::from_slice::<Claim>(&bytes).ok());
+    let is_other = |claim: Claim| {
+        let left_ms = claim.until_ms.saturating_sub(now_ms);
+        claim.key_sha256 == digest && (1..=ASKING_MS).contains(&left_ms)
+    };
+    if found.is_some_and(is_other) {
+        return false;
+    }
+    let claim = Claim {
+        key_sha256: digest.to_owned(),
+        until_ms: now_ms.saturating_add(ASKING_MS),
+    };
+    if let Ok(bytes) = serde_json::to_vec(&claim) {
+        let _kept = cache.set(&name, &bytes).await;
+    }
+    true
 }
 
 /// The key in `Bearer sk-…` (RFC 6750 §2.1; the scheme's case does not matter, RFC 9110 §11.1).
@@ -129,30 +258,27 @@ async fn recall(cache: &impl Cache, digest: &str, now_ms: u64) -> Option<Remembe
     None
 }
 
-async fn remember(cache: &impl Cache, digest: &str, verdict: &Verdict, now_ms: u64) {
-    let (name, until_ms, principal) = match verdict {
+async fn remember(cache: &impl Cache, digest: &str, verdict: &Verdict, asked_ms: u64) {
+    let (name, end_ms, ttl_ms) = match verdict {
         Verdict::Known(known) => {
             let end_ms = known.expires_at_ms.unwrap_or(u64::MAX);
-            let until_ms = end_ms.min(now_ms.saturating_add(KNOWN_TTL_MS));
-            (known_name(digest), until_ms, Some(known.principal.clone()))
+            (known_name(digest), end_ms, KNOWN_TTL_MS)
         }
-        Verdict::Unknown => {
+        Verdict::Unknown | Verdict::Expired => {
             let _forgotten = cache.delete(&known_name(digest)).await;
-            (
-                unknown_name(digest),
-                now_ms.saturating_add(UNKNOWN_TTL_MS),
-                None,
-            )
+            (unknown_name(digest), u64::MAX, UNKNOWN_TTL_MS)
         }
-        Verdict::Expired => {
-            let _forgotten = cache.delete(&known_name(digest)).await;
-            return;
-        }
+    };
+    let principal = match verdict {
+        Verdict::Known(known) => Some(known.principal.clone()),
+        Verdict::Unknown | Verdict::Expired => None,
     };
     let remembered = Remembered {
         key_sha256: digest.to_owned(),
-        until_ms,
+        asked_ms,
+        until_ms: end_ms.min(asked_ms.saturating_add(ttl_ms)),
         principal,
+        is_expired: *verdict == Verdict::Expired,
     };
     if let Ok(bytes) = serde_json::to_vec(&remembered) {
         let _kept = cache.set(&name, &bytes).await;
@@ -164,10 +290,15 @@ fn known_name(digest: &str) -> String {
 }
 
 fn unknown_name(digest: &str) -> String {
+    place("none", digest)
+}
+
+/// One of a fixed number of places, which others may take.
+fn place(kind: &str, digest: &str) -> String {
     let head = digest
         .get(..8)
         .and_then(|head| u64::from_str_radix(head, 16).ok());
-    format!("auth/none/{}", head.unwrap_or(0) % UNKNOWN_PLACES)
+    format!("auth/{kind}/{}", head.unwrap_or(0) % UNKNOWN_PLACES)
 }
 
 #[cfg(test)]

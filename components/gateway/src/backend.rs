@@ -159,10 +159,42 @@ fn arguments(call: &ToolCall) -> Cow<'_, str> {
     match (is_json, text) {
         (true, object) if object.starts_with('{') => Cow::Borrowed(&call.arguments),
         (_, "" | "null" | "[]" | "\"\"") => "{}".into(),
-        _ => serde_json::json!({"arguments": call.arguments})
-            .to_string()
-            .into(),
+        _ => wrapped(&call.arguments).into(),
     }
+}
+
+/// An object with what is no object.
+fn wrapped(arguments: &str) -> String {
+    #[derive(Serialize)]
+    struct Wrapped<'a> {
+        arguments: &'a str,
+    }
+    let written = to_exact_vec(&Wrapped { arguments }).ok();
+    let text = written.and_then(|written| String::from_utf8(written).ok());
+    text.unwrap_or_else(|| "{}".to_owned())
+}
+
+/// A value as JSON, in a block of its size: one that grows is held twice while it is moved.
+pub(crate) fn to_exact_vec(value: &impl Serialize) -> Result<Vec<u8>, serde_json::Error> {
+    /// Counts what is written.
+    struct Count(usize);
+
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let mut count = Count(0);
+    serde_json::to_writer(&mut count, value)?;
+    let mut written = Vec::with_capacity(count.0);
+    serde_json::to_writer(&mut written, value)?;
+    Ok(written)
 }
 
 #[derive(Serialize)]

@@ -11,7 +11,7 @@ struct Begun {
     index: Option<i64>,
     id: Option<String>,
     name: Option<String>,
-    arguments: String,
+    arguments: Arguments,
 }
 
 /// All calls of one answer, in the order in which they began.
@@ -47,7 +47,7 @@ impl Calls {
         begun.id = begun.id.take().or(delta.id);
         let is_named = begun.name.is_some();
         begun.name = begun.name.take().or(delta.name);
-        begun.arguments.push_str(&delta.arguments);
+        begun.arguments.push(&delta.arguments);
         Piece {
             call,
             name: begun.name.clone().filter(|_| !is_named),
@@ -80,17 +80,43 @@ impl Calls {
             (Some(_), None) | (None, _) => Some(call),
             // A name that is told again with each piece, or the next call's.
             (Some(before), Some(name)) => {
-                (before == name && !is_whole(&begun.arguments)).then_some(call)
+                (before == name && !begun.arguments.is_whole).then_some(call)
             }
         }
     }
 }
 
-/// Returns true where the arguments are one JSON object already.
-fn is_whole(arguments: &str) -> bool {
-    // Looked at first: a backend may repeat the name with every piece of a long call.
-    arguments.trim_ascii_end().ends_with('}')
-        && serde_json::from_str::<serde::de::IgnoredAny>(arguments).is_ok()
+/// Arguments as far as they have come: looked at once, for a backend may repeat the name with
+/// every piece of a long call.
+#[derive(Debug, Default)]
+struct Arguments {
+    depth: usize,
+    in_string: bool,
+    is_escaped: bool,
+    /// They are one JSON object, which nothing follows.
+    is_whole: bool,
+}
+
+impl Arguments {
+    fn push(&mut self, piece: &str) {
+        for byte in piece.bytes() {
+            match (self.in_string, byte) {
+                (true, _) if self.is_escaped => self.is_escaped = false,
+                (true, b'\\') => self.is_escaped = true,
+                (_, b'"') => self.in_string = !self.in_string,
+                (true, _) => {}
+                (false, b'{' | b'[') => self.depth += 1,
+                (false, b'}' | b']') => {
+                    self.depth = self.depth.saturating_sub(1);
+                    self.is_whole = self.depth == 0 && byte == b'}';
+                    continue;
+                }
+                (false, b' ' | b'\n' | b'\r' | b'\t') => continue,
+                (false, _) => {}
+            }
+            self.is_whole = false;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -103,16 +129,21 @@ mod tests {
     /// The calls of an answer that came in these deltas: id, name, arguments.
     fn calls(deltas: &[Value]) -> Vec<(String, String, String)> {
         let mut calls = Calls::default();
+        let mut arguments: Vec<String> = Vec::new();
         for delta in deltas {
             let event = json!({"choices": [{"delta": {"tool_calls": delta}}]}).to_string();
             let mut chunk = Chunk::parse(event.as_bytes()).unwrap();
             for delta in chunk.choices.remove(0).delta.tool_calls {
-                calls.take(delta);
+                let piece = calls.take(delta);
+                arguments.resize(calls.len(), String::new());
+                arguments[piece.call].push_str(&piece.arguments);
             }
         }
         let text = |text: Option<String>| text.unwrap_or_default();
-        let whole = |call: Begun| (text(call.id), text(call.name), call.arguments);
-        calls.0.into_iter().map(whole).collect()
+        let begun = calls.0.into_iter().zip(arguments);
+        let whole =
+            |(call, arguments): (Begun, String)| (text(call.id), text(call.name), arguments);
+        begun.map(whole).collect()
     }
 
     fn check(deltas: Value, expected: &[(&str, &str, &str)]) {

@@ -171,6 +171,18 @@ impl ApiError {
         Self::new(400, Kind::InvalidRequest, Some("invalid_json"), message)
     }
 
+    /// 400 for a body that would build too much: too many values, or too deep.
+    pub(crate) fn too_complex(message: impl Into<String>) -> Self {
+        let code = Some("request_too_complex");
+        Self::new(400, Kind::InvalidRequest, code, message)
+    }
+
+    pub(crate) fn two_authorizations() -> Self {
+        let message = "The request has more than one Authorization header; send one.";
+        let code = Some("invalid_header");
+        Self::new(400, Kind::InvalidRequest, code, message)
+    }
+
     pub(crate) fn body_too_large(bytes_max: usize) -> Self {
         let message = format!("The request's body is larger than {bytes_max} bytes.");
         Self::new(
@@ -179,6 +191,24 @@ impl ApiError {
             Some("request_too_large"),
             message,
         )
+    }
+
+    /// 503: other large requests take the room that there is for them.
+    pub(crate) fn too_many_large() -> Self {
+        let message = "Too many large requests are served at the moment. Please try again.";
+        let mut error = Self::new(503, Kind::Overloaded, Some("overloaded"), message);
+        error.retry_after_ms = Some(1_000);
+        error
+    }
+
+    /// 400: an answer that does not fit into one object.
+    pub(crate) fn answer_too_large(bytes_max: usize) -> Self {
+        let message = format!(
+            "The answer is larger than {bytes_max} bytes, which is the most that fits into one \
+             object. Ask for a stream ('stream': true), or for fewer 'top_logprobs'."
+        );
+        let code = Some("answer_too_large");
+        Self::new(400, Kind::InvalidRequest, code, message)
     }
 
     /// 415: a coding of the body that is not decoded here (RFC 9110 §15.5.16).

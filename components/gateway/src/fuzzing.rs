@@ -1,12 +1,18 @@
 //! The parsers of input from outside, for fuzz targets: each takes any bytes and does not
 //! panic. It does NOT parse anything by itself.
 
+use crate::body::Whole;
+use crate::memory::Share;
 use crate::request::ChatRequest;
 use crate::sse::Parser;
 
 /// Parses a chat request's body: it has messages, or an error says what is wrong.
 pub fn chat_body(body: &[u8]) {
-    match ChatRequest::parse(body) {
+    let whole = Whole {
+        bytes: body.to_vec(),
+        share: Share::default(),
+    };
+    match ChatRequest::parse(whole) {
         Ok(request) => assert!(!request.messages.is_empty()),
         Err(error) => assert!(!error.message.is_empty()),
     }

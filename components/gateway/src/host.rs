@@ -39,14 +39,17 @@ impl Guest for Component {
         let method = http::Method::try_from(request.get_method())
             .map_err(|_| ErrorCode::HttpRequestMethodInvalid)?;
         let headers = request.get_headers();
-        let authorization = header(&headers, "authorization");
+        let authorization = headers.get("authorization");
         let encoding = header(&headers, "content-encoding");
         drop(headers);
         let incoming = Incoming {
             method: method.as_str().to_owned(),
             path: if path.is_empty() { "/" } else { path }.to_owned(),
             // A header that is no text is a malformed one, not a missing one.
-            authorization: authorization.map(|value| String::from_utf8(value).unwrap_or_default()),
+            authorization: authorization
+                .into_iter()
+                .map(|value| String::from_utf8(value).unwrap_or_default())
+                .collect(),
             content_encoding: encoding.map(|value| String::from_utf8(value).unwrap_or_default()),
             body: RequestBody(IncomingRequestBody::new(request)?.stream()),
         };

@@ -16,11 +16,13 @@
 mod host;
 mod routes;
 mod body;
+mod memory;
 mod request;
 mod exchange;
 mod estimate;
 mod prompt;
 mod json_text;
+mod raw_json;
 mod relay;
 mod json_guard;
 mod calls;
@@ -36,5 +38,7 @@ mod timing;
 mod error;
 mod log;
 mod bindings;
+#[cfg(test)]
+mod peak;
 #[cfg(not(target_family = "wasm"))]
 pub mod fuzzing;

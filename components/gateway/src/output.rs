@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use crate::backend::usage::WireUsage;
 use crate::bindings::skerry::chat::types::{FinishReason, ToolCall};
 use crate::error::ApiError;
+use crate::memory::Share;
+use crate::reply::Reply;
 use crate::sse;
 
 /// The client has gone.
@@ -306,11 +308,22 @@ impl<S: Sink> Output for Streamed<S> {
     }
 }
 
+/// One answer that is collected to an object, at most: 8,000 tokens with 20 alternatives each
+/// are 16 MiB.
+const COLLECTED_BYTES_MAX: usize = 24 << 20;
+/// As it is collected, and as it is written.
+const COLLECTED_COPIES: usize = 2;
+/// What a token's log probabilities take beside their text.
+const LOGPROB_BYTES: usize = 48;
+
 /// One object at the end.
 #[derive(Default)]
 pub(crate) struct Collected {
     choices: Vec<Message>,
-    steps: Vec<Value>,
+    steps: Vec<Box<RawValue>>,
+    bytes: usize,
+    share: Share,
+    full: Option<ApiError>,
 }
 
 #[derive(Default)]
@@ -321,54 +334,133 @@ struct Message {
     logprobs: Vec<Box<RawValue>>,
 }
 
+/// OpenAI's `chat.completion`: written from the parts, for a tree of them would be many times
+/// as large.
+#[derive(Serialize)]
+struct Completion<'a> {
+    id: &'a str,
+    object: &'static str,
+    created: u64,
+    model: &'a str,
+    usage: WireUsage,
+    choices: Vec<CompletionChoice<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    skerry: Option<Steps<'a>>,
+}
+
+#[derive(Serialize)]
+struct Steps<'a> {
+    steps: &'a [Box<RawValue>],
+}
+
+#[derive(Serialize)]
+struct CompletionChoice<'a> {
+    index: usize,
+    message: CompletionMessage<'a>,
+    logprobs: Option<LogprobsOut<'a>>,
+    finish_reason: &'static str,
+}
+
+#[derive(Serialize)]
+struct CompletionMessage<'a> {
+    role: &'static str,
+    content: Option<&'a str>,
+    refusal: Option<()>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<CompletionCall<'a>>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reasoning_content: &'a str,
+}
+
+#[derive(Serialize)]
+struct CompletionCall<'a> {
+    id: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    function: CompletionFunction<'a>,
+}
+
+#[derive(Serialize)]
+struct CompletionFunction<'a> {
+    name: &'a str,
+    arguments: &'a str,
+}
+
 impl Message {
-    fn into_json(self, index: usize, reason: FinishReason) -> Value {
-        let mut message = json!({"role": "assistant", "content": self.content, "refusal": null});
-        if !self.tool_calls.is_empty() {
-            if self.content.is_empty() {
-                message["content"] = Value::Null;
-            }
-            let calls = self.tool_calls.iter().map(|call| {
-                json!({"id": call.id, "type": "function",
-                       "function": {"name": call.name, "arguments": call.arguments}})
-            });
-            message["tool_calls"] = calls.collect();
+    fn completion(&self, index: usize, reason: FinishReason) -> CompletionChoice<'_> {
+        let calls = self.tool_calls.iter().map(|call| CompletionCall {
+            id: &call.id,
+            kind: "function",
+            function: CompletionFunction {
+                name: &call.name,
+                arguments: &call.arguments,
+            },
+        });
+        let is_empty = self.content.is_empty() && !self.tool_calls.is_empty();
+        CompletionChoice {
+            index,
+            message: CompletionMessage {
+                role: "assistant",
+                content: (!is_empty).then_some(&self.content),
+                refusal: None,
+                tool_calls: calls.collect(),
+                reasoning_content: &self.reasoning,
+            },
+            logprobs: (!self.logprobs.is_empty()).then_some(LogprobsOut {
+                content: &self.logprobs,
+                refusal: None,
+            }),
+            finish_reason: reason_name(reason),
         }
-        if !self.reasoning.is_empty() {
-            message["reasoning_content"] = self.reasoning.into();
-        }
-        let logprobs =
-            (!self.logprobs.is_empty()).then(|| json!({"content": self.logprobs, "refusal": null}));
-        json!({"index": index, "message": message, "logprobs": logprobs,
-               "finish_reason": reason_name(reason)})
     }
 }
 
 impl Collected {
     /// OpenAI's `chat.completion`.
-    pub(crate) fn into_json(
+    pub(crate) fn into_reply(
         mut self,
         identity: &Identity,
         reasons: &[FinishReason],
         usage: WireUsage,
         events: bool,
-    ) -> Value {
+    ) -> Reply {
         self.choices.resize_with(reasons.len(), Message::default);
-        let choices: Vec<Value> = self
-            .choices
-            .into_iter()
-            .zip(reasons)
-            .enumerate()
-            .map(|(index, (message, reason))| message.into_json(index, *reason))
-            .collect();
-        let mut completion = json!({
-            "id": identity.id, "object": "chat.completion", "created": identity.created,
-            "model": identity.model, "usage": usage, "choices": choices,
-        });
-        if events {
-            completion["skerry"] = json!({"steps": self.steps});
+        let choices = self.choices.iter().zip(reasons).enumerate();
+        let completion = Completion {
+            id: &identity.id,
+            object: "chat.completion",
+            created: identity.created,
+            model: &identity.model,
+            usage,
+            choices: choices
+                .map(|(index, (message, reason))| message.completion(index, *reason))
+                .collect(),
+            skerry: events.then_some(Steps { steps: &self.steps }),
+        };
+        Reply::json_of(200, &completion, self.bytes)
+    }
+
+    /// Why no more is taken, if that is so: the answer ends there.
+    pub(crate) fn take_full(&mut self) -> Option<ApiError> {
+        self.full.take()
+    }
+
+    /// Makes room for more, or ends the answer.
+    fn grow(&mut self, bytes: usize) -> Result<(), Gone> {
+        self.bytes += bytes;
+        let full = if self.bytes > COLLECTED_BYTES_MAX {
+            Some(ApiError::answer_too_large(COLLECTED_BYTES_MAX))
+        } else {
+            let grown = self.share.grow_to(self.bytes, COLLECTED_COPIES);
+            grown.is_err().then(ApiError::too_many_large)
+        };
+        match full {
+            None => Ok(()),
+            Some(error) => {
+                self.full = Some(error);
+                Err(Gone)
+            }
         }
-        completion
     }
 
     fn message(&mut self, choice: usize) -> &mut Message {
@@ -386,6 +478,10 @@ impl Output for Collected {
         text: String,
         mut logprobs: Vec<Box<RawValue>>,
     ) -> Result<(), Gone> {
+        let entries = logprobs
+            .iter()
+            .map(|entry| entry.get().len() + LOGPROB_BYTES);
+        self.grow(text.len() + entries.sum::<usize>())?;
         let message = self.message(choice);
         message.content.push_str(&text);
         message.logprobs.append(&mut logprobs);
@@ -393,11 +489,13 @@ impl Output for Collected {
     }
 
     async fn reasoning(&mut self, choice: usize, text: String) -> Result<(), Gone> {
+        self.grow(text.len())?;
         self.message(choice).reasoning.push_str(&text);
         Ok(())
     }
 
     async fn tool_call(&mut self, choice: usize, piece: ToolCallPiece) -> Result<(), Gone> {
+        self.grow(piece.arguments.len())?;
         let calls = &mut self.message(choice).tool_calls;
         if calls.len() <= piece.index {
             calls.resize_with(piece.index + 1, || ToolCall {
@@ -415,7 +513,10 @@ impl Output for Collected {
     }
 
     async fn step(&mut self, event: StepEvent<'_>) -> Result<(), Gone> {
-        self.steps.extend(serde_json::to_value(event).ok());
+        if let Ok(step) = serde_json::value::to_raw_value(&event) {
+            self.grow(step.get().len())?;
+            self.steps.push(step);
+        }
         Ok(())
     }
 

@@ -13,11 +13,17 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn json(status: u16, body: &impl Serialize) -> Self {
-        match serde_json::to_vec(body) {
-            Ok(body) => Self {
+        Self::json_of(status, body, 0)
+    }
+
+    /// Likewise, of a body that has about so many bytes: a large one is not moved as it grows.
+    pub(crate) fn json_of(status: u16, body: &impl Serialize, bytes: usize) -> Self {
+        let mut written = Vec::with_capacity(bytes + 512);
+        match serde_json::to_writer(&mut written, body) {
+            Ok(()) => Self {
                 status,
                 headers: vec![("content-type", "application/json".into())],
-                body,
+                body: written,
             },
             // Our own types have string keys and no failing `Serialize`.
             Err(_) => Self {

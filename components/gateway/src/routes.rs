@@ -28,7 +28,8 @@ const TICK_NS_MAX: u64 = 10_000_000_000;
 pub(crate) struct Incoming<B> {
     pub(crate) method: String,
     pub(crate) path: String,
-    pub(crate) authorization: Option<String>,
+    /// Each of the fields of that name.
+    pub(crate) authorization: Vec<String>,
     pub(crate) content_encoding: Option<String>,
     pub(crate) body: B,
 }
@@ -62,6 +63,7 @@ async fn dispatch<P: Platform>(
         content_encoding,
         body,
     } = incoming;
+    let authorization = only(authorization)?;
     // Clients build their paths with a slash at the end.
     let path = path.trim_end_matches('/');
     let model = path
@@ -77,13 +79,11 @@ async fn dispatch<P: Platform>(
             chat(platform, authorization, body, request_id).await
         }
         (MODELS, "GET") => {
-            platform.authenticate(authorization).await?;
-            let reply = models::answer(&platform, None).await?;
+            let reply = models(&platform, authorization, None).await?;
             Ok(Handled::Reply(reply.of(is_head)))
         }
         (_, "GET") if model.is_some() => {
-            platform.authenticate(authorization).await?;
-            let reply = models::answer(&platform, model.as_deref()).await?;
+            let reply = models(&platform, authorization, model.as_deref()).await?;
             Ok(Handled::Reply(reply.of(is_head)))
         }
         (TICK, "POST") => {
@@ -104,6 +104,32 @@ async fn dispatch<P: Platform>(
     }
 }
 
+/// The one `Authorization` field: of two, this and another server might read another one.
+fn only(mut authorization: Vec<String>) -> Result<Option<String>, ApiError> {
+    match authorization.len() {
+        0 | 1 => Ok(authorization.pop()),
+        _ => Err(ApiError::two_authorizations()),
+    }
+}
+
+/// All models, or one; a request like any other.
+async fn models<P: Platform>(
+    platform: &P,
+    authorization: Option<String>,
+    id: Option<&str>,
+) -> Result<Reply, ApiError> {
+    let who = platform.authenticate(authorization).await?;
+    let admission = platform.admit(&who, 0).await?;
+    let answered = models::answer(platform, id).await;
+    // Nothing is settled: no tokens were taken, and a request is not given back.
+    let mut reply = answered.map_err(|mut error| {
+        error.limits.get_or_insert(admission.state.clone());
+        error
+    })?;
+    reply.headers.extend(limit_headers(&admission.state));
+    Ok(reply)
+}
+
 /// Delivers what waits, until nothing does: what one call delivers has a maximum, and more
 /// than that may have come since the last tick.
 async fn drain(platform: &impl Platform) -> Result<u32, String> {
@@ -118,6 +144,11 @@ async fn drain(platform: &impl Platform) -> Result<u32, String> {
     }
 }
 
+async fn request(who: &Principal, body: Encoded<impl Body>) -> Result<ChatRequest, ApiError> {
+    may_call_models(who)?;
+    ChatRequest::parse(body.read().await?)
+}
+
 async fn chat<P: Platform>(
     platform: P,
     authorization: Option<String>,
@@ -128,9 +159,15 @@ async fn chat<P: Platform>(
     let mut timing = Timing::new(started_ns);
     let who = platform.authenticate(authorization).await?;
     timing.lap("auth", platform.monotonic_ns());
-    may_call_models(&who)?;
-
-    let request = ChatRequest::parse(&body.read().await?)?;
+    let request = match request(&who, body).await {
+        Ok(request) => request,
+        Err(mut error) => {
+            // It counts as a request, and where there are too many of them it is one too many.
+            let admission = platform.admit(&who, 0).await?;
+            error.limits.get_or_insert(admission.state);
+            return Err(error);
+        }
+    };
     timing.lap("gateway", platform.monotonic_ns());
 
     let id = request_id.to_owned();
@@ -148,12 +185,14 @@ async fn chat<P: Platform>(
         (Ok(reason), Ok(())) => {
             let events = exchange.request().events;
             let reasons = exchange.finish_reasons(reason);
-            let completion =
-                collected.into_json(&exchange.identity(), &reasons, exchange.usage(), events);
-            Reply::json(200, &completion)
+            collected.into_reply(&exchange.identity(), &reasons, exchange.usage(), events)
         }
         (Err(Interrupt::Failed(error)), _) | (Ok(_), Err(error)) => error.into_reply(),
-        (Err(Interrupt::Gone), _) => ApiError::client_gone().into_reply(),
+        // Of an answer that is collected, either the object is full or its client has left.
+        (Err(Interrupt::Gone), _) => {
+            let full = collected.take_full();
+            full.unwrap_or_else(ApiError::client_gone).into_reply()
+        }
     };
     reply.headers.extend(headers);
     Ok(Handled::Reply(reply))

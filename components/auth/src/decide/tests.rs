@@ -5,6 +5,7 @@ use api_key::wire::{Limits, Role};
 use futures::executor::block_on;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::task::Poll;
 
 #[derive(Default)]
 struct World {
@@ -13,7 +14,34 @@ struct World {
     cache_fails: Cell<bool>,
     keys: RefCell<BTreeMap<String, VerifiedKey>>,
     away: Cell<bool>,
+    /// How long it takes to answer, in looks at the clock by those who wait.
+    slow: Cell<u32>,
     asked: Cell<u32>,
+    asking: Asking,
+}
+
+/// Lets others go first.
+async fn pass() {
+    let mut is_passed = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut is_passed, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+impl Clock for World {
+    fn now_ms(&self) -> u64 {
+        self.now_ms.get()
+    }
+
+    async fn sleep_ms(&self, _: u64) {
+        // Many sleep at once: the test moves the clock.
+        pass().await;
+    }
 }
 
 impl Cache for World {
@@ -43,6 +71,10 @@ impl Cache for World {
 impl Directory for World {
     async fn verify(&self, key_sha256: &str) -> Result<Verdict, String> {
         self.asked.set(self.asked.get() + 1);
+        for _ in 0..self.slow.get() {
+            pass().await;
+            self.later(1);
+        }
         if self.away.get() {
             return Err("connection refused".to_owned());
         }
@@ -62,7 +94,7 @@ impl Directory for World {
 
 impl World {
     fn ask(&self, header: Option<&str>) -> Result<String, AuthError> {
-        let principal = authenticate(header, self, self, || self.now_ms.get());
+        let principal = authenticate(header, self, self, &self.asking, self);
         block_on(principal).map(|principal| principal.key_id)
     }
 
@@ -155,14 +187,14 @@ fn a_mistyped_or_foreign_key_is_unknown_without_a_lookup() {
 }
 
 #[test]
-fn a_key_is_asked_for_once_in_three_seconds() {
+fn a_busy_key_is_asked_for_when_its_answer_grows_old() {
     let world = World::default();
     let key = world.add(1, None);
     assert_eq!(
         world.ask(Some(&format!("bEaReR {}", key.reveal()))),
         Ok("key_1".into())
     );
-    world.later(KNOWN_TTL_MS - 1);
+    world.later(REFRESH_MS - 1);
     assert_eq!(world.ask_key(&key), Ok("key_1".into()));
     assert_eq!(world.asked.get(), 1);
     world.later(1);
@@ -273,4 +305,133 @@ fn the_cache_never_holds_a_key() {
         let value = String::from_utf8_lossy(value);
         assert!(!name.contains(key.reveal()) && !value.contains(key.reveal()));
     }
+}
+
+impl World {
+    /// So many requests at once, of one instance or of as many as there are `instances`.
+    fn ask_at_once(
+        &self,
+        key: &Key,
+        count: usize,
+        instances: usize,
+    ) -> Vec<Result<String, AuthError>> {
+        let header = format!("Bearer {}", key.reveal());
+        let asking: Vec<Asking> = (0..instances).map(|_| Asking::default()).collect();
+        let requests = (0..count).map(|request| {
+            let asking = &asking[request % instances];
+            let header = &header;
+            async move {
+                let principal = authenticate(Some(header), self, self, asking, self).await;
+                principal.map(|principal| principal.key_id)
+            }
+        });
+        let answers = block_on(futures::future::join_all(requests));
+        assert!(asking.iter().all(|asking| asking.0.borrow().is_empty()));
+        answers
+    }
+}
+
+#[test]
+fn of_many_requests_at_once_one_asks_and_the_others_wait() {
+    for (age_ms, instances) in [(0, 1), (0, 20), (10_000, 1), (10_000, 20)] {
+        let world = World::default();
+        world.slow.set(50);
+        let key = world.add(1, None);
+        if age_ms > 0 {
+            assert!(world.ask_key(&key).is_ok());
+            world.later(age_ms);
+        }
+        let before = world.asked.get();
+        let answers = world.ask_at_once(&key, 200, instances);
+        assert!(answers.iter().all(|answer| *answer == Ok("key_1".into())));
+        let asked = world.asked.get() - before;
+        assert_eq!(asked, 1, "{age_ms} ms, {instances} instances");
+    }
+}
+
+#[test]
+fn an_answer_that_grows_old_is_renewed_by_one_and_used_by_the_others() {
+    let world = World::default();
+    let key = world.add(1, None);
+    assert!(world.ask_key(&key).is_ok());
+    world.later(REFRESH_MS);
+    world.slow.set(50);
+    let answers = world.ask_at_once(&key, 200, 10);
+    assert!(answers.iter().all(Result::is_ok));
+    assert_eq!(world.asked.get(), 2);
+    world.slow.set(0);
+    world.later(REFRESH_MS - 51);
+    assert!(world.ask_key(&key).is_ok());
+    assert_eq!(world.asked.get(), 2, "it is a new answer now");
+}
+
+#[test]
+fn while_the_directory_is_away_an_answer_is_used_up_to_its_end() {
+    let world = World::default();
+    let key = world.add(1, None);
+    assert!(world.ask_key(&key).is_ok());
+    world.away.set(true);
+    world.later(KNOWN_TTL_MS - 1);
+    assert!(world.ask_at_once(&key, 50, 5).iter().all(Result::is_ok));
+    world.later(1);
+    let answers = world.ask_at_once(&key, 50, 5);
+    let is_away = |answer: &Result<_, _>| matches!(answer, Err(AuthError::Unavailable(_)));
+    assert!(answers.iter().all(is_away));
+}
+
+#[test]
+fn an_answer_that_took_too_long_does_not_outlive_its_promise() {
+    let world = World::default();
+    let key = world.add(1, None);
+    assert!(world.ask_key(&key).is_ok());
+    world.later(KNOWN_TTL_MS - 10);
+    world.away.set(true);
+    world.slow.set(20);
+    assert!(matches!(
+        world.ask_key(&key),
+        Err(AuthError::Unavailable(_))
+    ));
+}
+
+#[test]
+fn many_guesses_of_one_key_ask_once_and_many_keys_fill_nothing() {
+    let world = World::default();
+    world.slow.set(5);
+    let answers = world.ask_at_once(&key(9), 100, 10);
+    assert!(
+        answers
+            .iter()
+            .all(|answer| *answer == Err(AuthError::Unknown))
+    );
+    assert_eq!(world.asked.get(), 1);
+    let ended = world.add(2, Some(1));
+    let answers = world.ask_at_once(&ended, 100, 10);
+    assert!(
+        answers
+            .iter()
+            .all(|answer| *answer == Err(AuthError::Expired))
+    );
+    assert_eq!(world.asked.get(), 2);
+}
+
+#[test]
+fn a_request_that_leaves_while_it_asks_leaves_nothing_behind() {
+    let world = World::default();
+    world.slow.set(1_000_000);
+    let key = world.add(1, None);
+    let header = format!("Bearer {}", key.reveal());
+    let mut left = Box::pin(authenticate(
+        Some(&header),
+        &world,
+        &world,
+        &world.asking,
+        &world,
+    ));
+    assert!(futures::FutureExt::now_or_never(left.as_mut()).is_none());
+    drop(left);
+    assert!(world.asking.0.borrow().is_empty());
+    // The others ask for themselves once the one that left would have had its answer.
+    world.slow.set(0);
+    world.later(ASKING_MS);
+    assert!(world.ask_key(&key).is_ok());
 }

@@ -8,10 +8,29 @@ use serde_json::json;
 
 use super::{BackendRequest, WireMessages};
 use crate::bindings::skerry::chat::router::Dialect;
-use crate::bindings::skerry::chat::types::MessageRole;
+use crate::bindings::skerry::chat::types::{Message, MessageRole};
 
 /// A request, written for its backend's dialect.
 pub(crate) struct Written<'a>(pub(crate) &'a BackendRequest<'a>);
+
+/// Requests with more text are written twice, the first time to be measured.
+const LARGE_BYTES: usize = 64 << 10;
+
+impl Written<'_> {
+    pub(crate) fn to_vec(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let text = |message: &Message| {
+            let calls = message.tool_calls.iter().map(|call| call.arguments.len());
+            message.content.len() + calls.sum::<usize>()
+        };
+        let messages = self.0.messages.iter().map(text).sum::<usize>();
+        let fields = self.0.fields.iter().map(|(_, raw)| raw.get().len());
+        let tools = self.0.tools.map_or(0, |tools| tools.get().len());
+        match messages + fields.sum::<usize>() + tools {
+            ..=LARGE_BYTES => serde_json::to_vec(self),
+            _ => super::to_exact_vec(self),
+        }
+    }
+}
 
 impl Serialize for Written<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -133,7 +133,7 @@ impl<P: Platform> Exchange<P> {
     }
 
     async fn ask(&self, target: &Target, tool_use: ToolUse) -> Asked<P::Upstream> {
-        let body = match serde_json::to_vec(&Written(&self.backend_request(target, tool_use))) {
+        let body = match Written(&self.backend_request(target, tool_use)).to_vec() {
             Ok(body) => body,
             Err(error) => return Asked::Refused(ApiError::internal(error.to_string())),
         };

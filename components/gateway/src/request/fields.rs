@@ -4,9 +4,9 @@
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::raw::{RawFields, value};
 use super::{CHOICES_MAX, FIELDS, TOOLS_MAX, ToolChoice, Use};
 use crate::error::ApiError;
+use crate::raw_json::{Elements, RawFields, text, tree};
 
 /// Stop strings of one request (OpenAI has 4, vLLM no limit), and characters of each.
 const STOPS_MAX: usize = 16;
@@ -21,7 +21,7 @@ enum Check {
     Boolean,
     Text,
     Object,
-    Custom(fn(&Value) -> Result<(), String>),
+    Custom(fn(&RawValue) -> Result<(), String>),
 }
 
 /// The fields that are handed on and whose value is checked here. Ranges are OpenAI's; those
@@ -109,6 +109,19 @@ pub(super) fn refuse(name: &str) -> ApiError {
     ApiError::unsupported(name.clone(), format!("Unsupported parameter: '{name}'."))
 }
 
+/// A field's value, which is a small one.
+pub(super) fn take(
+    fields: &mut RawFields<'_>,
+    name: &'static str,
+) -> Result<Option<Value>, ApiError> {
+    fields.take(name).map(|raw| value(name, raw)).transpose()
+}
+
+fn value(name: &str, raw: &RawValue) -> Result<Value, ApiError> {
+    let message = || format!("'{name}' is too large, or nested too deeply.");
+    tree(raw).ok_or_else(|| ApiError::invalid(name, message()))
+}
+
 pub(super) fn model(value: Option<Value>) -> Result<String, ApiError> {
     match value {
         Some(Value::String(model)) if !model.is_empty() && model.len() <= 256 => Ok(model),
@@ -127,7 +140,7 @@ pub(super) fn boolean(
     fields: &mut RawFields<'_>,
     name: &'static str,
 ) -> Result<Option<bool>, ApiError> {
-    match fields.take(name)? {
+    match take(fields, name)? {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Bool(value)) => Ok(Some(value)),
         Some(_) => Err(ApiError::invalid(
@@ -179,7 +192,7 @@ pub(super) fn completion_tokens_max(
 ) -> Result<Option<(u32, &'static str)>, ApiError> {
     let mut found: Option<(u32, &'static str)> = None;
     for name in ["max_tokens", "max_completion_tokens"] {
-        match fields.take(name)? {
+        match take(fields, name)? {
             None | Some(Value::Null) => {}
             Some(value) => {
                 let tokens = value.as_u64().and_then(|tokens| u32::try_from(tokens).ok());
@@ -228,20 +241,20 @@ pub(super) fn tools(raw: Option<&RawValue>) -> Result<Option<Box<RawValue>>, Api
     let Some(raw) = raw else {
         return Ok(None);
     };
-    let Ok(tools) = serde_json::from_str::<Vec<&RawValue>>(raw.get()) else {
+    let Some(tools) = Elements::<TOOLS_MAX>::of(raw) else {
         return Err(ApiError::invalid("tools", "'tools' must be an array."));
     };
-    if tools.len() > TOOLS_MAX {
+    if tools.count > TOOLS_MAX {
         let message = format!(
             "'tools' has {} entries; at most {TOOLS_MAX} fit.",
-            tools.len()
+            tools.count
         );
         return Err(ApiError::invalid("tools", message));
     }
-    for (index, tool) in tools.iter().enumerate() {
+    for (index, tool) in tools.first.iter().enumerate() {
         check_tool(&format!("tools[{index}]"), tool)?;
     }
-    Ok((!tools.is_empty()).then(|| raw.to_owned()))
+    Ok((tools.count > 0).then(|| raw.to_owned()))
 }
 
 fn check_tool(path: &str, tool: &RawValue) -> Result<(), ApiError> {
@@ -258,8 +271,7 @@ fn check_tool(path: &str, tool: &RawValue) -> Result<(), ApiError> {
             "must be an object.",
         ));
     };
-    let name = function.get("name").map(RawValue::get).unwrap_or_default();
-    let name: String = serde_json::from_str(name).unwrap_or_default();
+    let name = function.get("name").and_then(text).unwrap_or_default();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
         let message = "must be 1 to 64 letters, digits, '_' or '-'.";
@@ -329,7 +341,7 @@ pub(super) fn only_defaults(fields: &mut RawFields<'_>) -> Result<(), ApiError> 
         let Use::OnlyDefault(defaults) = field.used else {
             continue;
         };
-        let Some(value) = fields.take(field.name)? else {
+        let Some(value) = take(fields, field.name)? else {
             continue;
         };
         if !defaults.contains(&value.to_string().as_str()) {
@@ -360,21 +372,19 @@ pub(super) fn check(fields: &RawFields<'_>) -> Result<Checked, ApiError> {
         let Some(raw) = fields.get(name) else {
             continue;
         };
-        let value = value(name, raw)?;
-        check.apply(&value).map_err(|expected| {
+        check.apply(raw).map_err(|expected| {
             ApiError::invalid(
                 name,
                 format!("Invalid value for '{name}': expected {expected}."),
             )
         })?;
         match name {
-            "n" => {
-                let choices = value.as_u64().and_then(|n| usize::try_from(n).ok());
-                checked.choices = choices.unwrap_or(1);
+            "n" => checked.choices = raw.get().parse().unwrap_or(1),
+            "logprobs" => checked.logprobs = raw.get() == "true",
+            "response_format" => checked.json |= !is_text(RawFields::of(Some(raw)).get("type")),
+            "structured_outputs" => {
+                checked.json |= RawFields::of(Some(raw)).get("json").is_some();
             }
-            "logprobs" => checked.logprobs = value == true,
-            "response_format" => checked.json |= value["type"] != "text",
-            "structured_outputs" => checked.json |= !value["json"].is_null(),
             _ => {}
         }
     }
@@ -385,31 +395,37 @@ pub(super) fn check(fields: &RawFields<'_>) -> Result<Checked, ApiError> {
     Ok(checked)
 }
 
+fn is_text(kind: Option<&RawValue>) -> bool {
+    kind.and_then(text).as_deref() == Some("text")
+}
+
 impl Check {
     /// The error is what was expected.
-    fn apply(&self, value: &Value) -> Result<(), String> {
+    fn apply(&self, raw: &RawValue) -> Result<(), String> {
+        let expect = |fits: bool, expected: String| fits.then_some(()).ok_or(expected);
+        let value = || tree(raw).unwrap_or_default();
         match self {
-            Check::Number { min, max } => match value.as_f64() {
-                Some(number) if (*min..=*max).contains(&number) => Ok(()),
-                _ => Err(format!("a number from {min} to {max}")),
-            },
-            Check::Integer { min, max } => match value.as_i64() {
-                Some(number) if (*min..=*max).contains(&number) => Ok(()),
-                _ => Err(format!("an integer from {min} to {max}")),
-            },
-            Check::Boolean if value.is_boolean() => Ok(()),
-            Check::Boolean => Err("a boolean".into()),
-            Check::Text if value.is_string() => Ok(()),
-            Check::Text => Err("a string".into()),
-            Check::Object if value.is_object() => Ok(()),
-            Check::Object => Err("an object".into()),
-            Check::Custom(check) => check(value),
+            Check::Number { min, max } => {
+                let number = value().as_f64();
+                let fits = number.is_some_and(|number| (*min..=*max).contains(&number));
+                expect(fits, format!("a number from {min} to {max}"))
+            }
+            Check::Integer { min, max } => {
+                let number = value().as_i64();
+                let fits = number.is_some_and(|number| (*min..=*max).contains(&number));
+                expect(fits, format!("an integer from {min} to {max}"))
+            }
+            Check::Boolean => expect(value().is_boolean(), "a boolean".into()),
+            Check::Text => expect(text(raw).is_some(), "a string".into()),
+            Check::Object => expect(raw.get().starts_with('{'), "an object".into()),
+            Check::Custom(check) => check(raw),
         }
     }
 }
 
-fn logit_bias(value: &Value) -> Result<(), String> {
+fn logit_bias(raw: &RawValue) -> Result<(), String> {
     let expected = "an object of at most 1024 token ids with a bias from -100 to 100 each";
+    let value = tree(raw).unwrap_or_default();
     let fits = value.as_object().is_some_and(|biases| {
         biases.len() <= TOKENS_MAX
             && biases.iter().all(|(token, bias)| {
@@ -422,35 +438,32 @@ fn logit_bias(value: &Value) -> Result<(), String> {
     fits.then_some(()).ok_or_else(|| expected.into())
 }
 
-fn stop(value: &Value) -> Result<(), String> {
-    let text = |value: &Value| {
-        value
-            .as_str()
-            .is_some_and(|text| (1..=STOP_CHARS_MAX).contains(&text.chars().count()))
+fn stop(raw: &RawValue) -> Result<(), String> {
+    let is_stop = |raw: &RawValue| {
+        text(raw).is_some_and(|text| (1..=STOP_CHARS_MAX).contains(&text.chars().count()))
     };
-    let fits = text(value)
-        || value
-            .as_array()
-            .is_some_and(|texts| texts.len() <= STOPS_MAX && texts.iter().all(text));
+    let fits = is_stop(raw)
+        || Elements::<STOPS_MAX>::of(raw).is_some_and(|texts| {
+            texts.count <= STOPS_MAX && texts.first.iter().all(|text| is_stop(text))
+        });
     fits.then_some(()).ok_or_else(|| {
         format!("a string of 1 to {STOP_CHARS_MAX} characters, or up to {STOPS_MAX} of them")
     })
 }
 
-fn stop_token_ids(value: &Value) -> Result<(), String> {
-    let id = |value: &Value| value.as_u64().is_some_and(|id| id <= u64::from(u32::MAX));
-    let fits = value
-        .as_array()
-        .is_some_and(|ids| ids.len() <= TOKENS_MAX && ids.iter().all(id));
+fn stop_token_ids(raw: &RawValue) -> Result<(), String> {
+    let fits = Elements::<TOKENS_MAX>::of(raw).is_some_and(|ids| {
+        ids.count <= TOKENS_MAX && ids.first.iter().all(|id| id.get().parse::<u32>().is_ok())
+    });
     fits.then_some(())
         .ok_or_else(|| "up to 1024 token ids".into())
 }
 
-fn response_format(value: &Value) -> Result<(), String> {
+fn response_format(raw: &RawValue) -> Result<(), String> {
     let kinds = ["text", "json_object", "json_schema"];
-    let fits = value["type"]
-        .as_str()
-        .is_some_and(|kind| kinds.contains(&kind));
+    let format = RawFields::of(Some(raw));
+    let kind = format.get("type").and_then(text);
+    let fits = kind.is_some_and(|kind| kinds.contains(&kind.as_ref()));
     fits.then_some(())
         .ok_or_else(|| "an object with a 'type' of text, json_object or json_schema".into())
 }

@@ -1,13 +1,18 @@
 //! The `messages` field: roles, text parts, tool calls and their answers.
 
-use serde_json::Value;
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
 
 use crate::bindings::skerry::chat::types::{Message, MessageRole, ToolCall};
 use crate::error::ApiError;
+use crate::raw_json::{Elements, RawFields, text};
 
 /// As OpenAI: a conversation is bounded by its tokens long before.
 const MESSAGES_MAX: usize = 2_048;
 const TOOL_CALLS_MAX: usize = 128;
+/// Parts of one message's content: more are longer than any window.
+const PARTS_MAX: usize = 1 << 14;
 
 /// Fields that answers carry beside their text, here and at other servers: accepted when an
 /// answer comes back, and not shown to the model again.
@@ -24,19 +29,19 @@ const OF_AN_ANSWER: [&str; 10] = [
     "thinking_blocks",
 ];
 
-pub(super) fn parse(value: Option<Value>) -> Result<Vec<Message>, ApiError> {
-    let Some(Value::Array(values)) = value else {
+pub(super) fn parse(value: Option<&RawValue>) -> Result<Vec<Message>, ApiError> {
+    let Some(values) = value.and_then(Elements::<MESSAGES_MAX>::of) else {
         return Err(ApiError::invalid(
             "messages",
             "'messages' must be an array of messages.",
         ));
     };
-    if values.is_empty() || values.len() > MESSAGES_MAX {
+    if !(1..=MESSAGES_MAX).contains(&values.count) {
         let message = format!("'messages' must have 1 to {MESSAGES_MAX} entries.");
         return Err(ApiError::invalid("messages", message));
     }
-    let mut messages = Vec::with_capacity(values.len());
-    for (index, value) in values.into_iter().enumerate() {
+    let mut messages = Vec::with_capacity(values.count);
+    for (index, value) in values.first.into_iter().enumerate() {
         let message = parse_one(&format!("messages[{index}]"), value)?;
         check_answers(&messages, &message, index)?;
         messages.push(message);
@@ -63,19 +68,19 @@ fn check_answers(before: &[Message], message: &Message, index: usize) -> Result<
     ))
 }
 
-fn parse_one(path: &str, value: Value) -> Result<Message, ApiError> {
-    let Value::Object(mut fields) = value else {
+fn parse_one(path: &str, value: &RawValue) -> Result<Message, ApiError> {
+    let Ok(mut fields) = RawFields::parse(value.get()) else {
         return Err(ApiError::invalid(path, "A message must be an object."));
     };
-    let role = role(path, fields.remove("role"))?;
-    let content = content(path, fields.remove("content"))?;
-    let name = match fields.remove("name") {
-        None | Some(Value::Null) => None,
-        Some(Value::String(name)) if (1..=64).contains(&name.len()) => Some(name),
+    let role = role(path, fields.take("role"))?;
+    let content = content(path, fields.take("content"))?;
+    let name = match fields.take("name").map(text) {
+        None => None,
+        Some(Some(name)) if (1..=64).contains(&name.len()) => Some(name.into_owned()),
         Some(_) => return Err(invalid(path, "name", "must be a string of 1 to 64 bytes.")),
     };
-    let tool_calls = match fields.remove("tool_calls") {
-        None | Some(Value::Null) => Vec::new(),
+    let tool_calls = match fields.take("tool_calls") {
+        None => Vec::new(),
         Some(value) if role == MessageRole::Assistant => tool_calls(path, value)?,
         Some(_) => {
             return Err(invalid(
@@ -85,23 +90,20 @@ fn parse_one(path: &str, value: Value) -> Result<Message, ApiError> {
             ));
         }
     };
-    let tool_call_id = tool_call_id(path, role, fields.remove("tool_call_id"))?;
-    let content = match fields.remove("refusal") {
-        Some(Value::String(refusal)) if role == MessageRole::Assistant => content
+    let tool_call_id = tool_call_id(path, role, fields.take("tool_call_id"))?;
+    let refusal = fields.take("refusal");
+    let content = match refusal.and_then(text) {
+        Some(refusal) if role == MessageRole::Assistant => content
             .filter(|content| !content.is_empty())
-            .or(Some(refusal)),
+            .or(Some(refusal.into_owned())),
         _ => content,
     };
-    if role == MessageRole::Assistant {
-        for name in OF_AN_ANSWER {
-            fields.remove(name);
-        }
-    }
+    let is_of_an_answer = |name| role == MessageRole::Assistant && OF_AN_ANSWER.contains(&name);
     // The official client sends an answer back as it came, with its empty fields.
-    fields.retain(|_, value| {
-        !(value.is_null() || value.as_array().is_some_and(|array| array.is_empty()))
-    });
-    if let Some(unknown) = fields.keys().next() {
+    let mut unknown = fields
+        .iter()
+        .filter(|(name, value)| !is_of_an_answer(*name) && !is_empty_array(value));
+    if let Some((unknown, _)) = unknown.next() {
         return Err(super::fields::refuse(&format!("{path}.{unknown}")));
     }
     let content = match content {
@@ -125,24 +127,30 @@ fn parse_one(path: &str, value: Value) -> Result<Message, ApiError> {
     })
 }
 
+fn is_empty_array(value: &RawValue) -> bool {
+    let inner = value.get().strip_prefix('[').map(str::trim_start);
+    inner == Some("]")
+}
+
 fn tool_call_id(
     path: &str,
     role: MessageRole,
-    value: Option<Value>,
+    value: Option<&RawValue>,
 ) -> Result<Option<String>, ApiError> {
     let wrong = |message: &str| Err(invalid(path, "tool_call_id", message));
-    match (role, value) {
-        (MessageRole::Tool, Some(Value::String(id))) if (1..=128).contains(&id.len()) => {
-            Ok(Some(id))
+    let id = value.and_then(text);
+    match (role, value, id) {
+        (MessageRole::Tool, _, Some(id)) if (1..=128).contains(&id.len()) => {
+            Ok(Some(id.into_owned()))
         }
-        (MessageRole::Tool, _) => wrong("must name the call that this answers."),
-        (_, None | Some(Value::Null)) => Ok(None),
-        (_, Some(_)) => wrong("belongs to the role 'tool' only."),
+        (MessageRole::Tool, _, _) => wrong("must name the call that this answers."),
+        (_, None, _) => Ok(None),
+        (_, Some(_), _) => wrong("belongs to the role 'tool' only."),
     }
 }
 
-fn role(path: &str, value: Option<Value>) -> Result<MessageRole, ApiError> {
-    match value.as_ref().and_then(Value::as_str) {
+fn role(path: &str, value: Option<&RawValue>) -> Result<MessageRole, ApiError> {
+    match value.and_then(text).as_deref() {
         Some("system") => Ok(MessageRole::System),
         Some("developer") => Ok(MessageRole::Developer),
         Some("user") => Ok(MessageRole::User),
@@ -157,28 +165,27 @@ fn role(path: &str, value: Option<Value>) -> Result<MessageRole, ApiError> {
 }
 
 /// A string, or text parts joined. None where there is no content.
-fn content(path: &str, value: Option<Value>) -> Result<Option<String>, ApiError> {
-    let parts = match value {
-        None | Some(Value::Null) => return Ok(None),
-        Some(Value::String(text)) => return Ok(Some(text)),
-        Some(Value::Array(parts)) => parts,
-        Some(_) => {
-            return Err(invalid(
-                path,
-                "content",
-                "must be a string or an array of parts.",
-            ));
-        }
+fn content(path: &str, value: Option<&RawValue>) -> Result<Option<String>, ApiError> {
+    let Some(value) = value else {
+        return Ok(None);
     };
+    if let Some(text) = text(value) {
+        return Ok(Some(text.into_owned()));
+    }
+    let Some(parts) = Elements::<PARTS_MAX>::of(value) else {
+        return Err(invalid(
+            path,
+            "content",
+            "must be a string or an array of parts.",
+        ));
+    };
+    if parts.count > PARTS_MAX {
+        return Err(invalid(path, "content", "has too many parts."));
+    }
     let mut joined = String::new();
-    for (index, part) in parts.iter().enumerate() {
-        let text = match part["type"].as_str() {
-            Some("text" | "input_text" | "output_text") => part["text"].as_str(),
-            Some("refusal") => part["refusal"].as_str(),
-            _ => None,
-        };
-        match text {
-            Some(text) => joined.push_str(text),
+    for (index, part) in parts.first.into_iter().enumerate() {
+        match part_text(part) {
+            Some(text) => joined.push_str(&text),
             None => {
                 let path = format!("{path}.content[{index}].type");
                 return Err(ApiError::unsupported(
@@ -191,41 +198,54 @@ fn content(path: &str, value: Option<Value>) -> Result<Option<String>, ApiError>
     Ok(Some(joined))
 }
 
-fn tool_calls(path: &str, value: Value) -> Result<Vec<ToolCall>, ApiError> {
-    let Value::Array(values) = value else {
+fn part_text(part: &RawValue) -> Option<Cow<'_, str>> {
+    let fields = RawFields::of(Some(part));
+    let name = match fields.get("type").and_then(text)?.as_ref() {
+        "text" | "input_text" | "output_text" => "text",
+        "refusal" => "refusal",
+        _ => return None,
+    };
+    fields.get(name).and_then(text)
+}
+
+fn tool_calls(path: &str, value: &RawValue) -> Result<Vec<ToolCall>, ApiError> {
+    let Some(calls) = Elements::<TOOL_CALLS_MAX>::of(value) else {
         return Err(invalid(path, "tool_calls", "must be an array."));
     };
-    if values.len() > TOOL_CALLS_MAX {
+    if calls.count > TOOL_CALLS_MAX {
         return Err(invalid(path, "tool_calls", "has too many entries."));
     }
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    values
-        .iter()
-        .enumerate()
-        .map(|(index, call)| {
-            let function = &call["function"];
-            // Some servers give the arguments as an object, or none.
-            let arguments = match &function["arguments"] {
-                Value::Null => Some(String::new()),
-                Value::String(arguments) => Some(arguments.clone()),
-                arguments => Some(arguments.to_string()),
-            };
-            let parts = (text(&call["id"]), text(&function["name"]), arguments);
-            match parts {
-                (Some(id), Some(name), Some(arguments)) if !id.is_empty() && !name.is_empty() => {
-                    Ok(ToolCall {
-                        id,
-                        name,
-                        arguments,
-                    })
-                }
-                _ => Err(ApiError::invalid(
-                    format!("{path}.tool_calls[{index}]"),
-                    "A tool call has an 'id' and a 'function' with 'name' and 'arguments'.",
-                )),
-            }
+    let parsed = calls.first.into_iter().enumerate().map(|(index, call)| {
+        tool_call(call).ok_or_else(|| {
+            ApiError::invalid(
+                format!("{path}.tool_calls[{index}]"),
+                "A tool call has an 'id' and a 'function' with 'name' and 'arguments'.",
+            )
         })
-        .collect()
+    });
+    parsed.collect()
+}
+
+fn tool_call(call: &RawValue) -> Option<ToolCall> {
+    let call = RawFields::parse(call.get()).ok()?;
+    let function = RawFields::of(call.get("function"));
+    let named = |raw| text(raw).filter(|name| !name.is_empty());
+    Some(ToolCall {
+        id: call.get("id").and_then(named)?.into_owned(),
+        name: function.get("name").and_then(named)?.into_owned(),
+        arguments: arguments(function.get("arguments"))?.into_owned(),
+    })
+}
+
+/// Arguments as a text. Some servers give them as an object, or none.
+fn arguments(value: Option<&RawValue>) -> Option<Cow<'_, str>> {
+    let Some(value) = value else {
+        return Some("".into());
+    };
+    match value.get().starts_with('"') {
+        true => text(value),
+        false => Some(value.get().into()),
+    }
 }
 
 fn invalid(path: &str, field: &str, message: &str) -> ApiError {

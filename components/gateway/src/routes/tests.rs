@@ -2,6 +2,7 @@
 //! the leaves were told.
 
 mod backends;
+mod hostile;
 mod money;
 mod script;
 mod stored;
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::bindings::skerry::chat::types::{Message, MessageRole, ToolCall};
 use crate::request::BODY_BYTES_MAX;
-use script::{Backend, Script, chunk, drive, finish, message, text, tool_call, usage};
+use script::{Backend, Script, chunk, drive, finish, get_as, message, text, tool_call, usage};
 
 fn ask(extra: Value) -> Value {
     let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}]});
@@ -491,4 +492,43 @@ fn the_platforms_own_tools_are_shared_by_all_and_a_clients_are_not() {
     let tools = json!([{"type": "function", "function": {"name": "pay"}}]);
     drive(&script, ask(json!({"tools": tools})));
     assert!(script.requests()[0].get("cache_shared_messages").is_none());
+}
+
+#[test]
+fn every_request_of_a_key_counts_towards_its_limit() {
+    let broken: [(&str, &[u8], u16); 4] = [
+        ("/v1/chat/completions", b"{", 400),
+        ("/v1/chat/completions", b"{\"model\": 7}", 400),
+        ("/v1/chat/completions", b"\xff", 400),
+        ("/v1/chat/completions", &[b'x'; BODY_BYTES_MAX + 1], 413),
+    ];
+    for (path, body, status) in broken {
+        let script = Script::new([]).with_requests(2);
+        let post = || script::send(&script, "POST", path, Some("Bearer key"), body);
+        for expected in [status, status, 429, 429] {
+            let got = post();
+            assert_eq!(got.status, expected, "{}", got.text());
+            assert_eq!(got.header("x-ratelimit-limit-requests"), "1000");
+        }
+        assert_eq!(post().header("retry-after"), "2");
+    }
+    for path in ["/v1/models", "/v1/models/m", "/v1/models/none"] {
+        let script = Script::new([]).with_requests(1);
+        assert_ne!(get_as(&script, path, &["Bearer key"]).status, 429);
+        let got = get_as(&script, path, &["Bearer key"]);
+        assert_eq!((got.status, got.header("retry-after").as_str()), (429, "2"));
+    }
+}
+
+#[test]
+fn two_authorizations_are_none() {
+    let script = Script::new([]);
+    for (values, status) in [
+        (&["Bearer key"][..], 200),
+        (&["Bearer key", "Bearer key"], 400),
+        (&["Bearer key", "Bearer other"], 400),
+        (&[], 401),
+    ] {
+        assert_eq!(get_as(&script, "/v1/models", values).status, status);
+    }
 }

@@ -4,13 +4,19 @@
 //! a field by itself, so that an odd field takes no entry away.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::fmt;
 
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{MODELS_MAX, Model};
 
+/// Entries that are looked at, at most: those of many may be no models, or the same.
+const ENTRIES_MAX: usize = 8 * MODELS_MAX;
+/// A longer entry is no model's: read as a whole, it takes up to a hundred times as much.
+const ENTRY_BYTES_MAX: usize = 64 << 10;
 /// A longer name is no model's.
 const ID_BYTES_MAX: usize = 256;
 /// Suggestions of one model, at most.
@@ -35,6 +41,7 @@ pub fn parse(body: &[u8]) -> Option<Vec<Model>> {
     let mut seen = HashSet::new();
     let models = entries
         .into_iter()
+        .filter(|entry| entry.get().len() <= ENTRY_BYTES_MAX)
         .filter_map(|entry| model(&serde_json::from_str(entry.get()).ok()?))
         .filter(|model| seen.insert(model.id.clone()));
     Some(models.take(MODELS_MAX).collect())
@@ -43,21 +50,88 @@ pub fn parse(body: &[u8]) -> Option<Vec<Model>> {
 fn entries(text: &str) -> Option<Vec<&RawValue>> {
     let bare = text.trim_start_matches('\u{feff}');
     if bare.trim_start().starts_with('[') {
-        return serde_json::from_str(bare).ok();
+        return serde_json::from_str::<Entries<'_>>(bare)
+            .ok()
+            .map(|all| all.0);
     }
-    let keys: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_str(bare).ok()?;
+    let lists: Lists<'_> = serde_json::from_str(bare).ok()?;
     // OpenAI has `data`; some have `models`, and llama.cpp both.
-    let lists = ["data", "models"].iter().filter_map(|key| keys.get(*key));
+    let lists = [lists.data, lists.models].into_iter().flatten();
     let mut is_list = false;
     for list in lists {
-        match serde_json::from_str::<Option<Vec<&RawValue>>>(list.get()) {
-            Ok(Some(entries)) => return Some(entries),
+        match serde_json::from_str::<Option<Entries<'_>>>(list.get()) {
+            Ok(Some(entries)) => return Some(entries.0),
             // Ollama without a model.
             Ok(None) => is_list = true,
             Err(_) => {}
         }
     }
     is_list.then(Vec::new)
+}
+
+/// The lists of an answer's object; nothing is kept of its other members.
+#[derive(Default)]
+struct Lists<'a> {
+    data: Option<&'a RawValue>,
+    models: Option<&'a RawValue>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Lists<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Lists<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut lists = Lists::default();
+                while let Some(name) = map.next_key::<Cow<'_, str>>()? {
+                    match name.as_ref() {
+                        "data" => lists.data = Some(map.next_value()?),
+                        "models" => lists.models = Some(map.next_value()?),
+                        _ => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(lists)
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
+}
+
+/// The first entries of a list.
+struct Entries<'a>(Vec<&'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Elements;
+
+        impl<'de> Visitor<'de> for Elements {
+            type Value = Entries<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while entries.len() < ENTRIES_MAX
+                    && let Some(entry) = seq.next_element()?
+                {
+                    entries.push(entry);
+                }
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Entries(entries))
+            }
+        }
+
+        deserializer.deserialize_seq(Elements)
+    }
 }
 
 fn model(entry: &Value) -> Option<Model> {

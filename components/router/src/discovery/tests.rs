@@ -214,3 +214,27 @@ fn a_refusal_is_news_once() {
     }
     assert_eq!(served.models, [model("m")], "names that are known stay");
 }
+
+#[test]
+fn a_long_list_of_small_values_takes_no_model_away_and_no_more_than_its_first_entries() {
+    let many = |unit: &str| vec![unit; 400_000].join(",");
+    let model = r#"{"id": "m"}"#;
+    for (body, found) in [
+        (format!(r#"{{"data": [{model}, {}]}}"#, many("0")), 1),
+        (format!("[{model}, {}]", many("{}")), 1),
+        (format!(r#"{{{}, "data": [{model}]}}"#, many(r#""":0"#)), 1),
+        (
+            format!(r#"{{"data": [{{"x": [{}]}}, {model}]}}"#, many("{}")),
+            1,
+        ),
+        (format!(r#"{{"data": {}}}"#, "[".repeat(400_000)), 0),
+        (format!(r#"{{"data": [{}]}}"#, many(r#""a""#)), 1),
+    ] {
+        let models = parse(body.as_bytes()).unwrap_or_default();
+        let start: String = body.chars().take(60).collect();
+        assert_eq!(models.len(), found, "{start}");
+    }
+    let names: Vec<String> = (0..100_000).map(|name| format!("\"m{name}\"")).collect();
+    let models = parse(format!("[{}]", names.join(",")).as_bytes()).unwrap();
+    assert_eq!(models.len(), MODELS_MAX);
+}

@@ -18,7 +18,9 @@ use serde_json::{Value, json};
 use crate::bindings::skerry::chat::auth::AuthError;
 use crate::bindings::skerry::chat::billing::UsageEvent;
 use crate::bindings::skerry::chat::orchestrator::TurnOptions;
-use crate::bindings::skerry::chat::rate_limit::{Admission, Drawn, RateLimitError, State, Window};
+use crate::bindings::skerry::chat::rate_limit::{
+    Admission, Drawn, Quantity, RateLimitError, Rejection, State, Window,
+};
 use crate::bindings::skerry::chat::router::{
     Dialect, Model, Outcome, RouteError, RouteRequest, Target,
 };
@@ -179,7 +181,6 @@ struct Log {
     ledger_full: bool,
     history: Vec<Message>,
     clock: u64,
-    requests: Vec<Value>,
     bodies: Vec<String>,
     dialect: Option<Dialect>,
     /// Times that the body says nothing while the heartbeat's timer goes off.
@@ -199,6 +200,8 @@ struct Log {
     variables: HashMap<&'static str, &'static str>,
     misconfigured: Option<&'static str>,
     chunks_read: usize,
+    /// None is no limit.
+    requests_left: Option<u32>,
     /// In the outbox.
     waiting: u32,
 }
@@ -318,6 +321,30 @@ impl Script {
         self
     }
 
+    /// The key may make so many requests.
+    pub(super) fn with_requests(self, requests: u32) -> Self {
+        self.0.borrow_mut().requests_left = Some(requests);
+        self
+    }
+
+    fn take_request(&self) -> Result<(), RateLimitError> {
+        let Some(left) = &mut self.0.borrow_mut().requests_left else {
+            return Ok(());
+        };
+        let taken = left.checked_sub(1).ok_or_else(|| {
+            RateLimitError::Rejected(Rejection {
+                quantity: Quantity::Requests,
+                retry_after_ms: Some(2_000),
+                state: State {
+                    requests: window(),
+                    tokens: window(),
+                },
+            })
+        })?;
+        *left = taken;
+        Ok(())
+    }
+
     /// What the router was told of backends.
     pub(super) fn reported(&self) -> Vec<&'static str> {
         self.0.borrow().reported.clone()
@@ -329,7 +356,9 @@ impl Script {
     }
 
     pub(super) fn requests(&self) -> Vec<Value> {
-        self.0.borrow().requests.clone()
+        let log = self.0.borrow();
+        let parsed = |body: &String| serde_json::from_str(body).unwrap_or_default();
+        log.bodies.iter().map(parsed).collect()
     }
 
     pub(super) fn settled(&self) -> Vec<u32> {
@@ -431,7 +460,7 @@ pub(super) fn send_encoded(
     let incoming = Incoming {
         method: method.to_owned(),
         path: path.to_owned(),
-        authorization: authorization.map(str::to_owned),
+        authorization: authorization.map(str::to_owned).into_iter().collect(),
         content_encoding: encoding.map(str::to_owned),
         body: Bytewise(Some(body.to_vec())),
     };
@@ -459,6 +488,27 @@ pub(super) fn send_encoded(
             let body = written.borrow().clone();
             got(head, body)
         }
+    }
+}
+
+/// A GET with these `Authorization` fields.
+pub(super) fn get_as(script: &Script, path: &str, authorization: &[&str]) -> Got {
+    let incoming = Incoming {
+        method: "GET".to_owned(),
+        path: path.to_owned(),
+        authorization: authorization
+            .iter()
+            .map(|value| (*value).to_owned())
+            .collect(),
+        content_encoding: None,
+        body: Bytewise(None),
+    };
+    match block_on(handle(script.clone(), incoming)) {
+        Handled::Reply(reply) | Handled::Stream(reply, _) => Got {
+            status: reply.status,
+            headers: reply.headers,
+            body: reply.body,
+        },
     }
 }
 
@@ -569,6 +619,7 @@ impl Platform for Script {
         if let Some(words) = self.complaint("rate-limit") {
             return Err(RateLimitError::Unavailable(words));
         }
+        self.take_request()?;
         if let Some((windows, now_ms)) = self.windows() {
             return windows.admit(tokens, now_ms).await;
         }
@@ -740,8 +791,6 @@ impl Platform for Script {
         assert!(url.ends_with("/v1/chat/completions"), "{url}");
         assert_eq!(headers[0].1, "Bearer secret");
         let mut log = self.0.borrow_mut();
-        log.requests
-            .push(serde_json::from_slice(&body).unwrap_or_default());
         log.bodies.push(String::from_utf8(body).unwrap_or_default());
         match log.backends.pop_front() {
             None | Some(Backend::Unreachable) => {
