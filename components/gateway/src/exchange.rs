@@ -187,7 +187,7 @@ impl<P: Platform> Exchange<P> {
         self.lap("session");
 
         self.own_from = self.messages.len();
-        let blocked = self.screen().await;
+        let blocked = self.screen().await?;
         self.lap("safety");
 
         let options = self.options().await?;
@@ -207,18 +207,25 @@ impl<P: Platform> Exchange<P> {
     }
 
     /// Masks the whole prompt, stored history and tools with it: what was stored may be older
-    /// than today's policy, or was never screened. The words for the user where it is refused.
-    async fn screen(&mut self) -> Option<String> {
+    /// than today's policy, or was never screened. The words for the user where it is refused; an
+    /// error where something must be masked that has no other spelling.
+    async fn screen(&mut self) -> Result<Option<String>, ApiError> {
         self.messages.append(&mut self.request.messages);
         let mut prompt = Prompt {
             messages: &mut self.messages,
             tools: self.request.tools.as_mut(),
+            tool_choice: match &mut self.request.tool_choice {
+                ToolChoice::Given(choice) => Some(choice),
+                ToolChoice::Default | ToolChoice::None => None,
+            },
             fields: &mut self.request.fields,
         };
         let texts = prompt.texts();
         let blocked = match self.platform.screen(&texts).await {
             Ok(screened) => {
-                prompt.replace(screened.texts);
+                if let Some(field) = prompt.replace(screened.texts) {
+                    return Err(ApiError::must_be_masked(field));
+                }
                 None
             }
             Err(refusal) => Some(refusal.message),
@@ -228,7 +235,7 @@ impl<P: Platform> Exchange<P> {
             .get(self.own_from..)
             .unwrap_or_default()
             .to_vec();
-        blocked
+        Ok(blocked)
     }
 
     async fn options(&mut self) -> Result<TurnOptions, ApiError> {
@@ -413,6 +420,7 @@ impl<P: Platform> Exchange<P> {
                 }
             };
             truncate(&mut output, TOOL_OUTPUT_BYTES_MAX);
+            let output = self.screen_output(output).await;
             out.step(StepEvent::ToolResult {
                 id,
                 name,
@@ -428,6 +436,14 @@ impl<P: Platform> Exchange<P> {
             });
         }
         Ok(Event::ToolsFinished)
+    }
+
+    /// A tool's answer as the model and the client may see it.
+    async fn screen_output(&self, output: String) -> String {
+        match self.platform.screen(&[output]).await {
+            Ok(mut screened) => screened.texts.pop().unwrap_or_default(),
+            Err(refusal) => format!("error: {}", refusal.message),
+        }
     }
 
     /// Stores the turn and settles what was used. An error here means that the

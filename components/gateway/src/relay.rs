@@ -4,6 +4,7 @@
 //! It does NOT choose the backend, and does NOT know what happens after.
 
 mod choice;
+mod logprobs;
 
 use std::pin::pin;
 

@@ -170,9 +170,9 @@ impl Place<'_> {
 
     /// The bytes between two characters of one value: spaces and marks, at most `max` of them,
     /// all of which `is` takes.
-    fn gap(&self, ahead: usize, max: usize, is: fn(u8) -> bool) -> Result<usize, Look> {
+    fn gap(&self, ahead: usize, max: usize, is: impl Fn(u8) -> bool) -> Result<usize, Look> {
         let mut length = 0;
-        while length < max && self.byte(ahead + length)?.is_some_and(is) {
+        while length < max && self.byte(ahead + length)?.is_some_and(&is) {
             length += 1;
         }
         Ok(length)
@@ -267,7 +267,7 @@ impl Masker {
                 self.dropping = at == bytes.len();
                 continue;
             }
-            if text.breaks.binary_search(&at).is_ok() {
+            if !text.breaks.is_empty() && text.breaks.binary_search(&at).is_ok() {
                 self.before[1] = text::BREAK;
             }
             let place = Place {
@@ -304,8 +304,8 @@ impl Masker {
 
     /// Remembers what stands before the next place.
     fn pass(&mut self, policy: &Policy, passed: &[u8], is_cut: bool) {
-        for byte in passed.iter().filter(|_| policy.masks(Kind::ApiKey)) {
-            self.secret.read(*byte);
+        if policy.masks(Kind::ApiKey) {
+            passed.iter().for_each(|byte| self.secret.read(*byte));
         }
         let before = text::before(self.before[1], passed);
         self.before = match passed {

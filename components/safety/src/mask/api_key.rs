@@ -122,6 +122,7 @@ fn secret(place: &Place<'_>) -> Result<Look, Look> {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Spoken {
     read: [usize; SPEAKS_OF_SECRET.len()],
+    is_reading: bool,
     /// So many bytes are still near such a word.
     near: usize,
 }
@@ -136,6 +137,9 @@ impl Spoken {
     pub(super) fn read(&mut self, byte: u8) {
         self.near = self.near.saturating_sub(1);
         let byte = byte.to_ascii_lowercase();
+        if !self.is_reading && !matches!(byte, b's' | b'a') {
+            return;
+        }
         for (word, read) in SPEAKS_OF_SECRET.iter().zip(&mut self.read) {
             // No word begins again within itself but by its first letter.
             *read = match word.get(*read) {
@@ -146,6 +150,7 @@ impl Spoken {
                 self.near = NEAR_BYTES;
             }
         }
+        self.is_reading = self.read.iter().any(|read| *read > 0);
     }
 }
 

@@ -28,14 +28,12 @@ fn has_digits(before: u8) -> bool {
 
 /// What stands before the place after `passed` (not empty), which stood after `before`.
 pub(super) fn before(before: u8, passed: &[u8]) -> u8 {
-    match passed {
-        [.., last] if is_letter(*last) && passed.iter().all(|byte| is_word(*byte)) => {
-            let is_mixed = has_digits(before) || !passed.iter().all(|byte| is_letter(*byte));
-            if is_mixed { MIXED } else { *last }
-        }
-        [.., last] => *last,
-        [] => before,
-    }
+    let Some(last) = passed.last() else {
+        return before;
+    };
+    let is_of_letters = !has_digits(before) && passed.iter().all(|byte| is_letter(*byte));
+    let is_mixed = !is_of_letters && is_letter(*last) && passed.iter().all(|byte| is_word(*byte));
+    if is_mixed { MIXED } else { *last }
 }
 
 /// A space or a mark, such as may stand within a value.
@@ -47,19 +45,23 @@ pub(super) fn is_gap(byte: u8) -> bool {
 /// letters before a number, or one character. At least 1.
 pub(super) fn step(place: &Place<'_>) -> usize {
     let rest = &place.bytes[place.at..];
-    let is_part = match rest[0] {
-        fold::WIDE => |byte: &u8| *byte == fold::WIDE,
-        first if is_letter(first) && !has_digits(place.before[1]) => |byte: &u8| is_letter(*byte),
-        _ => |byte: &u8| is_word(*byte),
+    let run = match rest[0] {
+        fold::WIDE => run(rest, |byte| byte == fold::WIDE),
+        first if is_letter(first) && !has_digits(place.before[1]) => run(rest, is_letter),
+        _ => run(rest, is_word),
     };
-    let run = rest
-        .iter()
-        .take(PIECE_BYTES_MAX)
-        .take_while(|byte| is_part(byte))
-        .count();
+    if place.breaks.is_empty() {
+        return run.max(1);
+    }
     let next = place.breaks.partition_point(|at| *at <= place.at);
     let until_break = place.breaks.get(next).map_or(run, |at| at - place.at);
     run.min(until_break).max(1)
+}
+
+fn run(bytes: &[u8], is_part: impl Fn(u8) -> bool) -> usize {
+    let bytes = &bytes[..bytes.len().min(PIECE_BYTES_MAX)];
+    let end = bytes.iter().position(|byte| !is_part(*byte));
+    end.unwrap_or(bytes.len())
 }
 
 /// A word that goes on was cut at `next`.
