@@ -20,6 +20,8 @@ const EVEN_DIGITS_MAX: usize = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gap {
     One(u8),
+    /// A comma or the like with a space: numbers of a list stand so.
+    List,
     Mixed,
 }
 
@@ -123,10 +125,14 @@ impl Row {
             _ => false,
         };
         let first = self.size(0);
+        let is_list = matches!(mark, Some(Gap::List | Gap::One(b',' | b';' | b':')));
         let is_even = first <= EVEN_DIGITS_MAX
+            && !(mark == Some(Gap::List) && matches!(first, 2 | 3))
             && (1..groups - 1).all(|group| self.size(group) == first)
             && self.size(groups - 1) <= first;
-        let is_few = groups <= UNEVEN_GROUPS_MAX && (0..groups).all(|group| self.size(group) > 1);
+        let is_few = groups <= UNEVEN_GROUPS_MAX
+            && !is_list
+            && (0..groups).all(|group| self.size(group) > 1);
         mark != Some(Gap::Mixed)
             && self.gaps[..groups - 1].iter().all(|gap| *gap == mark)
             && (behind.is_none() || behind != mark)
@@ -141,6 +147,7 @@ fn mark(gap: &[u8]) -> Gap {
     let mut marks = gap.iter().filter(|byte| !byte.is_ascii_whitespace());
     match marks.next() {
         None => Gap::One(b' '),
+        Some(b',' | b';') if gap.len() > 1 && marks.next().is_none() => Gap::List,
         Some(mark) if marks.all(|other| other == mark) => Gap::One(*mark),
         Some(_) => Gap::Mixed,
     }
