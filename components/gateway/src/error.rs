@@ -159,6 +159,19 @@ impl ApiError {
         error
     }
 
+    /// 400 for a field in which something must be masked, and whose form has no place for a mask.
+    pub(crate) fn must_be_masked(param: impl Into<String>) -> Self {
+        let param = param.into();
+        let message = format!(
+            "'{param}' contains personal data or a secret where it cannot be masked, such as a \
+             name, an enum or a stop sequence. This installation's policy does not let it go to a \
+             model."
+        );
+        let mut error = Self::invalid(param, message);
+        error.code = Some("content_filter".into());
+        error
+    }
+
     /// 400 for a field that exists in OpenAI's API, or not at all, and is not served.
     pub(crate) fn unsupported(param: impl Into<String>, message: impl Into<String>) -> Self {
         let mut error = Self::invalid(param, message);

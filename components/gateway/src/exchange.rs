@@ -198,7 +198,7 @@ impl<P: Platform> Exchange<P> {
         }
         self.lap("session");
 
-        let blocked = self.screen().await;
+        let blocked = self.screen().await?;
         self.lap("safety");
 
         let options = self.options().await?;
@@ -404,6 +404,7 @@ impl<P: Platform> Exchange<P> {
                 }
             };
             truncate(&mut output, TOOL_OUTPUT_BYTES_MAX);
+            let output = self.screen_output(output).await;
             out.step(StepEvent::ToolResult {
                 id,
                 name,
@@ -419,6 +420,14 @@ impl<P: Platform> Exchange<P> {
             });
         }
         Ok(Event::ToolsFinished)
+    }
+
+    /// A tool's answer as the model and the client may see it.
+    async fn screen_output(&self, output: String) -> String {
+        match self.platform.screen(&[output]).await {
+            Ok(mut screened) => screened.texts.pop().unwrap_or_default(),
+            Err(refusal) => format!("error: {}", refusal.message),
+        }
     }
 
     /// Stores the turn and settles what was used. An error here means that the

@@ -1,5 +1,6 @@
-//! The guard of an answer that is JSON: the texts in it are guarded, decoded, one by one,
-//! and its structure passes as it is, so that what is masked stays valid.
+//! The guard of an answer that is JSON: the texts in it (values, names and numbers) are guarded,
+//! decoded, one by one, and its structure passes as it is, so that what is masked stays valid. A
+//! number that is masked becomes a string.
 //!
 //! It does NOT judge any text; `safety`'s guard does. From the first byte that is not JSON
 //! on, everything is text.
@@ -19,6 +20,8 @@ pub(crate) struct JsonGuard<G> {
     mode: Mode,
     /// Text of the value that is being read, not given to the guard yet.
     unread: String,
+    /// A number and the white space behind it: whether it is one, what follows tells.
+    number: String,
     spelled: Spelled,
 }
 
@@ -36,6 +39,7 @@ impl<G: Guard> JsonGuard<G> {
             guard,
             mode: Mode::Start,
             unread: String::new(),
+            number: String::new(),
             spelled: Spelled::default(),
         }
     }
@@ -82,6 +86,7 @@ impl<G: Guard> JsonGuard<G> {
             let unfinished = scanner.unfinished();
             self.raw(&unfinished);
         }
+        self.number_is_text();
         self.read(&mut out);
         let released = self.guard.finish();
         if matches!(self.mode, Mode::Json(_)) {
@@ -106,8 +111,17 @@ impl<G: Guard> JsonGuard<G> {
         let Mode::Json(scanner) = &mut self.mode else {
             return false;
         };
-        match scanner.step(char) {
-            Step::Structure => out.text.push(char),
+        let step = scanner.step(char);
+        let is_space = matches!(char, ' ' | '\t' | '\r' | '\n');
+        match step {
+            Step::Number => self.number.push(char),
+            Step::Structure if is_space && !self.number.is_empty() => self.number.push(char),
+            Step::Structure => {
+                self.settle_number(out);
+                if out.refusal.is_none() {
+                    out.text.push(char);
+                }
+            }
             Step::Partial => {}
             Step::Text(decoded, spelling) => {
                 self.unread.push(decoded);
@@ -125,12 +139,38 @@ impl<G: Guard> JsonGuard<G> {
                 }
             }
             Step::Violation(unfinished) => {
+                self.number_is_text();
                 self.raw(&unfinished);
                 self.read(out);
                 return false;
             }
         }
         true
+    }
+
+    /// A number is complete: as it is, or what is put in its place as a string.
+    fn settle_number(&mut self, out: &mut Out) {
+        if self.number.is_empty() {
+            return;
+        }
+        let held = std::mem::take(&mut self.number);
+        let (number, space) = held.split_at(held.trim_end().len());
+        let mut text = String::new();
+        for released in [self.guard.push(number), self.guard.boundary()] {
+            text.push_str(&released.text);
+            out.refusal = out.refusal.take().or(released.refusal);
+        }
+        if text == number {
+            out.text.push_str(&held);
+        } else if out.refusal.is_none() {
+            out.text.push_str(&format!("\"{}\"{space}", escaped(&text)));
+        }
+    }
+
+    /// What follows the number is no JSON: they are one text.
+    fn number_is_text(&mut self) {
+        let number = std::mem::take(&mut self.number);
+        self.raw(&number);
     }
 
     /// Gives the guard what was read of a value.
@@ -142,7 +182,7 @@ impl<G: Guard> JsonGuard<G> {
         self.emit(released, out);
     }
 
-    /// An escape that was begun and not completed is text as it is spelled.
+    /// What was begun and not completed is text as it is spelled.
     fn raw(&mut self, unfinished: &str) {
         for char in unfinished.chars() {
             self.unread.push(char);

@@ -6,6 +6,7 @@
 mod ahead;
 mod choice;
 pub(crate) mod count;
+mod logprobs;
 mod source;
 
 use std::pin::pin;

@@ -7,6 +7,8 @@
 /// The installation's choice: what is masked, which phrases are refused.
 pub mod policy;
 
+/// The text as it is read, beside the text as it is written.
+pub mod view;
 /// Secrets and personal data, replaced by placeholders.
 pub mod mask;
 /// Phrases that neither a prompt nor an answer may contain.

@@ -5,13 +5,17 @@
 //! enough of it has arrived. Until then the text from that place on is held back: a word, a number
 //! with its spaces, or a secret that is still growing.
 //!
-//! The scanners of each kind are in the files below; they look at bytes, cost a bounded time for
-//! each place, and are compiled from nothing, so that an instance starts in microseconds. None of
-//! them knows a chunk.
+//! What is matched is the text's view (`view`), and what is replaced are the whole characters for
+//! which it stands. The scanners of each kind are in the files below; they look at bytes of the
+//! view, cost a bounded time for each place, and are compiled from nothing, so that an instance
+//! starts in microseconds. None of them knows a chunk.
 
 use std::collections::HashMap;
 
+use unicode_normalization::UnicodeNormalization;
+
 use crate::policy::{Finding, Policy};
+use crate::view::{Text, View, fold};
 
 mod api_key;
 mod card;
@@ -67,24 +71,22 @@ impl Kind {
         }
     }
 
-    /// One value is written in several ways.
-    fn normal(self, value: &str) -> String {
+    /// One value is written in several ways: `raw`, of which `view` is what is read.
+    fn normal(self, raw: &str, view: &[u8]) -> String {
+        let of_view = |keep: fn(&u8) -> bool| {
+            let kept = view.iter().filter(|byte| keep(byte));
+            kept.map(|byte| char::from(byte.to_ascii_uppercase()))
+                .collect()
+        };
         match self {
-            Self::Email => value.to_lowercase(),
-            Self::Phone => value
-                .chars()
-                .filter(|c| c.is_ascii_digit() || *c == '+')
-                .collect(),
-            Self::Card => {
-                let digits = value.chars().filter_map(card::digit);
-                digits.map(|digit| char::from(b'0' + digit)).collect()
+            Self::Email if !view.is_ascii() || !raw.is_ascii() => {
+                raw.nfkc().flat_map(char::to_lowercase).collect()
             }
-            Self::Iban => value
-                .chars()
-                .filter(char::is_ascii_alphanumeric)
-                .map(|c| c.to_ascii_uppercase())
-                .collect(),
-            Self::ApiKey => value.to_owned(),
+            Self::Email => of_view(|byte| !byte.is_ascii_whitespace()),
+            Self::Phone => of_view(|byte| byte.is_ascii_digit() || *byte == b'+'),
+            Self::Card => of_view(u8::is_ascii_digit),
+            Self::Iban => of_view(u8::is_ascii_alphanumeric),
+            Self::ApiKey => String::from_utf8_lossy(view).into_owned(),
         }
     }
 }
@@ -99,19 +101,16 @@ pub struct Placeholders {
 }
 
 impl Placeholders {
-    fn put(&mut self, kind: Kind, value: &str, out: &mut String) {
+    fn put(&mut self, kind: Kind, value: String, out: &mut String) {
         let (distinct, found) = (
             &mut self.distinct[kind as usize],
             &mut self.found[kind as usize],
         );
         *found = found.saturating_add(1);
-        let number = *self
-            .numbers
-            .entry((kind, kind.normal(value)))
-            .or_insert_with(|| {
-                *distinct += 1;
-                *distinct
-            });
+        let number = *self.numbers.entry((kind, value)).or_insert_with(|| {
+            *distinct += 1;
+            *distinct
+        });
         out.push_str(&format!("[{}_{number}]", kind.label()));
     }
 
@@ -138,7 +137,7 @@ enum Look {
     Hit(usize),
 }
 
-/// The text from one place on, and what stands before it.
+/// The view of a text from one place on, and what stands before it.
 #[derive(Clone, Copy, Debug)]
 struct Place<'a> {
     bytes: &'a [u8],
@@ -147,6 +146,10 @@ struct Place<'a> {
     before: [u8; 2],
     /// Nothing follows `bytes`.
     last: bool,
+    /// Offsets before which something was left out.
+    breaks: &'a [usize],
+    /// A secret was spoken of, not long ago.
+    is_near_secret: bool,
 }
 
 impl Place<'_> {
@@ -159,6 +162,22 @@ impl Place<'_> {
         }
     }
 
+    /// No word goes on there.
+    fn ends_word(&self, ahead: usize) -> Result<bool, Look> {
+        let goes_on = self.byte(ahead)?.is_some_and(text::is_word);
+        Ok(!goes_on || self.breaks.binary_search(&(self.at + ahead)).is_ok())
+    }
+
+    /// The bytes between two characters of one value: spaces and marks, at most `max` of them,
+    /// all of which `is` takes.
+    fn gap(&self, ahead: usize, max: usize, is: impl Fn(u8) -> bool) -> Result<usize, Look> {
+        let mut length = 0;
+        while length < max && self.byte(ahead + length)?.is_some_and(&is) {
+            length += 1;
+        }
+        Ok(length)
+    }
+
     /// A point, comma, colon or hyphen after a digit stands before: the middle of a number.
     fn is_within_number(&self) -> bool {
         matches!(self.before, [b'0'..=b'9', b'.' | b',' | b':' | b'-'])
@@ -168,18 +187,20 @@ impl Place<'_> {
 /// Masks one text.
 #[derive(Debug)]
 pub struct Masker {
-    pending: String,
+    view: View,
     before: [u8; 2],
     /// The rest of a key that was longer than `KEY_BYTES_MAX` is dropped.
     dropping: bool,
+    secret: api_key::Spoken,
 }
 
 impl Default for Masker {
     fn default() -> Self {
         Self {
-            pending: String::new(),
+            view: View::default(),
             before: *b"\n\n",
             dropping: false,
+            secret: api_key::Spoken::default(),
         }
     }
 }
@@ -193,70 +214,107 @@ impl Masker {
         placeholders: &mut Placeholders,
         out: &mut String,
     ) {
-        if self.pending.is_empty() {
-            let used = self.scan(policy, text, false, placeholders, out);
-            self.pending.push_str(&text[used..]);
+        if self.view.is_empty()
+            && let Some(plain) = Text::plain(text)
+        {
+            let used = self.scan(policy, &plain, false, placeholders, out);
+            self.view.push(&text[used..], false);
         } else {
-            self.pending.push_str(text);
-            let pending = std::mem::take(&mut self.pending);
-            let used = self.scan(policy, &pending, false, placeholders, out);
-            self.pending = pending;
-            self.pending.drain(..used);
+            self.read_on(policy, text, false, placeholders, out);
         }
     }
 
     /// The text is over: appends the rest.
     pub fn finish(&mut self, policy: &Policy, placeholders: &mut Placeholders, out: &mut String) {
-        let pending = std::mem::take(&mut self.pending);
-        self.scan(policy, &pending, true, placeholders, out);
+        self.read_on(policy, "", true, placeholders, out);
     }
 
-    /// Decides place by place; returns how many bytes are decided.
-    fn scan(
+    fn read_on(
         &mut self,
         policy: &Policy,
         text: &str,
         last: bool,
         placeholders: &mut Placeholders,
         out: &mut String,
+    ) {
+        let mut view = std::mem::take(&mut self.view);
+        view.push(text, last);
+        let used = self.scan(policy, &view.text(), last, placeholders, out);
+        view.drain(used);
+        self.view = view;
+    }
+
+    /// Decides place by place; returns how many bytes of the view are decided.
+    fn scan(
+        &mut self,
+        policy: &Policy,
+        text: &Text<'_>,
+        last: bool,
+        placeholders: &mut Placeholders,
+        out: &mut String,
     ) -> usize {
-        let bytes = text.as_bytes();
+        let bytes = text.bytes;
         let (mut at, mut copied) = (0, 0);
         let mut seen = email::Seen::default();
         while at < bytes.len() {
             if self.dropping {
-                let rest = bytes[at..]
+                let rest = &bytes[at..];
+                at += rest
                     .iter()
                     .take_while(|byte| api_key::is_key(**byte))
                     .count();
-                at += rest;
-                copied = at;
+                copied = text.until(at);
                 self.dropping = at == bytes.len();
                 continue;
+            }
+            if !text.breaks.is_empty() && text.breaks.binary_search(&at).is_ok() {
+                self.before[1] = text::BREAK;
             }
             let place = Place {
                 bytes,
                 at,
                 before: self.before,
                 last,
+                breaks: text.breaks,
+                is_near_secret: self.secret.is_near(),
             };
             let next = match look(policy, &place, &mut seen) {
                 (_, Look::More) => break,
-                (_, Look::No) => at + text::step(bytes, at),
+                (_, Look::No) => at + text::step(&place),
+                // A mark may follow that belongs to the last character.
+                (_, Look::Hit(length)) if at + length >= bytes.len() && !last => break,
                 (kind, Look::Hit(length)) => {
-                    out.push_str(&text[copied..at]);
-                    // Only a limit can cut a character.
-                    copied = text.ceil_char_boundary(at + length);
-                    placeholders.put(kind, &text[at..copied], out);
+                    let next = at + length;
+                    let (from, to) = (text.start(at).max(copied), text.end(next));
+                    out.push_str(&text.raw[copied..from]);
+                    copied = to.max(from);
+                    let value = kind.normal(&text.raw[from..copied], &bytes[at..next]);
+                    placeholders.put(kind, value, out);
                     self.dropping = length >= KEY_BYTES_MAX;
-                    copied
+                    next
                 }
             };
-            self.before = text::before(self.before, &bytes[at..next]);
+            let is_cut = policy.masks(Kind::Email) && text::is_cut(&place, next);
+            self.pass(policy, &bytes[at..next], is_cut);
             at = next;
         }
-        out.push_str(&text[copied..at]);
+        out.push_str(&text.raw[copied..text.until(at).max(copied)]);
         at
+    }
+
+    /// Remembers what stands before the next place.
+    fn pass(&mut self, policy: &Policy, passed: &[u8], is_cut: bool) {
+        if policy.masks(Kind::ApiKey) {
+            passed.iter().for_each(|byte| self.secret.read(*byte));
+        }
+        let before = text::before(self.before[1], passed);
+        self.before = match passed {
+            [.., first, _] => [*first, before],
+            _ => [self.before[1], before],
+        };
+        if is_cut {
+            self.before[1] = text::BREAK;
+        }
     }
 }
 
@@ -264,12 +322,13 @@ impl Masker {
 fn look(policy: &Policy, place: &Place<'_>, seen: &mut email::Seen) -> (Kind, Look) {
     let byte = place.bytes[place.at];
     let kinds: &[Kind] = match byte {
+        // A card's number right behind letters.
+        b'0'..=b'9' if text::is_letter(place.before[1]) => &[Kind::Card],
         _ if text::is_word(place.before[1]) => &[],
         b'0'..=b'9' => &[Kind::ApiKey, Kind::Email, Kind::Card, Kind::Phone],
-        b'+' | b'(' => &[Kind::Phone],
-        // Leads of digits that are not ASCII's.
-        0xd9 | 0xdb | 0xef => &[Kind::Card],
-        b'-' => &[Kind::ApiKey],
+        b'+' | b'(' => &[Kind::Phone, Kind::ApiKey],
+        b'-' | b'/' => &[Kind::ApiKey],
+        fold::WIDE if place.before[1] != fold::WIDE => &[Kind::Email],
         _ if text::is_word(byte) => &[Kind::ApiKey, Kind::Email, Kind::Iban],
         _ => &[],
     };

@@ -14,18 +14,19 @@ pub struct Screened {
     pub findings: Vec<Finding>,
 }
 
-/// Refuses the whole if one text has a phrase of the block list; else masks each. The same value
-/// has the same placeholder in all texts.
+/// Refuses the whole if a text has a phrase of the block list, or if it has the beginning and the
+/// next ones the rest; else masks each. The same value has the same placeholder in all texts.
 pub fn screen(policy: &Policy, texts: &[String]) -> Result<Screened, Refusal> {
-    for text in texts {
-        let mut detector = Detector::default();
-        let found = detector.push(&policy.block_list, text);
-        if found
-            .or_else(|| detector.finish(&policy.block_list))
-            .is_some()
-        {
-            return Err(Refusal::blocked());
-        }
+    let mut detector = Detector::default();
+    let list = &policy.block_list;
+    let mut has_phrase = |text: &String| {
+        let found = detector
+            .push(list, text)
+            .or_else(|| detector.boundary(list));
+        found.is_some()
+    };
+    if texts.iter().any(&mut has_phrase) || detector.finish(list).is_some() {
+        return Err(Refusal::blocked());
     }
     let mut placeholders = Placeholders::default();
     let texts = texts

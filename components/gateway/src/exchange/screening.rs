@@ -9,35 +9,37 @@ use std::ops::Range;
 
 use crate::bindings::skerry::chat::session::TurnOutcome;
 use crate::bindings::skerry::chat::types::{Message, MessageRole};
+use crate::error::ApiError;
 use crate::exchange::Exchange;
 use crate::platform::Platform;
 use crate::prompt::Prompt;
+use crate::request::ToolChoice;
 
 impl<P: Platform> Exchange<P> {
     /// Masks the whole prompt, stored history and tools with it, so that a value has one
-    /// placeholder throughout. The words for the user where it is refused.
-    pub(super) async fn screen(&mut self) -> Option<String> {
+    /// placeholder throughout. The words for the user where it is refused; an error where
+    /// something must be masked that has no other spelling.
+    pub(super) async fn screen(&mut self) -> Result<Option<String>, ApiError> {
         self.own_from = self.messages.len();
         self.messages.append(&mut self.request.messages);
-        let blocked = match self.mask().await {
-            Ok(()) => None,
-            Err(words) if self.own_from == 0 => Some(words),
-            Err(_) => self.screen_apart().await,
+        let blocked = match self.mask().await? {
+            Some(_) if self.own_from > 0 => self.screen_apart().await?,
+            blocked => blocked,
         };
         if blocked.is_some() {
             self.outcome = TurnOutcome::Refused;
         }
         let own = self.messages.get(self.own_from..).unwrap_or_default();
         self.request.messages = own.to_vec();
-        blocked
+        Ok(blocked)
     }
 
     /// The prompt as a whole is refused: by what the client sent now, or by what was stored.
-    async fn screen_apart(&mut self) -> Option<String> {
+    async fn screen_apart(&mut self) -> Result<Option<String>, ApiError> {
         // Only looked at: what is masked has its placeholders from the whole.
         let texts = self.prompt_from(self.own_from).texts();
         if let Err(refusal) = self.platform.screen(&texts).await {
-            return Some(refusal.message);
+            return Ok(Some(refusal.message));
         }
         let mut refused = Vec::new();
         for turn in turns(&self.messages[..self.own_from]) {
@@ -50,12 +52,12 @@ impl<P: Platform> Exchange<P> {
             self.own_from -= turn.len();
             self.messages.drain(turn);
         }
-        if self.mask().await.is_ok() {
-            return None;
+        if self.mask().await?.is_none() {
+            return Ok(None);
         }
         // Together the turns spell what none of them does.
         self.keep_newest_turns().await;
-        self.mask().await.err()
+        self.mask().await
     }
 
     /// Leaves out the oldest turns until the rest is not refused.
@@ -80,15 +82,16 @@ impl<P: Platform> Exchange<P> {
         self.own_from -= first;
     }
 
-    /// Screens all texts of the prompt, and puts what may go to the model in their places.
-    async fn mask(&mut self) -> Result<(), String> {
+    /// Screens all texts of the prompt, and puts what may go to the model in their places. The
+    /// words for the user where it is refused.
+    async fn mask(&mut self) -> Result<Option<String>, ApiError> {
         let texts = self.prompt_from(0).texts();
         match self.platform.screen(&texts).await {
-            Ok(screened) => {
-                self.prompt_from(0).replace(screened.texts);
-                Ok(())
-            }
-            Err(refusal) => Err(refusal.message),
+            Ok(screened) => match self.prompt_from(0).replace(screened.texts) {
+                Some(field) => Err(ApiError::must_be_masked(field)),
+                None => Ok(None),
+            },
+            Err(refusal) => Ok(Some(refusal.message)),
         }
     }
 
@@ -96,6 +99,10 @@ impl<P: Platform> Exchange<P> {
         Prompt {
             messages: &mut self.messages[first..],
             tools: self.request.tools.as_mut(),
+            tool_choice: match &mut self.request.tool_choice {
+                ToolChoice::Given(choice) => Some(choice),
+                ToolChoice::Default | ToolChoice::None => None,
+            },
             fields: &mut self.request.fields,
         }
     }
@@ -105,6 +112,7 @@ fn texts_of(messages: &mut [Message]) -> Vec<String> {
     let mut prompt = Prompt {
         messages,
         tools: None,
+        tool_choice: None,
         fields: &mut [],
     };
     prompt.texts()

@@ -1,5 +1,5 @@
 //! A JSON document, character by character: which belong to its structure, and which to
-//! the text of a value (RFC 8259).
+//! a text or a number (RFC 8259).
 //!
 //! It does NOT keep the document.
 
@@ -11,14 +11,16 @@ const WORD_CHARS_MAX: usize = 64;
 /// The part that a character plays.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// A bracket, a comma, white space, part of a number, of a name, or an opening quote.
+    /// A bracket, a comma, white space, part of a literal, or an opening quote.
     Structure,
-    /// Part of an escape in a value.
+    /// Part of a number.
+    Number,
+    /// Part of an escape in a text.
     Partial,
-    /// A character of a value's text is complete; with its spelling where that is not the
+    /// A character of a text, a value or a name, is complete; with its spelling where that is not the
     /// shortest.
     Text(char, Option<String>),
-    /// The closing quote of a value.
+    /// The closing quote of a text.
     TextEnd,
     /// Not JSON; with the spelling of the escape before it that stays incomplete.
     Violation(String),
@@ -38,9 +40,6 @@ enum Expect {
 #[derive(Debug, PartialEq, Eq)]
 enum State {
     Between,
-    Name {
-        is_escaped: bool,
-    },
     Text,
     /// The escape so far, its backslash with it.
     Escape(String),
@@ -54,6 +53,8 @@ pub(super) struct Scanner {
     open: Vec<bool>,
     expect: Expect,
     state: State,
+    /// The text that is read is a property's name.
+    is_name: bool,
     /// The first half of a surrogate pair, and its spelling.
     half: Option<(u32, String)>,
 }
@@ -64,6 +65,7 @@ impl Default for Scanner {
             open: Vec::new(),
             expect: Expect::Value,
             state: State::Between,
+            is_name: false,
             half: None,
         }
     }
@@ -73,7 +75,6 @@ impl Scanner {
     pub(super) fn step(&mut self, char: char) -> Step {
         match std::mem::replace(&mut self.state, State::Between) {
             State::Between => self.between(char),
-            State::Name { is_escaped } => self.name(char, is_escaped),
             State::Text => self.text(char),
             State::Escape(spelling) => self.escape(spelling, char),
             State::Word(word) => self.word(word, char),
@@ -107,10 +108,15 @@ impl Scanner {
             (']', CommaOrEnd) if !is_object => self.close(),
             (',', CommaOrEnd) => self.expect = if is_object { Name } else { Value },
             (':', Colon) => self.expect = Value,
-            ('"', Name | NameOrEnd) => self.state = State::Name { is_escaped: false },
-            ('"', Value | ValueOrEnd) => self.state = State::Text,
+            ('"', Name | NameOrEnd | Value | ValueOrEnd) => {
+                self.is_name = matches!(self.expect, Name | NameOrEnd);
+                self.state = State::Text;
+            }
             (first, Value | ValueOrEnd) if begins_word(&first.to_string()) => {
                 self.state = State::Word(first.to_string());
+                if !first.is_ascii_alphabetic() {
+                    return Step::Number;
+                }
             }
             _ => return Step::Violation(String::new()),
         }
@@ -129,16 +135,6 @@ impl Scanner {
         };
     }
 
-    fn name(&mut self, char: char, is_escaped: bool) -> Step {
-        match (char, is_escaped) {
-            ('"', false) => self.expect = Expect::Colon,
-            (_, true) => self.state = State::Name { is_escaped: false },
-            ('\\', false) => self.state = State::Name { is_escaped: true },
-            (_, false) => self.state = State::Name { is_escaped: false },
-        }
-        Step::Structure
-    }
-
     fn text(&mut self, char: char) -> Step {
         match char {
             '\\' => {
@@ -147,7 +143,11 @@ impl Scanner {
             }
             _ if self.half.is_some() => self.violation(String::new()),
             '"' => {
-                self.value_ended();
+                if self.is_name {
+                    self.expect = Expect::Colon;
+                } else {
+                    self.value_ended();
+                }
                 Step::TextEnd
             }
             char => {
@@ -223,7 +223,10 @@ impl Scanner {
         let longer = format!("{word}{char}");
         if begins_word(&longer) {
             self.state = State::Word(longer);
-            return Step::Structure;
+            return match word.starts_with(|first: char| first.is_ascii_alphabetic()) {
+                true => Step::Structure,
+                false => Step::Number,
+            };
         }
         let is_whole =
             word.ends_with(|last: char| last.is_ascii_digit()) || LITERALS.contains(&word.as_str());

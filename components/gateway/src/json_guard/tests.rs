@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use super::*;
 
-/// Masks `SECRET`, refuses `FORBIDDEN`, and holds back a word until it is whole.
+/// Masks `SECRET` and `42`, refuses `FORBIDDEN`, and holds back a word until it is whole.
 #[derive(Default)]
 struct Words(RefCell<String>);
 
@@ -17,7 +17,9 @@ impl Words {
         let text = if refusal.is_some() {
             String::new()
         } else {
-            whole.replace("SECRET", "[\"MASK\"]")
+            whole
+                .replace("SECRET", "[\"MASK\"]")
+                .replace("42", "[\"N\"]")
         };
         Released { text, refusal }
     }
@@ -80,7 +82,7 @@ fn what_has_nothing_to_hide_passes_byte_for_byte() {
         r#"{"a": "b c", "n": 4111111111111111, "l": [true,false , null,-1.5e+3]}"#,
         r#" [ ] "#,
         "{}\n",
-        r#"{"\u0053ECRET": "x\u0041\/\ud83d\ude00 é\n\"\\ y", "SECRET": {"b": []}}"#,
+        r#"{"\u0053ECRE": "x\u0041\/\ud83d\ude00 é\n\"\\ y", "\u00e9": {"b": []}}"#,
         "[\"a raw\nbreak \"]",
         r#"["\ud800 lone", 1]"#,
         r#"{"cut": "in mid"#,
@@ -88,7 +90,7 @@ fn what_has_nothing_to_hide_passes_byte_for_byte() {
         r#"{"a": tru, "b": 1}"#,
         "Sure! {\"a\": 1}",
         "",
-        "42",
+        "43",
     ] {
         check(document, document);
     }
@@ -99,7 +101,11 @@ fn texts_are_masked_and_structure_stays_valid() {
     for (document, expected) in [
         (
             r#"{"a": "my SECRET x", "SECRET": 1}"#,
-            r#"{"a": "my [\"MASK\"] x", "SECRET": 1}"#,
+            r#"{"a": "my [\"MASK\"] x", "[\"MASK\"]": 1}"#,
+        ),
+        (
+            r#"{"\u0053ECRET" : [42, 43 , 42.0, -42, 7e42 ]}"#,
+            r#"{"[\"MASK\"]" : ["[\"N\"]", 43 , "[\"N\"].0", "-[\"N\"]", "7e[\"N\"]" ]}"#,
         ),
         (r#"["SECRET", "SECRET"]"#, r#"["[\"MASK\"]", "[\"MASK\"]"]"#),
         (r#"["S\u0045CRET"]"#, r#"["[\"MASK\"]"]"#),
@@ -123,6 +129,8 @@ fn from_the_first_byte_that_is_no_json_on_all_is_text() {
         ("{\"a\": 1} SECRET", "{\"a\": 1} [\"MASK\"]"),
         ("{a: SECRET}", "{a: [\"MASK\"]}"),
         ("{\"a\": nul SECRET", "{\"a\": nul [\"MASK\"]"),
+        ("[4 2 SECRET]", "[4 2 [\"MASK\"]]"),
+        ("[42x]", "[[\"N\"]x]"),
         ("[1] [\"SECRET\"]", "[1] [\"[\"MASK\"]\"]"),
     ] {
         check(document, expected);

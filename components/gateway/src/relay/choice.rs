@@ -3,8 +3,7 @@
 //!
 //! It does NOT read events, and does NOT know how many choices there are.
 
-use serde_json::value::RawValue;
-
+use super::logprobs::Logprobs;
 use super::{Relayed, Wanted};
 use crate::backend::chunk::{self, ToolCallDelta};
 use crate::bindings::skerry::chat::safety::{Refusal, Released};
@@ -13,6 +12,7 @@ use crate::calls::Calls;
 use crate::json_guard::JsonGuard;
 use crate::output::{Gone, Output, ToolCallPiece};
 use crate::platform::{Guard, Platform};
+use crate::prompt::name_of;
 
 /// As many tool calls as a request may offer tools.
 const TOOL_CALLS_MAX: usize = crate::request::TOOLS_MAX;
@@ -74,7 +74,7 @@ pub(super) struct Choice<G> {
     begun: Vec<Call<G>>,
     /// Text that the guard still holds, as far as that is known: see [`Self::release`].
     held: Option<String>,
-    logprobs: Vec<Box<RawValue>>,
+    logprobs: Logprobs<G>,
     refusal: Option<Refusal>,
     is_cut: bool,
     finish_reason: Option<FinishReason>,
@@ -96,7 +96,7 @@ impl<G: Guard> Choice<G> {
             calls: Calls::default(),
             begun: Vec::new(),
             held: wanted.logprobs.then(String::new),
-            logprobs: Vec::new(),
+            logprobs: Logprobs::default(),
             refusal: None,
             is_cut: false,
             finish_reason: None,
@@ -147,7 +147,9 @@ impl<G: Guard> Choice<G> {
             self.finish_reason = Some(finish_reason(&reason)?);
         }
         if self.held.is_some() {
-            self.logprobs.extend(choice.logprobs);
+            for entry in choice.logprobs {
+                self.logprobs.take(platform, entry).await;
+            }
         }
         if let Some(text) = choice.delta.reasoning
             && !text.is_empty()
@@ -205,17 +207,28 @@ impl<G: Guard> Choice<G> {
             match held.strip_prefix(released.text.as_str()).map(str::to_owned) {
                 Some(rest) if rest.is_empty() => {
                     held.clear();
-                    logprobs = std::mem::take(&mut self.logprobs);
+                    logprobs = self.logprobs.ready();
                 }
                 Some(rest) => *held = rest,
                 None => {
                     self.held = None;
-                    self.logprobs.clear();
+                    self.logprobs = Logprobs::default();
                 }
             }
         }
         self.text.push_str(&released.text);
         out.text(index, released.text, logprobs).await
+    }
+
+    /// Log probabilities that waited longer than their text.
+    async fn release_logprobs(&mut self, index: usize, out: &mut impl Output) -> Result<(), Gone> {
+        if self.is_refused() || !self.held.as_ref().is_some_and(String::is_empty) {
+            return Ok(());
+        }
+        match self.logprobs.ready() {
+            none if none.is_empty() => Ok(()),
+            logprobs => out.text(index, String::new(), logprobs).await,
+        }
     }
 
     async fn tool_call(
@@ -247,8 +260,18 @@ impl<G: Guard> Choice<G> {
             let id = piece
                 .id
                 .unwrap_or_else(|| format!("call_{:032x}", platform.random()));
-            (call.call.id, call.call.name) = (id, name);
+            let guard = platform.guard().await;
+            let (name, refusal) = judged(&guard, name);
+            self.refusal = self.refusal.take().or(refusal);
+            let (id, refusal) = judged(&guard, id);
+            self.refusal = self.refusal.take().or(refusal);
+            call.call.name = name.unwrap_or_else(|masked| name_of(&masked));
+            call.call.id = id.unwrap_or_else(|_| format!("call_{:032x}", platform.random()));
+            if self.is_refused() {
+                return Ok(());
+            }
         }
+        let call = &mut self.begun[piece.call];
         let released = call.guard.push(&piece.arguments);
         self.release_arguments(index, piece.call, released, out)
             .await
@@ -295,8 +318,10 @@ impl<G: Guard> Choice<G> {
             let released = guard.finish();
             self.release_reasoning(index, released, out).await?;
         }
+        self.logprobs.finish();
         let released = self.content.finish();
         self.release(index, released, out).await?;
+        self.release_logprobs(index, out).await?;
         for place in 0..self.begun.len() {
             let call = &mut self.begun[place];
             if call.call.name.is_empty() {
@@ -322,6 +347,19 @@ impl<G: Guard> Choice<G> {
             refusal: self.refusal.take(),
         }
     }
+}
+
+/// A text of its own: as it is, or masked; and why the answer ends here.
+fn judged(guard: &impl Guard, text: String) -> (Result<String, String>, Option<Refusal>) {
+    let pushed = guard.push(&text);
+    let rest = guard.boundary();
+    let released = pushed.text + &rest.text;
+    let judged = if released == text {
+        Ok(text)
+    } else {
+        Err(released)
+    };
+    (judged, pushed.refusal.or(rest.refusal))
 }
 
 /// OpenAI's reasons, and the names that other servers have for them.

@@ -2,6 +2,7 @@
 //! the leaves were told.
 
 mod backends;
+mod channels;
 mod hostile;
 mod money;
 mod script;

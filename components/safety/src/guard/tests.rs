@@ -47,7 +47,7 @@ fn a_word_longer_than_any_pattern_is_released() {
     let mut released = 0;
     for pushed in 1..1000 {
         released += guard.push("a").text.len();
-        assert!(pushed - released <= 65, "{released} of {pushed}");
+        assert!(pushed - released <= 257, "{released} of {pushed}");
     }
 }
 
@@ -90,10 +90,10 @@ fn what_is_no_email_is_none_at_every_cut() {
 fn a_blocked_answer_ends_before_the_phrase() {
     let chunks = ["I saw a bl", "ue wh", "ale today", " and more"];
     let (texts, refused) = release(&policy("blue whale"), &chunks);
-    assert_eq!((texts.concat().as_str(), refused), ("I saw a ", true));
+    assert_eq!((texts.concat().as_str(), refused), ("I saw ", true));
     // At the very end of the answer too.
     let (texts, refused) = release(&policy("blue whale"), &["a blue whale"]);
-    assert_eq!((texts.concat().as_str(), refused), ("a ", true));
+    assert_eq!((texts.concat().as_str(), refused), ("", true));
 }
 
 #[test]
@@ -277,7 +277,7 @@ fn a_boundary_ends_one_text_and_keeps_the_placeholders() {
     );
     let pushed = guard.push("a blue whale");
     let ended = guard.boundary();
-    assert_eq!(pushed.text + &ended.text, "a ");
+    assert_eq!(pushed.text + &ended.text, "");
     assert!(pushed.refusal.or(ended.refusal).is_some());
     assert_eq!(guard.boundary(), Released::default());
 }

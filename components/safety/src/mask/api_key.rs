@@ -2,7 +2,8 @@
 //! (RFC 7468). Part of `mask`.
 //!
 //! What begins like a key and is long enough is one; it then reaches to its last character,
-//! however long it is.
+//! however long it is. A secret key of AWS begins like nothing: a word that speaks of it must stand
+//! before it.
 
 use super::{Look, Place};
 
@@ -33,7 +34,7 @@ const fn form_with_digit(prefix: &'static [u8], rest_bytes_min: usize) -> Form {
     }
 }
 
-const FORMS: [Form; 22] = [
+const FORMS: [Form; 24] = [
     form_with_digit(b"sk-", 16),
     form_with_digit(b"pk-", 16),
     form(b"sk_live_", 16),
@@ -41,7 +42,9 @@ const FORMS: [Form; 22] = [
     form(b"rk_live_", 16),
     form(b"AKIA", 16),
     form(b"ASIA", 16),
-    form(b"AIza", 35),
+    form(b"AIza", 30),
+    form(b"GOCSPX-", 20),
+    form_with_digit(b"ya29.", 20),
     form(b"ghp_", 30),
     form(b"gho_", 30),
     form(b"ghu_", 30),
@@ -63,6 +66,9 @@ const DIGIT_WITHIN: usize = 48;
 /// The first part of a token, at most: it names an algorithm and a key.
 const TOKEN_HEAD_BYTES_MAX: usize = 512;
 const PEM_LABEL_BYTES_MAX: usize = 32;
+const SECRET_BYTES: usize = 40;
+/// How far a word reaches that speaks of a secret.
+const NEAR_BYTES: usize = 160;
 /// Words are shorter.
 const PIECE_BYTES_MIN: usize = 24;
 
@@ -75,8 +81,76 @@ pub(super) fn look(place: &Place<'_>) -> Result<Look, Look> {
     match place.bytes[place.at] {
         b'-' if place.before[1] != b'-' => pem(place),
         b'e' if !is_key(place.before[1]) && starts(place, b"eyJ", 0)? => token(place),
-        b's' | b'p' | b'r' | b'A' | b'g' | b'x' | b'h' | b'n' => prefixed(place),
-        _ => Ok(Look::No),
+        b's' | b'p' | b'r' | b'A' | b'g' | b'G' | b'x' | b'h' | b'n' | b'y' => {
+            match prefixed(place)? {
+                Look::No => secret(place),
+                found => Ok(found),
+            }
+        }
+        _ => secret(place),
+    }
+}
+
+/// A secret access key of AWS: 40 characters of base64 with nothing to know them by but that a
+/// secret was spoken of before.
+fn secret(place: &Place<'_>) -> Result<Look, Look> {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    if !place.is_near_secret || is_part(place.before[1]) {
+        return Ok(Look::No);
+    }
+    let mut has = [false; 3];
+    for length in 0..SECRET_BYTES {
+        match place.byte(length)? {
+            Some(byte) if is_part(byte) => {
+                has[0] |= byte.is_ascii_digit();
+                has[1] |= byte.is_ascii_uppercase();
+                has[2] |= byte.is_ascii_lowercase();
+            }
+            _ => return Ok(Look::No),
+        }
+    }
+    let goes_on = place.byte(SECRET_BYTES)?.is_some_and(is_base64);
+    let is_secret = !goes_on && has.iter().all(|has| *has);
+    Ok(if is_secret {
+        Look::Hit(SECRET_BYTES)
+    } else {
+        Look::No
+    })
+}
+
+/// Words that speak of a secret, and how much of each was just read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Spoken {
+    read: [usize; SPEAKS_OF_SECRET.len()],
+    is_reading: bool,
+    /// So many bytes are still near such a word.
+    near: usize,
+}
+
+const SPEAKS_OF_SECRET: [&[u8]; 3] = [b"secret", b"aws", b"akia"];
+
+impl Spoken {
+    pub(super) fn is_near(&self) -> bool {
+        self.near > 0
+    }
+
+    pub(super) fn read(&mut self, byte: u8) {
+        self.near = self.near.saturating_sub(1);
+        let byte = byte.to_ascii_lowercase();
+        if !self.is_reading && !matches!(byte, b's' | b'a') {
+            return;
+        }
+        for (word, read) in SPEAKS_OF_SECRET.iter().zip(&mut self.read) {
+            // No word begins again within itself but by its first letter.
+            *read = match word.get(*read) {
+                Some(expected) if *expected == byte => *read + 1,
+                _ => usize::from(word[0] == byte),
+            };
+            if *read == word.len() {
+                self.near = NEAR_BYTES;
+            }
+        }
+        self.is_reading = self.read.iter().any(|read| *read > 0);
     }
 }
 
@@ -150,7 +224,6 @@ fn token(place: &Place<'_>) -> Result<Look, Look> {
 }
 
 /// From `-----BEGIN … PRIVATE KEY-----` through the lines of base64 to the `-----END …-----`.
-/// Lines end with a line feed or, within JSON, with the two characters `\n`.
 fn pem(place: &Place<'_>) -> Result<Look, Look> {
     const BEGIN: &[u8] = b"-----BEGIN ";
     if !starts(place, BEGIN, 0)? {
@@ -198,7 +271,7 @@ fn body(place: &Place<'_>, header_end: usize) -> Result<Look, Look> {
         let is_long = next - start >= PIECE_BYTES_MIN;
         // `Proc-Type: 4,ENCRYPTED` and the like come before the key itself.
         if !has_base64 && !after_space && matches!(place.byte(next)?, Some(b':' | b'-')) {
-            while next < BYTES_MAX && !matches!(place.byte(next)?, None | Some(b'\n' | b'\\')) {
+            while next < BYTES_MAX && !matches!(place.byte(next)?, None | Some(b'\n')) {
                 next += 1;
             }
         } else {
@@ -239,7 +312,6 @@ fn line_break(place: &Place<'_>, at: usize) -> Result<Option<usize>, Look> {
     };
     Ok(match place.byte(at)? {
         Some(b'\n') => Some(at + 1),
-        Some(b'\\') if place.byte(at + 1)? == Some(b'n') => Some(at + 2),
         _ => None,
     })
 }

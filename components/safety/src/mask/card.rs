@@ -1,190 +1,162 @@
-//! Payment cards: 13 to 19 digits in one row or in the groups printed on cards, a prefix that is
-//! issued, and a right check digit (ISO/IEC 7812-1, Luhn). Part of `mask`.
+//! Payment cards: 13 to 19 digits, a prefix that is issued, and a right check digit (ISO/IEC
+//! 7812-1, Luhn). Part of `mask`.
 //!
-//! A model reads a number however it is spelled, so the digits of other scripts count, characters
-//! that are not seen are passed over, and groups stand apart by any space, dash, point, slash or
-//! comma, though by the same throughout.
+//! A model reads a number however its digits are grouped. Of the groups that are printed on cards
+//! any marks may stand between them; digits grouped otherwise (in pairs, one by one, in halves)
+//! must be as many as the large schemes issue, with one mark throughout, and stand alone.
 
-use super::text::is_word;
+use super::text::is_gap;
 use super::{Look, Place};
 
 const DIGITS_MAX: usize = 19;
-const GROUPS_MAX: usize = 5;
-/// Characters between two groups that are seen, at most.
-const GAP_CHARS_MAX: usize = 3;
-/// With all that is not seen. A number that is longer is none.
-const BYTES_MAX: usize = 512;
+/// Characters between two groups, at most; columns of a table stand further apart.
+const GAP_BYTES_MAX: usize = 3;
+/// Groups of different sizes are rather a row of numbers where they are more.
+const UNEVEN_GROUPS_MAX: usize = 4;
+/// More digits in each group than this are a half of a card.
+const EVEN_DIGITS_MAX: usize = 8;
 
-/// One character of a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Spelled {
-    Digit(u8),
-    Gap(Gap),
-    Unseen,
-    Other,
-}
-
-/// The separator of groups. Spaces beside another mark count for nothing.
+/// The mark between two groups; a space where there is no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gap {
-    Space,
-    Dash,
-    Point,
-    Slash,
-    Comma,
+    One(u8),
+    /// A comma or the like with a space: numbers of a list stand so.
+    List,
+    Mixed,
 }
 
-/// The value of a decimal digit: ASCII's, full-width, Arabic and Persian.
-pub(super) fn digit(character: char) -> Option<u8> {
-    let zeros = ['0', '\u{660}', '\u{6f0}', '\u{ff10}'];
-    zeros.iter().find_map(|zero| {
-        let value = u32::from(character).checked_sub(u32::from(*zero))?;
-        u8::try_from(value).ok().filter(|value| *value < 10)
-    })
-}
-
-fn spelled(character: char) -> Spelled {
-    if let Some(value) = digit(character) {
-        return Spelled::Digit(value);
-    }
-    Spelled::Gap(match character {
-        // Soft hyphen, zero width spaces and joiners, directions, variations.
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' => {
-            return Spelled::Unseen;
-        }
-        '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' => return Spelled::Unseen,
-        '\u{fe00}'..='\u{fe0f}' | '\u{feff}' => return Spelled::Unseen,
-        _ if character.is_whitespace() => Gap::Space,
-        '-'
-        | '\u{2010}'..='\u{2015}'
-        | '\u{2043}'
-        | '\u{2212}'
-        | '\u{fe58}'
-        | '\u{fe63}'
-        | '\u{ff0d}' => Gap::Dash,
-        '.' | '\u{b7}' | '\u{2022}' | '\u{2024}' | '\u{ff0e}' => Gap::Point,
-        '/' | '\u{2044}' | '\u{2215}' | '\u{ff0f}' => Gap::Slash,
-        ',' | '\u{66b}' | '\u{66c}' | '\u{60c}' | '\u{ff0c}' => Gap::Comma,
-        _ => return Spelled::Other,
-    })
-}
-
-/// The character so many bytes ahead, and its bytes. `Other` of none at the end.
-fn read(place: &Place<'_>, ahead: usize) -> Result<(Spelled, usize), Look> {
-    let Some(lead) = place.byte(ahead)? else {
-        return Ok((Spelled::Other, 0));
-    };
-    let length = match lead {
-        0xf0.. => 4,
-        0xe0.. => 3,
-        0xc0.. => 2,
-        _ => 1,
-    };
-    let at = place.at + ahead;
-    let bytes = place.bytes.get(at..at + length).unwrap_or_default();
-    let character = str::from_utf8(bytes)
-        .ok()
-        .and_then(|text| text.chars().next());
-    Ok((character.map_or(Spelled::Other, spelled), length))
+/// A row of digits in groups.
+#[derive(Debug, Default)]
+struct Row {
+    digits: [u8; DIGITS_MAX],
+    count: usize,
+    /// Of each group: how many digits were read with it, and where it ends.
+    ends: [(usize, usize); DIGITS_MAX],
+    groups: usize,
+    /// After each group but the last.
+    gaps: [Option<Gap>; DIGITS_MAX],
+    /// The row goes on behind the last group, with more digits than any card has.
+    goes_on: bool,
 }
 
 pub(super) fn look(place: &Place<'_>) -> Result<Look, Look> {
-    if place.is_within_number() || !matches!(read(place, 0)?, (Spelled::Digit(2..=6), _)) {
+    let is_fraction = matches!(place.before, [b'0'..=b'9', b'.' | b',' | b':']);
+    if is_fraction || !matches!(place.byte(0)?, Some(b'2'..=b'6')) {
         return Ok(Look::No);
     }
-    let mut digits = [0_u8; DIGITS_MAX];
-    let mut groups = [0_usize; GROUPS_MAX];
-    let (mut count, mut group, mut next) = (0, 0, 0);
-    let mut gap = None;
-    let mut end = None;
-    let ended = |end: Option<usize>| Ok(end.map_or(Look::No, Look::Hit));
-    loop {
-        while let (Spelled::Digit(digit), length) = read(place, next)? {
-            if count == DIGITS_MAX {
-                return ended(end);
+    let row = Row::read(place)?;
+    for groups in (1..=row.groups).rev() {
+        let (_, end) = row.ends[groups - 1];
+        if row.is_card(place, groups) && place.ends_word(end)? {
+            return Ok(Look::Hit(end));
+        }
+    }
+    Ok(Look::No)
+}
+
+impl Row {
+    fn read(place: &Place<'_>) -> Result<Self, Look> {
+        let mut row = Self::default();
+        let mut next = 0;
+        loop {
+            while let Some(digit) = place.byte(next)?.filter(u8::is_ascii_digit) {
+                if row.count == DIGITS_MAX {
+                    row.goes_on = true;
+                    return Ok(row);
+                }
+                row.digits[row.count] = digit - b'0';
+                row.count += 1;
+                next += 1;
             }
-            digits[count] = digit;
-            count += 1;
-            groups[group] += 1;
+            row.ends[row.groups] = (row.count, next);
+            row.groups += 1;
+            let length = place.gap(next, GAP_BYTES_MAX, is_gap)?;
+            let gap = &place.bytes[place.at + next..place.at + next + length];
             next += length;
-        }
-        let groups_read = &groups[..=group];
-        if !place.byte(next)?.is_some_and(is_word)
-            && is_printed_so(groups_read)
-            && is_card(&digits[..count])
-        {
-            end = Some(next);
-        }
-        let (between, length) = read_gap(place, next)?;
-        next += length;
-        if next > BYTES_MAX {
-            return ended(end);
-        }
-        match between {
-            // What was not seen stood within a group.
-            Between::Nothing if length > 0 => {}
-            // Only the groups of a card go on.
-            Between::Gap(kind)
-                if groups[0] == 4 && group + 1 < GROUPS_MAX && gap.is_none_or(|g| g == kind) =>
-            {
-                gap = Some(kind);
-                group += 1;
+            if length == 0 || !place.byte(next)?.is_some_and(|byte| byte.is_ascii_digit()) {
+                return Ok(row);
             }
-            _ => return ended(end),
+            row.gaps[row.groups - 1] = Some(mark(gap));
+            if row.count == DIGITS_MAX {
+                row.goes_on = true;
+                return Ok(row);
+            }
         }
+    }
+
+    fn size(&self, group: usize) -> usize {
+        let before = group.checked_sub(1).map_or(0, |before| self.ends[before].0);
+        self.ends[group].0 - before
+    }
+
+    /// The first so many groups are a card's number.
+    fn is_card(&self, place: &Place<'_>, groups: usize) -> bool {
+        let digits = &self.digits[..self.ends[groups - 1].0];
+        let (is_row, is_last) = (groups == 1, groups == self.groups && !self.goes_on);
+        if !is_issued(digits) || !luhn(digits) {
+            return false;
+        }
+        if is_row {
+            return is_last || self.gaps[0].is_some();
+        }
+        self.is_printed(groups) || (is_common(digits) && self.stands_alone(place, groups))
+    }
+
+    fn is_printed(&self, groups: usize) -> bool {
+        let mut sizes = [0; 5];
+        let Some(sizes) = sizes.get_mut(..groups) else {
+            return false;
+        };
+        for (group, size) in sizes.iter_mut().enumerate() {
+            *size = self.size(group);
+        }
+        matches!(
+            sizes,
+            [4, 4, 4, 4] | [4, 4, 4, 4, 1..=3] | [4, 6, 5] | [4, 6, 4]
+        )
+    }
+
+    /// Groups of one size, or few, with one mark between them and none of it before or behind.
+    fn stands_alone(&self, place: &Place<'_>, groups: usize) -> bool {
+        let mark = self.gaps[0];
+        let behind = self.gaps[groups - 1];
+        let is_behind_number = match place.before {
+            [b'0'..=b'9', before] => mark == Some(self::mark(&[before])),
+            _ => false,
+        };
+        let first = self.size(0);
+        let is_list = matches!(mark, Some(Gap::List | Gap::One(b',' | b';' | b':')));
+        let is_even = first <= EVEN_DIGITS_MAX
+            && !(mark == Some(Gap::List) && matches!(first, 2 | 3))
+            && (1..groups - 1).all(|group| self.size(group) == first)
+            && self.size(groups - 1) <= first;
+        let is_few = groups <= UNEVEN_GROUPS_MAX
+            && !is_list
+            && (0..groups).all(|group| self.size(group) > 1);
+        mark != Some(Gap::Mixed)
+            && self.gaps[..groups - 1].iter().all(|gap| *gap == mark)
+            && (behind.is_none() || behind != mark)
+            && !(groups == self.groups && self.goes_on)
+            && !is_behind_number
+            && (is_even || is_few)
     }
 }
 
-/// The separator of two digits.
-enum Between {
-    Nothing,
-    Gap(Gap),
-    /// No digit follows, or not soon.
-    End,
-}
-
-/// Reads up to the next digit; returns the bytes too.
-fn read_gap(place: &Place<'_>, start: usize) -> Result<(Between, usize), Look> {
-    let (mut next, mut chars, mut kind) = (start, 0, None);
-    while next <= BYTES_MAX {
-        let (character, length) = read(place, next)?;
-        match (character, kind) {
-            (Spelled::Digit(_), None) => return Ok((Between::Nothing, next - start)),
-            (Spelled::Digit(_), Some(kind)) => return Ok((Between::Gap(kind), next - start)),
-            (Spelled::Unseen, _) => {}
-            (Spelled::Gap(Gap::Space), _) => kind = kind.or(Some(Gap::Space)),
-            (Spelled::Gap(mark), None | Some(Gap::Space)) => kind = Some(mark),
-            (Spelled::Gap(mark), Some(other)) if mark == other => {}
-            (Spelled::Gap(_) | Spelled::Other, _) => break,
-        }
-        chars += usize::from(character != Spelled::Unseen);
-        if chars > GAP_CHARS_MAX {
-            break;
-        }
-        next += length;
+/// Spaces beside another mark count for nothing.
+fn mark(gap: &[u8]) -> Gap {
+    let mut marks = gap.iter().filter(|byte| !byte.is_ascii_whitespace());
+    match marks.next() {
+        None => Gap::One(b' '),
+        Some(b',' | b';') if gap.len() > 1 && marks.next().is_none() => Gap::List,
+        Some(mark) if marks.all(|other| other == mark) => Gap::One(*mark),
+        Some(_) => Gap::Mixed,
     }
-    Ok((Between::End, next - start))
-}
-
-fn is_printed_so(groups: &[usize]) -> bool {
-    matches!(
-        groups,
-        [13..=19] | [4, 4, 4, 4] | [4, 4, 4, 4, 1..=3] | [4, 6, 5] | [4, 6, 4]
-    )
-}
-
-fn is_card(digits: &[u8]) -> bool {
-    is_issued(digits) && luhn(digits)
 }
 
 /// Prefixes and lengths of the large schemes.
 fn is_issued(digits: &[u8]) -> bool {
-    let prefix = digits
-        .iter()
-        .take(4)
-        .fold(0_u32, |prefix, digit| prefix * 10 + u32::from(*digit));
     matches!(
-        (prefix, digits.len()),
+        (prefix(digits), digits.len()),
         (4000..=4999, 13 | 16 | 19)
             | (5100..=5599 | 2221..=2720, 16)
             | (3400..=3499 | 3700..=3799, 15)
@@ -193,6 +165,22 @@ fn is_issued(digits: &[u8]) -> bool {
             | (6000..=6999, 16..=19)
             | (5000..=5099 | 5600..=5999, 13..=19)
     )
+}
+
+/// The same of the cards that nearly all have.
+fn is_common(digits: &[u8]) -> bool {
+    matches!(
+        (prefix(digits), digits.len()),
+        (4000..=4999 | 5100..=5599 | 2221..=2720 | 3528..=3589, 16)
+            | (6011 | 6200..=6299 | 6440..=6599, 16)
+            | (3400..=3499 | 3700..=3799, 15)
+            | (3000..=3059 | 3600..=3699 | 3800..=3899, 14)
+    )
+}
+
+fn prefix(digits: &[u8]) -> u32 {
+    let first = digits.iter().take(4);
+    first.fold(0, |prefix, digit| prefix * 10 + u32::from(*digit))
 }
 
 fn luhn(digits: &[u8]) -> bool {

@@ -1,8 +1,11 @@
-//! IBANs: a country's length, groups of four or none, and a right check number (ISO 13616,
+//! IBANs: a country's length, groups of one size or none, and a right check number (ISO 13616,
 //! mod 97 of ISO/IEC 7064). Part of `mask`.
 
-use super::text::is_word;
+use super::text::is_gap;
 use super::{Look, Place};
+
+/// Between two characters.
+const GAP_BYTES_MAX: usize = 3;
 
 /// Length by country, from the SWIFT IBAN registry; sorted.
 #[rustfmt::skip]
@@ -37,9 +40,19 @@ pub(super) fn look(place: &Place<'_>) -> Result<Look, Look> {
     let (mut next, mut rest) = (2, [0_u8; 32]);
     // The first four characters count last.
     let head = [number(country[0]), number(country[1])];
+    // Of each group but the last.
+    let mut size = None;
     for index in 2..*length {
-        if index % 4 == 0 && matches!(place.byte(next)?, Some(b' ' | b'-')) {
-            next += 1;
+        // Right behind two small letters a gap ends a word.
+        if index > 2 || place.bytes[place.at].is_ascii_uppercase() {
+            let gap = place.gap(next, GAP_BYTES_MAX, is_gap)?;
+            if gap > 0 {
+                size = size.or(Some(index));
+            }
+            if size.is_some_and(|size| (gap > 0) != index.is_multiple_of(size)) {
+                return Ok(Look::No);
+            }
+            next += gap;
         }
         match place.byte(next)? {
             Some(byte) if byte.is_ascii_digit() || (index > 3 && byte.is_ascii_alphabetic()) => {
@@ -49,7 +62,7 @@ pub(super) fn look(place: &Place<'_>) -> Result<Look, Look> {
         }
         next += 1;
     }
-    if place.byte(next)?.is_some_and(is_word) {
+    if !place.ends_word(next)? {
         return Ok(Look::No);
     }
     let (check, account) = rest[..*length - 2].split_at(2);

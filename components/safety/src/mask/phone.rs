@@ -3,9 +3,10 @@
 //! Four forms are looked for, each chosen so that dates, prices, fractions and plain numbers are
 //! left alone: international with `+`, international with `00`, national with a trunk `0`, and
 //! North American (`555-123-4567`). A number is digits in groups, with at most three of the
-//! characters ` -./()` between two groups.
+//! characters ` -./()` between two groups, of which the view has all kinds as one.
 
-use super::text::is_word;
+use crate::view::fold;
+
 use super::{Look, Place};
 
 /// E.164 has 15 digits at most; `00` adds two.
@@ -60,10 +61,10 @@ pub(super) fn look(place: &Place<'_>) -> Result<Look, Look> {
         if number.groups[group].digits == 0 || !is_number {
             return Ok(end.map_or(Look::No, Look::Hit));
         }
-        let separator = separator(place, next)?;
+        let separator = separator(place, next, number.has_plus)?;
         // Within a row such as 1.2-3 nothing ends.
-        let may_end = !place.byte(next)?.is_some_and(is_word)
-            && (separator.is_none() || matches!(place.byte(next)?, Some(b' ' | b'/')));
+        let may_end = place.ends_word(next)?
+            && (separator.is_none() || matches!(place.byte(next)?, Some(b' ' | b'\t' | b'/')));
         if may_end && number.is_phone(&number.groups[..=group], &number.digits[..count]) {
             end = Some(next);
         }
@@ -77,10 +78,12 @@ pub(super) fn look(place: &Place<'_>) -> Result<Look, Look> {
 }
 
 /// The bytes between this group and the next; none if no group follows.
-fn separator(place: &Place<'_>, start: usize) -> Result<Option<usize>, Look> {
+/// After a plus, more marks stand in no other number.
+fn separator(place: &Place<'_>, start: usize, has_plus: bool) -> Result<Option<usize>, Look> {
     for length in 0..=SEPARATOR_BYTES_MAX {
         match place.byte(start + length)? {
             Some(b' ' | b'-' | b'.' | b'/' | b'(' | b')') => {}
+            Some(b'\t' | b'_' | b'~' | b'|' | b'[' | b']' | fold::OTHER) if has_plus => {}
             Some(b'0'..=b'9') if length > 0 => return Ok(Some(length)),
             _ => return Ok(None),
         }

@@ -140,11 +140,9 @@ fn cards() {
     unchanged(&[
         "4111111111111112",
         "4111 1111 1111 1112",
-        "4111-1111 1111-1111",
         "order 1234567890123452",
         "41111111111111111111111",
         "0.4111111111111111",
-        "x4111111111111111",
         "4111111111111111x",
     ]);
 }
@@ -204,7 +202,7 @@ fn cards_in_digits_of_any_script() {
         ("４１１１ １１１１ １１１１ １１１１!", "[CARD_1]!"),
         ("٤١١١١١١١١١١١١١١١", "[CARD_1]"),
         ("۴۱۱۱ ۱۱۱۱ ۱۱۱۱ ۱۱۱۱", "[CARD_1]"),
-        ("4１1١1۱11 11111111", "4１1١1۱11 11111111"),
+        ("4１1١1۱11 11111111", "[CARD_1]"),
         ("4１1١ 1۱11 1111 1111", "[CARD_1]"),
         ("4\u{200b}1\u{ad}1\u{2060}1111111111111", "[CARD_1]"),
         (
@@ -221,9 +219,6 @@ fn cards_in_digits_of_any_script() {
 fn other_numbers_that_are_grouped_like_cards_stay() {
     unchanged(&[
         "4111    1111    1111    1111",
-        "4111-1111 1111-1111",
-        "4111, 1111. 1111, 1111",
-        "4111; 1111; 1111; 1111",
         "4111,1111,1111,1112",
         "2021, 2022, 2023, 2024",
         "41 11 1111 1111 1111",
@@ -401,8 +396,70 @@ fn every_prefix_of_hostile_text_is_read_in_linear_time() {
         "4111\u{200b}\u{ad}",
         "４",
         "4111,\n",
+        "4 ",
+        "漢",
+        "e\u{301}",
+        "\u{301}",
+        "\u{200b}",
+        "*",
+        "&",
+        "&amp;",
+        "&#",
+        "%25",
+        "%F0%9F",
+        "\\",
+        "\\ud835",
+        "<b>",
+        "<",
+        "a@",
+        "a @ ",
+        "a [dot] ",
+        "a [at] b [dot] ",
+        "secret ",
+        "secretAa1/",
+        "+1 2 ",
     ] {
         let text = pattern.repeat(60_000 / pattern.len());
-        assert!(!masked(&text).is_empty());
+        let whole = masked(&text);
+        assert!(!whole.is_empty());
+        let policy = std::rc::Rc::new(Policy::parse(ALL, "blue whale").unwrap());
+        let mut guard = crate::guard::Guard::new(policy);
+        let mut pieces = String::new();
+        for (at, char) in text.char_indices() {
+            pieces += &guard.push(&text[at..at + char.len_utf8()]).text;
+        }
+        pieces += &guard.finish().text;
+        assert_eq!(pieces, whole, "{pattern:?}");
     }
+}
+
+#[test]
+fn whole_characters_are_replaced_and_the_rest_stays() {
+    for (text, expected) in [
+        ("bob@x.org\u{301} ok", "[EMAIL_1] ok"),
+        ("e\u{301} o\u{308}bo@x.org.", "e\u{301} [EMAIL_1]."),
+        ("4111111111111111\u{fe0f}\u{20e3}, ok", "[CARD_1], ok"),
+        (
+            "👩\u{200d}👧 4111111111111111 👩\u{200d}👧",
+            "👩\u{200d}👧 [CARD_1] 👩\u{200d}👧",
+        ),
+        ("&lt;bob@x.org&gt;", "&lt;[EMAIL_1]&gt;"),
+        ("**4111** *1111 1111 1111*", "**[CARD_1]*"),
+        (
+            "\u{200b}4111111111111111\u{200b}",
+            "\u{200b}[CARD_1]\u{200b}",
+        ),
+        ("ﬀ@x.org ﬀ", "[EMAIL_1] ﬀ"),
+        ("…4111111111111111…", "…[CARD_1]…"),
+    ] {
+        assert_eq!(masked(text), expected);
+    }
+}
+
+#[test]
+fn one_value_in_two_spellings_has_one_placeholder() {
+    assert_eq!(
+        masked("bob@x.org = bob&#64;X.ORG; 4111111111111111 = ４１１１*1111*1111 1111"),
+        "[EMAIL_1] = [EMAIL_1]; [CARD_1] = [CARD_1]"
+    );
 }

@@ -1,60 +1,70 @@
-//! Letters, and how far to go on where nothing is found. Part of `mask`; knows no kind of secret.
+//! Words of the view, and how far to go on where nothing is found. Part of `mask`; knows no kind of
+//! secret.
 
-/// A letter or digit of ASCII, or a byte of a Latin letter with an accent.
-///
-/// U+00C0 to U+024F are two bytes in UTF-8, of which the first is 0xC3 to 0xC9. Other scripts end
-/// a word, so that a number right after Han characters is still seen.
+use super::Place;
+use crate::view::fold;
+
+/// Stands in `before` where something was left out, or where a word was cut: another may begin.
+pub(super) const BREAK: u8 = b'*';
+/// Stands in `before` for the last letter of a word that has digits too.
+const MIXED: u8 = 0x84;
+/// A longer word is passed piece by piece: at each, an address may begin.
+const PIECE_BYTES_MAX: usize = 128;
+
+/// A letter or digit, but of a script that puts no spaces between words: a number right after Han
+/// characters is still seen.
 pub(super) fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || is_accented_lead(byte) || byte == ACCENTED
+    byte.is_ascii_alphanumeric() || matches!(byte, fold::LETTER | MIXED)
 }
 
-/// Stands in `before` for the second byte of an accented Latin letter.
-const ACCENTED: u8 = 0xff;
-
-fn is_accented_lead(byte: u8) -> bool {
-    matches!(byte, 0xc3..=0xc9)
+pub(super) fn is_letter(byte: u8) -> bool {
+    byte.is_ascii_alphabetic() || byte == fold::LETTER
 }
 
-/// Bytes of the word character at `at`; 0 if there is another character, or none.
-pub(super) fn word_char(bytes: &[u8], at: usize) -> usize {
-    match bytes.get(at) {
-        Some(byte) if byte.is_ascii_alphanumeric() => 1,
-        Some(byte) if is_accented_lead(*byte) => 2,
-        _ => 0,
-    }
+/// Before it stands a word that is not of letters alone.
+fn has_digits(before: u8) -> bool {
+    is_word(before) && !is_letter(before)
 }
 
-/// From a place with nothing to find to the next at which something could begin: past a whole
-/// word, or one character. At least 1; always at a character's border.
-pub(super) fn step(bytes: &[u8], at: usize) -> usize {
-    let mut next = at;
-    loop {
-        match word_char(bytes, next) {
-            0 => break,
-            length => next += length,
-        }
-    }
-    if next > at {
-        return next - at;
-    }
-    let lead = bytes[at];
-    match lead {
-        0xf0.. => 4,
-        0xe0.. => 3,
-        0xc0.. => 2,
-        _ => 1,
-    }
-}
-
-/// What stands before the place after `passed` (not empty).
-pub(super) fn before(before: [u8; 2], passed: &[u8]) -> [u8; 2] {
-    let last = |index: usize| {
-        let byte = passed[index];
-        let accented = index > 0 && is_accented_lead(passed[index - 1]) && byte >= 0x80;
-        if accented { ACCENTED } else { byte }
+/// What stands before the place after `passed` (not empty), which stood after `before`.
+pub(super) fn before(before: u8, passed: &[u8]) -> u8 {
+    let Some(last) = passed.last() else {
+        return before;
     };
-    match passed.len() {
-        1 => [before[1], last(0)],
-        length => [last(length - 2), last(length - 1)],
+    let is_of_letters = !has_digits(before) && passed.iter().all(|byte| is_letter(*byte));
+    let is_mixed = !is_of_letters && is_letter(*last) && passed.iter().all(|byte| is_word(*byte));
+    if is_mixed { MIXED } else { *last }
+}
+
+/// A space or a mark, such as may stand within a value.
+pub(super) fn is_gap(byte: u8) -> bool {
+    !is_word(byte) && byte != fold::WIDE
+}
+
+/// From a place with nothing to find to the next at which something could begin: past a word, the
+/// letters before a number, or one character. At least 1.
+pub(super) fn step(place: &Place<'_>) -> usize {
+    let rest = &place.bytes[place.at..];
+    let run = match rest[0] {
+        fold::WIDE => run(rest, |byte| byte == fold::WIDE),
+        first if is_letter(first) && !has_digits(place.before[1]) => run(rest, is_letter),
+        _ => run(rest, is_word),
+    };
+    if place.breaks.is_empty() {
+        return run.max(1);
     }
+    let next = place.breaks.partition_point(|at| *at <= place.at);
+    let until_break = place.breaks.get(next).map_or(run, |at| at - place.at);
+    run.min(until_break).max(1)
+}
+
+fn run(bytes: &[u8], is_part: impl Fn(u8) -> bool) -> usize {
+    let bytes = &bytes[..bytes.len().min(PIECE_BYTES_MAX)];
+    let end = bytes.iter().position(|byte| !is_part(*byte));
+    end.unwrap_or(bytes.len())
+}
+
+/// A word that goes on was cut at `next`.
+pub(super) fn is_cut(place: &Place<'_>, next: usize) -> bool {
+    next - place.at == PIECE_BYTES_MAX && place.bytes.get(next).is_none_or(|byte| is_word(*byte))
 }

@@ -29,7 +29,14 @@ fn one_blocked_text_refuses_the_whole() {
     let policy = Policy::parse("email", "blue whale").unwrap();
     let given = texts(&["fine", "a Blue  Whale!"]);
     assert_eq!(screen(&policy, &given), Err(Refusal::blocked()));
-    // The border between two texts is a border between words, and joins none.
+    // The border between two texts is one between words, and a model reads them as one.
     let given = texts(&["a blue", "whale"]);
-    assert!(screen(&policy, &given).is_ok());
+    assert_eq!(screen(&policy, &given), Err(Refusal::blocked()));
+    for given in [
+        ["a blue", "whales"],
+        ["a blue.", "whale"],
+        ["ablue", "whale"],
+    ] {
+        assert!(screen(&policy, &texts(&given)).is_ok(), "{given:?}");
+    }
 }

@@ -253,7 +253,7 @@ fn a_call_has_an_id_and_arguments_that_parse() {
 #[test]
 fn masks_keep_structure_valid() {
     let document = r#"{"card": 4111111111111111, "SECRET": "my SECRET x", "u": "S\u0045CRET"}"#;
-    let expected = r#"{"card": 4111111111111111, "SECRET": "my [MASK] x", "u": "[MASK]"}"#;
+    let expected = r#"{"card": 4111111111111111, "[MASK]": "my [MASK] x", "u": "[MASK]"}"#;
     let tools = json!([{"type": "function", "function": {"name": "f"}}]);
     let format = json!({"type": "json_object"});
     let text_answer = || Backend::answers([text(document), finish("stop")]);

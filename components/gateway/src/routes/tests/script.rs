@@ -24,6 +24,8 @@ use crate::bindings::skerry::chat::rate_limit::{
 use crate::bindings::skerry::chat::router::{
     Dialect, Model, Outcome, RouteError, RouteRequest, Target,
 };
+use safety::policy::Policy;
+
 use crate::bindings::skerry::chat::safety::{Refusal, Released, Screened};
 use crate::bindings::skerry::chat::session::{History, SessionError, TurnOutcome};
 use crate::bindings::skerry::chat::tools::ToolError;
@@ -173,6 +175,8 @@ pub(super) fn usage(prompt: u32, completion: u32) -> Value {
 struct Log {
     backends: VecDeque<Backend>,
     platform_tool: bool,
+    policy: Option<Rc<Policy>>,
+    tool_output: Option<&'static str>,
     tools_forbidden: bool,
     leaves_after: Option<usize>,
     /// Times that the client is asked to take something and does not.
@@ -312,6 +316,19 @@ impl Script {
     /// A variable of the gateway's own.
     pub(super) fn with_variable(self, name: &'static str, value: &'static str) -> Self {
         self.0.borrow_mut().variables.insert(name, value);
+        self
+    }
+
+    /// Texts are judged by `safety` itself.
+    pub(super) fn with_policy(self, mask: &str, block_list: &str) -> Self {
+        let policy = Policy::parse(mask, block_list).unwrap();
+        self.0.borrow_mut().policy = Some(Rc::new(policy));
+        self
+    }
+
+    /// The platform's tool answers so.
+    pub(super) fn whose_tool_says(self, output: &'static str) -> Self {
+        self.0.borrow_mut().tool_output = Some(output);
         self
     }
 
@@ -513,7 +530,25 @@ pub(super) fn get_as(script: &Script, path: &str, authorization: &[&str]) -> Got
 }
 
 /// Masks `SECRET`, refuses `FORBIDDEN`; words end with a space, so nothing is held.
-pub(super) struct FakeGuard;
+pub(super) enum FakeGuard {
+    Words,
+    /// Or what `safety` does.
+    Real(Box<RefCell<safety::guard::Guard>>),
+}
+
+fn released(released: safety::guard::Released) -> Released {
+    Released {
+        text: released.text,
+        refusal: released.refusal.map(refusal),
+    }
+}
+
+fn refusal(refusal: safety::policy::Refusal) -> Refusal {
+    Refusal {
+        message: refusal.message,
+        findings: Vec::new(),
+    }
+}
 
 fn judge(text: &str) -> Released {
     let refusal = text.contains("FORBIDDEN").then(|| Refusal {
@@ -530,15 +565,24 @@ fn judge(text: &str) -> Released {
 
 impl Guard for FakeGuard {
     fn push(&self, delta: &str) -> Released {
-        judge(delta)
+        match self {
+            Self::Words => judge(delta),
+            Self::Real(guard) => released(guard.borrow_mut().push(delta)),
+        }
     }
 
     fn boundary(&self) -> Released {
-        judge("")
+        match self {
+            Self::Words => judge(""),
+            Self::Real(guard) => released(guard.borrow_mut().boundary()),
+        }
     }
 
     fn finish(&self) -> Released {
-        judge("")
+        match self {
+            Self::Words => judge(""),
+            Self::Real(guard) => released(guard.borrow_mut().finish()),
+        }
     }
 }
 
@@ -696,6 +740,13 @@ impl Platform for Script {
             let findings = Vec::new();
             return Err(Refusal { message, findings });
         }
+        if let Some(policy) = &self.0.borrow().policy {
+            let screened = safety::screen::screen(policy, texts).map_err(refusal)?;
+            return Ok(Screened {
+                texts: screened.texts,
+                findings: Vec::new(),
+            });
+        }
         let judged: Vec<Released> = texts.iter().map(|text| judge(text)).collect();
         // A phrase may be split over texts that follow each other.
         match judge(&texts.concat()).refusal {
@@ -708,7 +759,13 @@ impl Platform for Script {
     }
 
     async fn guard(&self) -> FakeGuard {
-        FakeGuard
+        match &self.0.borrow().policy {
+            None => FakeGuard::Words,
+            Some(policy) => {
+                let guard = safety::guard::Guard::new(Rc::clone(policy));
+                FakeGuard::Real(Box::new(RefCell::new(guard)))
+            }
+        }
     }
 
     fn turn(&self, options: &TurnOptions) -> RealTurn {
@@ -757,7 +814,8 @@ impl Platform for Script {
     }
 
     async fn call_tool(&self, _: &Principal, call: &ToolCall) -> Result<String, ToolError> {
-        Ok(format!("ran {}", call.name))
+        let output = self.0.borrow().tool_output;
+        Ok(output.map_or_else(|| format!("ran {}", call.name), str::to_owned))
     }
 
     async fn record(&self, event: &UsageEvent) -> Result<(), String> {

@@ -1,0 +1,137 @@
+//! The tokens that log probabilities name: those of the answer, and those that were likely in
+//! their place. Each rank of them is a text of its own, through a guard of its own.
+//!
+//! It does NOT know the answer's text; `choice.rs` lets nothing leave before that did.
+
+use std::collections::VecDeque;
+
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::bindings::skerry::chat::safety::Released;
+use crate::platform::{Guard, Platform};
+
+/// As many alternatives as a request may ask for, twice with the token itself: as its text, and as
+/// its bytes where they say another.
+const RANKS_MAX: usize = 2 * (20 + 1);
+
+/// The tokens of one rank, joined.
+struct Rank<G> {
+    guard: G,
+    /// Not released yet.
+    held: String,
+    read_bytes: usize,
+    released_bytes: usize,
+}
+
+struct Entry {
+    raw: Box<RawValue>,
+    /// How much of each rank must have been released.
+    ends: Vec<usize>,
+}
+
+pub(super) struct Logprobs<G> {
+    ranks: Vec<Rank<G>>,
+    waiting: VecDeque<Entry>,
+    /// A rank spells what must not be shown: of the rest no alternative leaves.
+    is_masked: bool,
+}
+
+impl<G> Default for Logprobs<G> {
+    fn default() -> Self {
+        Self {
+            ranks: Vec::new(),
+            waiting: VecDeque::new(),
+            is_masked: false,
+        }
+    }
+}
+
+impl<G: Guard> Logprobs<G> {
+    pub(super) async fn take(&mut self, platform: &impl Platform<Guard = G>, entry: Box<RawValue>) {
+        let texts = texts(&entry);
+        self.is_masked |= texts.len() > RANKS_MAX;
+        for (index, text) in texts.iter().take(RANKS_MAX).enumerate() {
+            if self.ranks.len() <= index {
+                self.ranks.push(Rank {
+                    guard: platform.guard().await,
+                    held: String::new(),
+                    read_bytes: 0,
+                    released_bytes: 0,
+                });
+            }
+            let rank = &mut self.ranks[index];
+            rank.held.push_str(text);
+            rank.read_bytes += text.len();
+            let released = rank.guard.push(text);
+            self.is_masked |= !rank.release(&released);
+        }
+        let ends = self.ranks.iter().map(|rank| rank.read_bytes).collect();
+        self.waiting.push_back(Entry { raw: entry, ends });
+    }
+
+    /// The answer is complete.
+    pub(super) fn finish(&mut self) {
+        for rank in &mut self.ranks {
+            let released = rank.guard.finish();
+            self.is_masked |= !rank.release(&released);
+        }
+    }
+
+    /// The entries that may leave, in their order.
+    pub(super) fn ready(&mut self) -> Vec<Box<RawValue>> {
+        let mut ready = Vec::new();
+        while let Some(entry) = self.waiting.pop_front() {
+            let mut ends = entry.ends.iter().zip(&self.ranks);
+            let is_clear = ends.all(|(end, rank)| *end <= rank.released_bytes);
+            if self.is_masked {
+                ready.extend(alone(&entry.raw));
+            } else if is_clear {
+                ready.push(entry.raw);
+            } else {
+                self.waiting.push_front(entry);
+                break;
+            }
+        }
+        ready
+    }
+}
+
+impl<G> Rank<G> {
+    /// False where something else was released than was read.
+    fn release(&mut self, released: &Released) -> bool {
+        let Some(rest) = self.held.strip_prefix(&released.text) else {
+            return false;
+        };
+        self.held = rest.to_owned();
+        self.released_bytes += released.text.len();
+        released.refusal.is_none()
+    }
+}
+
+/// The texts of an entry by rank: the token, and each alternative.
+fn texts(entry: &RawValue) -> Vec<String> {
+    let entry: Value = serde_json::from_str(entry.get()).unwrap_or_default();
+    let mut texts = Vec::new();
+    let alternatives = entry["top_logprobs"].as_array();
+    for token in std::iter::once(&entry).chain(alternatives.into_iter().flatten()) {
+        let text = token["token"].as_str().unwrap_or_default();
+        let bytes: Option<Vec<u8>> = token["bytes"].as_array().map(|bytes| {
+            let byte = |byte: &Value| u8::try_from(byte.as_u64()?).ok();
+            bytes.iter().filter_map(byte).collect()
+        });
+        let spelled = bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        texts.push(text.to_owned());
+        texts.push(spelled.unwrap_or_else(|| text.to_owned()));
+    }
+    texts
+}
+
+/// The entry without its alternatives.
+fn alone(entry: &RawValue) -> Option<Box<RawValue>> {
+    let mut entry: Value = serde_json::from_str(entry.get()).ok()?;
+    if let Some(alternatives) = entry.get_mut("top_logprobs") {
+        *alternatives = Value::Array(Vec::new());
+    }
+    to_raw_value(&entry).ok()
+}
