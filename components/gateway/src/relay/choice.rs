@@ -11,11 +11,14 @@ use crate::bindings::skerry::chat::safety::{Refusal, Released};
 use crate::bindings::skerry::chat::types::{FinishReason, ToolCall};
 use crate::calls::Calls;
 use crate::json_guard::JsonGuard;
-use crate::output::{Gone, Output, ToolCallPiece};
+use crate::output::{Gone, LOGPROB_BYTES, Output, ToolCallPiece};
 use crate::platform::{Guard, Platform};
 
 /// As many tool calls as a request may offer tools.
 const TOOL_CALLS_MAX: usize = crate::request::TOOLS_MAX;
+
+/// Log probabilities whose text the guard still holds: those of a whole answer that comes at once.
+const LOGPROB_BYTES_WAITING_MAX: usize = super::ANSWER_BYTES_MAX;
 
 /// Why a choice ended before its end.
 #[derive(Debug)]
@@ -75,6 +78,8 @@ pub(super) struct Choice<G> {
     /// Text that the guard still holds, as far as that is known: see [`Self::release`].
     held: Option<String>,
     logprobs: Vec<Box<RawValue>>,
+    /// What those take.
+    logprob_bytes: usize,
     refusal: Option<Refusal>,
     is_cut: bool,
     finish_reason: Option<FinishReason>,
@@ -97,6 +102,7 @@ impl<G: Guard> Choice<G> {
             begun: Vec::new(),
             held: wanted.logprobs.then(String::new),
             logprobs: Vec::new(),
+            logprob_bytes: 0,
             refusal: None,
             is_cut: false,
             finish_reason: None,
@@ -147,6 +153,15 @@ impl<G: Guard> Choice<G> {
             self.finish_reason = Some(finish_reason(&reason)?);
         }
         if self.held.is_some() {
+            let bytes = choice
+                .logprobs
+                .iter()
+                .map(|entry| LOGPROB_BYTES + entry.get().len());
+            self.logprob_bytes += bytes.sum::<usize>();
+            if self.logprob_bytes > LOGPROB_BYTES_WAITING_MAX {
+                let words = "log probabilities came without their text";
+                return Err(Error::Unreadable(words.into()));
+            }
             self.logprobs.extend(choice.logprobs);
         }
         if let Some(text) = choice.delta.reasoning
@@ -206,6 +221,7 @@ impl<G: Guard> Choice<G> {
                 Some(rest) if rest.is_empty() => {
                     held.clear();
                     logprobs = std::mem::take(&mut self.logprobs);
+                    self.logprob_bytes = 0;
                 }
                 Some(rest) => *held = rest,
                 None => {

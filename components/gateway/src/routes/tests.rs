@@ -2,6 +2,7 @@
 //! the leaves were told.
 
 mod backends;
+mod echo;
 mod hostile;
 mod script;
 
