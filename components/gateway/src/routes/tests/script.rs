@@ -1,5 +1,7 @@
 //! A platform whose leaves do what a script says and write down what they were told.
 
+mod door;
+
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
@@ -13,9 +15,7 @@ use serde_json::{Value, json};
 use crate::bindings::skerry::chat::auth::AuthError;
 use crate::bindings::skerry::chat::billing::UsageEvent;
 use crate::bindings::skerry::chat::orchestrator::{self as wit, Action, Event, TurnOptions};
-use crate::bindings::skerry::chat::rate_limit::{
-    Admission, Quantity, RateLimitError, Rejection, State, Window,
-};
+use crate::bindings::skerry::chat::rate_limit::{Admission, RateLimitError, State, Window};
 use crate::bindings::skerry::chat::router::{
     Dialect, Model, Outcome, RouteError, RouteRequest, Target,
 };
@@ -30,6 +30,7 @@ use crate::output::{Gone, Sink};
 use crate::platform::{Answer, CallError, Guard, Platform, Turn, Upstream};
 use crate::reply::Reply;
 use crate::routes::{Handled, Incoming, handle, stream};
+pub(super) use door::get_as;
 
 /// What one backend does when it is asked.
 pub(super) enum Backend {
@@ -242,30 +243,6 @@ impl Script {
         self
     }
 
-    /// The key may make so many requests.
-    pub(super) fn with_requests(self, requests: u32) -> Self {
-        self.0.borrow_mut().requests_left = Some(requests);
-        self
-    }
-
-    fn take_request(&self) -> Result<(), RateLimitError> {
-        let Some(left) = &mut self.0.borrow_mut().requests_left else {
-            return Ok(());
-        };
-        let taken = left.checked_sub(1).ok_or_else(|| {
-            RateLimitError::Rejected(Rejection {
-                quantity: Quantity::Requests,
-                retry_after_ms: Some(2_000),
-                state: State {
-                    requests: window(),
-                    tokens: window(),
-                },
-            })
-        })?;
-        *left = taken;
-        Ok(())
-    }
-
     /// What the router was told of backends.
     pub(super) fn reported(&self) -> Vec<&'static str> {
         self.0.borrow().reported.clone()
@@ -418,27 +395,6 @@ pub(super) fn send_encoded(
             let body = written.borrow().clone();
             got(head, body)
         }
-    }
-}
-
-/// A GET with these `Authorization` fields.
-pub(super) fn get_as(script: &Script, path: &str, authorization: &[&str]) -> Got {
-    let incoming = Incoming {
-        method: "GET".to_owned(),
-        path: path.to_owned(),
-        authorization: authorization
-            .iter()
-            .map(|value| (*value).to_owned())
-            .collect(),
-        content_encoding: None,
-        body: Bytewise(None),
-    };
-    match block_on(handle(script.clone(), incoming)) {
-        Handled::Reply(reply) | Handled::Stream(reply, _) => Got {
-            status: reply.status,
-            headers: reply.headers,
-            body: reply.body,
-        },
     }
 }
 
