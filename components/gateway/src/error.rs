@@ -17,6 +17,9 @@ use crate::reply::Reply;
 /// Of a backend's message, what a client is shown.
 const BACKEND_MESSAGE_CHARS_MAX: usize = 4_000;
 
+/// Of a name that a client wrote, what an error repeats.
+const EXCERPT_CHARS_MAX: usize = 64;
+
 /// OpenAI's error kinds: what a client library turns into an exception's class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -121,6 +124,18 @@ fn message(error: &Value) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// A name of the client's, as far as an error repeats it: its beginning, on one line.
+pub(crate) fn excerpt(name: &str) -> String {
+    let mut excerpt = String::new();
+    for c in name.chars().take(EXCERPT_CHARS_MAX) {
+        match c.is_control() {
+            true => excerpt.extend(c.escape_default()),
+            false => excerpt.push(c),
+        }
+    }
+    excerpt
 }
 
 impl std::ops::Deref for ApiError {
@@ -237,11 +252,12 @@ impl ApiError {
     }
 
     pub(crate) fn unknown_route(method: &str, path: &str) -> Self {
-        let message = format!("Unknown request URL: {method} {path}.");
+        let message = format!("Unknown request URL: {method} {}.", excerpt(path));
         Self::new(404, Kind::NotFound, Some("unknown_url"), message)
     }
 
     pub(crate) fn method_not_allowed(method: &str, path: &str, allow: &'static str) -> Self {
+        let path = excerpt(path);
         let message = format!("{method} is not allowed for {path}; use {allow}.");
         let mut error = Self::new(
             405,
@@ -281,6 +297,7 @@ impl ApiError {
     }
 
     pub(crate) fn unknown_model(model: &str) -> Self {
+        let model = excerpt(model);
         let message =
             format!("The model `{model}` does not exist or you do not have access to it.");
         let mut error = Self::new(404, Kind::NotFound, Some("model_not_found"), message);
@@ -342,7 +359,7 @@ impl ApiError {
             _ => &json,
         };
         let text = |key: &str| match &object[key] {
-            Value::String(text) => Some(text.clone()),
+            Value::String(text) => Some(excerpt(text)),
             Value::Number(number) => Some(number.to_string()),
             _ => None,
         };

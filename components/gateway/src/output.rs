@@ -314,7 +314,7 @@ const COLLECTED_BYTES_MAX: usize = 24 << 20;
 /// As it is collected, and as it is written.
 const COLLECTED_COPIES: usize = 2;
 /// What a token's log probabilities take beside their text.
-const LOGPROB_BYTES: usize = 48;
+pub(crate) const LOGPROB_BYTES: usize = 48;
 
 /// One object at the end.
 #[derive(Default)]

@@ -123,7 +123,7 @@ async fn models<P: Platform>(
     let answered = models::answer(platform, id).await;
     // Nothing is settled: no tokens were taken, and a request is not given back.
     let mut reply = answered.map_err(|mut error| {
-        error.limits.get_or_insert(admission.state.clone());
+        error.limits.get_or_insert(admission.state);
         error
     })?;
     reply.headers.extend(limit_headers(&admission.state));

@@ -17,6 +17,9 @@ use crate::prompt::name_of;
 /// As many tool calls as a request may offer tools.
 const TOOL_CALLS_MAX: usize = crate::request::TOOLS_MAX;
 
+/// Log probabilities whose text the guard still holds: those of a whole answer that comes at once.
+const LOGPROB_BYTES_WAITING_MAX: usize = super::ANSWER_BYTES_MAX;
+
 /// Why a choice ended before its end.
 #[derive(Debug)]
 pub(super) enum Error {
@@ -149,6 +152,10 @@ impl<G: Guard> Choice<G> {
         if self.held.is_some() {
             for entry in choice.logprobs {
                 self.logprobs.take(platform, entry).await;
+                if self.logprobs.waiting_bytes() > LOGPROB_BYTES_WAITING_MAX {
+                    let words = "log probabilities came without their text";
+                    return Err(Error::Unreadable(words.into()));
+                }
             }
         }
         if let Some(text) = choice.delta.reasoning

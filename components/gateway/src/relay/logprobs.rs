@@ -9,11 +9,15 @@ use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::bindings::skerry::chat::safety::Released;
+use crate::output::LOGPROB_BYTES;
 use crate::platform::{Guard, Platform};
 
 /// As many alternatives as a request may ask for, twice with the token itself: as its text, and as
 /// its bytes where they say another.
 const RANKS_MAX: usize = 2 * (20 + 1);
+
+/// An entry of more bytes is no token with its alternatives, and nothing of it is looked at.
+const ENTRY_BYTES_MAX: usize = 64 << 10;
 
 /// The tokens of one rank, joined.
 struct Rank<G> {
@@ -33,6 +37,8 @@ struct Entry {
 pub(super) struct Logprobs<G> {
     ranks: Vec<Rank<G>>,
     waiting: VecDeque<Entry>,
+    /// Of those that wait.
+    bytes: usize,
     /// A rank spells what must not be shown: of the rest no alternative leaves.
     is_masked: bool,
 }
@@ -42,6 +48,7 @@ impl<G> Default for Logprobs<G> {
         Self {
             ranks: Vec::new(),
             waiting: VecDeque::new(),
+            bytes: 0,
             is_masked: false,
         }
     }
@@ -49,8 +56,9 @@ impl<G> Default for Logprobs<G> {
 
 impl<G: Guard> Logprobs<G> {
     pub(super) async fn take(&mut self, platform: &impl Platform<Guard = G>, entry: Box<RawValue>) {
-        let texts = texts(&entry);
-        self.is_masked |= texts.len() > RANKS_MAX;
+        let is_long = entry.get().len() > ENTRY_BYTES_MAX;
+        let texts = if is_long { Vec::new() } else { texts(&entry) };
+        self.is_masked |= is_long || texts.len() > RANKS_MAX;
         for (index, text) in texts.iter().take(RANKS_MAX).enumerate() {
             if self.ranks.len() <= index {
                 self.ranks.push(Rank {
@@ -67,7 +75,13 @@ impl<G: Guard> Logprobs<G> {
             self.is_masked |= !rank.release(&released);
         }
         let ends = self.ranks.iter().map(|rank| rank.read_bytes).collect();
+        self.bytes += LOGPROB_BYTES + entry.get().len();
         self.waiting.push_back(Entry { raw: entry, ends });
+    }
+
+    /// Bytes that entries take which wait for their text.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The answer is complete.
@@ -82,6 +96,7 @@ impl<G: Guard> Logprobs<G> {
     pub(super) fn ready(&mut self) -> Vec<Box<RawValue>> {
         let mut ready = Vec::new();
         while let Some(entry) = self.waiting.pop_front() {
+            let bytes = LOGPROB_BYTES + entry.raw.get().len();
             let mut ends = entry.ends.iter().zip(&self.ranks);
             let is_clear = ends.all(|(end, rank)| *end <= rank.released_bytes);
             if self.is_masked {
@@ -92,6 +107,7 @@ impl<G: Guard> Logprobs<G> {
                 self.waiting.push_front(entry);
                 break;
             }
+            self.bytes -= bytes;
         }
         ready
     }
@@ -127,8 +143,11 @@ fn texts(entry: &RawValue) -> Vec<String> {
     texts
 }
 
-/// The entry without its alternatives.
+/// The entry without its alternatives; none of one that is no token.
 fn alone(entry: &RawValue) -> Option<Box<RawValue>> {
+    if entry.get().len() > ENTRY_BYTES_MAX {
+        return None;
+    }
     let mut entry: Value = serde_json::from_str(entry.get()).ok()?;
     if let Some(alternatives) = entry.get_mut("top_logprobs") {
         *alternatives = Value::Array(Vec::new());

@@ -5,7 +5,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{CHOICES_MAX, FIELDS, TOOLS_MAX, ToolChoice, Use};
-use crate::error::ApiError;
+use crate::error::{ApiError, excerpt};
 use crate::raw_json::{Elements, RawFields, text, tree};
 
 /// Stop strings of one request (OpenAI has 4, vLLM no limit), and characters of each.
@@ -105,7 +105,7 @@ pub(super) fn is_known(name: &str) -> Result<(), ApiError> {
 
 pub(super) fn refuse(name: &str) -> ApiError {
     // A name is the client's own word, but not a place to echo a book.
-    let name: String = name.chars().take(64).collect();
+    let name = excerpt(name);
     ApiError::unsupported(name.clone(), format!("Unsupported parameter: '{name}'."))
 }
 

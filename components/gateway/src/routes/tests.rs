@@ -3,6 +3,7 @@
 
 mod backends;
 mod channels;
+mod echo;
 mod hostile;
 mod money;
 mod script;

@@ -278,3 +278,15 @@ fn a_hostile_backend_is_a_failed_backend_or_says_nothing() {
         assert!(peak < 16 * MIB, "{peak}");
     }
 }
+
+#[test]
+fn log_probabilities_without_a_text_come_to_an_end() {
+    let mut event = with_logprobs("token ");
+    event["choices"][0]["delta"] = json!({});
+    let event = format!("data: {event}\n\n");
+    let count = 16 * MIB / event.len();
+    let script = Script::new([Backend::says(std::iter::repeat_n(event, count))]);
+    let (got, peak) = peak::of(|| drive_raw(&script, &ask(json!({"logprobs": true})).to_string()));
+    assert_eq!(got.status, 502);
+    assert!(peak < 8 * MIB, "{peak}");
+}

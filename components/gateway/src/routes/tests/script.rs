@@ -2,6 +2,7 @@
 
 mod body;
 mod client;
+mod door;
 mod turn;
 mod windows;
 
@@ -19,7 +20,7 @@ use crate::bindings::skerry::chat::auth::AuthError;
 use crate::bindings::skerry::chat::billing::UsageEvent;
 use crate::bindings::skerry::chat::orchestrator::TurnOptions;
 use crate::bindings::skerry::chat::rate_limit::{
-    Admission, Drawn, Quantity, RateLimitError, Rejection, State, Window,
+    Admission, Drawn, RateLimitError, State, Window,
 };
 use crate::bindings::skerry::chat::router::{
     Dialect, Model, Outcome, RouteError, RouteRequest, Target,
@@ -40,6 +41,7 @@ use body::ScriptedBody;
 use client::Client;
 use turn::RealTurn;
 use windows::Windows;
+pub(super) use door::get_as;
 
 /// What one backend does when it is asked.
 pub(super) enum Backend {
@@ -338,30 +340,6 @@ impl Script {
         self
     }
 
-    /// The key may make so many requests.
-    pub(super) fn with_requests(self, requests: u32) -> Self {
-        self.0.borrow_mut().requests_left = Some(requests);
-        self
-    }
-
-    fn take_request(&self) -> Result<(), RateLimitError> {
-        let Some(left) = &mut self.0.borrow_mut().requests_left else {
-            return Ok(());
-        };
-        let taken = left.checked_sub(1).ok_or_else(|| {
-            RateLimitError::Rejected(Rejection {
-                quantity: Quantity::Requests,
-                retry_after_ms: Some(2_000),
-                state: State {
-                    requests: window(),
-                    tokens: window(),
-                },
-            })
-        })?;
-        *left = taken;
-        Ok(())
-    }
-
     /// What the router was told of backends.
     pub(super) fn reported(&self) -> Vec<&'static str> {
         self.0.borrow().reported.clone()
@@ -505,27 +483,6 @@ pub(super) fn send_encoded(
             let body = written.borrow().clone();
             got(head, body)
         }
-    }
-}
-
-/// A GET with these `Authorization` fields.
-pub(super) fn get_as(script: &Script, path: &str, authorization: &[&str]) -> Got {
-    let incoming = Incoming {
-        method: "GET".to_owned(),
-        path: path.to_owned(),
-        authorization: authorization
-            .iter()
-            .map(|value| (*value).to_owned())
-            .collect(),
-        content_encoding: None,
-        body: Bytewise(None),
-    };
-    match block_on(handle(script.clone(), incoming)) {
-        Handled::Reply(reply) | Handled::Stream(reply, _) => Got {
-            status: reply.status,
-            headers: reply.headers,
-            body: reply.body,
-        },
     }
 }
 
