@@ -10,8 +10,8 @@ pub(crate) mod route;
 mod stages;
 
 use crate::error::Refusal;
-use crate::instance::{Pools, Ticket};
-use crate::lanes::Lanes;
+use crate::instance::{Pool, Pools, Recipe, Ticket, Weight};
+use crate::lanes::{Lane, Lanes};
 use crate::manifest::{RouteAnswer, StaticResponse};
 use crate::metrics::Metrics;
 use crate::trace::Tracer;
@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime_wasi_http::WasiBody;
-use wasmtime_wasi_http::handler::{ExpirationError, InstantiationError};
+use wasmtime_wasi_http::handler::{ExpirationError, InstantiationError, ProxyHandler};
 
 /// Requests of components to components at once, for each of a client: it may make one or
 /// two.
@@ -64,6 +64,13 @@ impl Origin {
 pub(crate) enum Served {
     Ready(Pools),
     Unavailable,
+}
+
+/// The instances that take a request.
+struct Open<'a> {
+    recipe: &'a Recipe,
+    lane: Lane,
+    handler: &'a ProxyHandler<Pool>,
 }
 
 /// The places for requests at once, whichever version of the application they are for.
@@ -161,8 +168,12 @@ impl Dispatch {
             self.metrics.refused("requests");
             return self.refuse(Refusal::Busy, line);
         };
+        let open = match self.open(component, Weight::of(&request, true)) {
+            Ok(open) => open,
+            Err(refusal) => return self.refuse(refusal, line),
+        };
         match self
-            .call(component, request, &matched, &origin, context, permit)
+            .call(open, request, &matched, &origin, context, permit)
             .await
         {
             Ok((mut response, ticket, permit)) => {
@@ -248,8 +259,12 @@ impl Dispatch {
         let Ok(permit) = Arc::clone(&self.places.inside).try_acquire_owned() else {
             return self.refuse_inside(Refusal::Busy);
         };
+        let open = match self.open(component, Weight::of(&request, false)) {
+            Ok(open) => open,
+            Err(refusal) => return self.refuse_inside(refusal),
+        };
         match self
-            .call(component, request, &matched, &origin, context, permit)
+            .call(open, request, &matched, &origin, context, permit)
             .await
         {
             Ok((response, ticket, permit)) => response
@@ -258,15 +273,8 @@ impl Dispatch {
         }
     }
 
-    async fn call(
-        &self,
-        component: &str,
-        mut request: Request<WasiBody>,
-        matched: &Matched,
-        origin: &Origin,
-        mut context: CallContext,
-        permit: OwnedSemaphorePermit,
-    ) -> Result<(Response<WasiBody>, Arc<Ticket>, OwnedSemaphorePermit), Refusal> {
+    /// The instances that a request to `component` is for now.
+    fn open(&self, component: &str, weight: Weight) -> Result<Open<'_>, Refusal> {
         let pools = match self.components.get(component) {
             Some(Served::Ready(pools)) => pools,
             Some(Served::Unavailable) => {
@@ -276,11 +284,29 @@ impl Dispatch {
             }
             None => return Err(Refusal::NoRoute),
         };
-        let Some((lane, handler)) = pools.open().filter(|(lane, _)| self.lanes.admits(*lane))
-        else {
+        let open = pools.open(weight);
+        let Some((lane, handler)) = open.filter(|(lane, _)| self.lanes.admits(*lane)) else {
             self.metrics.refused("turns");
             return Err(Refusal::Busy);
         };
+        Ok(Open {
+            recipe: &pools.recipe,
+            lane,
+            handler,
+        })
+    }
+
+    async fn call(
+        &self,
+        open: Open<'_>,
+        mut request: Request<WasiBody>,
+        matched: &Matched,
+        origin: &Origin,
+        mut context: CallContext,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<(Response<WasiBody>, Arc<Ticket>, OwnedSemaphorePermit), Refusal> {
+        let component = open.recipe.component.as_str();
+        let figures = &open.recipe.figures;
         headers::add_spin(&mut request, matched, origin.client);
         let span = self
             .tracer
@@ -288,17 +314,17 @@ impl Dispatch {
             .and_then(|tracer| tracer.component(component, &mut context, request.headers_mut()));
         let ticket = Ticket::new(context, span);
         let start = Instant::now();
-        let answered = handler.handle(Arc::clone(&ticket), request);
-        let answered = self.lanes.within(lane, answered).await;
+        let answered = open.handler.handle(Arc::clone(&ticket), request);
+        let answered = self.lanes.within(open.lane, answered).await;
         let took = start.elapsed();
-        pools.recipe.figures.answered(took);
+        figures.answered(took);
         if let Some(stages) = &ticket.context.stages {
             stages.add(component, took);
         }
         match &answered {
             Ok(response) => {
                 for (stage, took) in stages::told(response.headers()) {
-                    pools.recipe.figures.stage(stage, took);
+                    figures.stage(stage, took);
                 }
                 if let Some(span) = &ticket.span {
                     span.began_after(stages::told(response.headers()));

@@ -2,8 +2,9 @@
 //! when it is given up.
 //!
 //! A request goes in, a response whose body streams comes out. Many requests share an
-//! instance; a trap or a spent CPU budget ends all of them. It does NOT know routes,
-//! clients or how a capability works.
+//! instance; a trap or a spent CPU budget ends all of them. So requests with a large body,
+//! which is what can fill an instance's memory, have instances apart from the others'. It does
+//! NOT know routes, clients or how a capability works.
 
 mod limits;
 
@@ -20,6 +21,7 @@ use crate::turns::{self, Line, Turn};
 use crate::versions::Term;
 use edge_bindings::port::{CallContext, Outbound};
 use edge_bindings::{Grants, Progress, State, StateParts};
+use http::{Request, header};
 use limits::InstanceLimits;
 use pin_project_lite::pin_project;
 use std::future::Future;
@@ -162,37 +164,88 @@ impl Recipe {
     }
 }
 
+/// A body of more bytes is large. A chat's last message and some history fit; and sixteen
+/// bodies that fit are a fiftieth of an instance's memory.
+const LARGE_BODY_BYTES: u64 = 256 << 10;
+/// Instances for large requests in one lane of a component, of which each serves one request
+/// at a time; where more are asked for at once, they share.
+const LARGE_INSTANCES_MAX: usize = 32;
+
+/// How much a request may make its instance hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Weight {
+    Ordinary,
+    Large,
+}
+
+impl Weight {
+    /// Of a request. Where no length is said, a client's body may be of any, and a component's
+    /// is a stream that another component passes on.
+    pub(crate) fn of<B: http_body::Body>(request: &Request<B>, is_client: bool) -> Self {
+        let length = request.headers().get(header::CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        let is_large = match length {
+            Some(bytes) => bytes > LARGE_BODY_BYTES,
+            None => is_client && !request.body().is_end_stream(),
+        };
+        if is_large {
+            Self::Large
+        } else {
+            Self::Ordinary
+        }
+    }
+}
+
+/// The instances of one component in one lane, by what they serve.
+struct LanePools {
+    ordinary: ProxyHandler<Pool>,
+    large: ProxyHandler<Pool>,
+}
+
 /// The instances of one component, in both lanes.
 pub(crate) struct Pools {
     pub(crate) recipe: Arc<Recipe>,
-    quick: ProxyHandler<Pool>,
-    slow: ProxyHandler<Pool>,
+    quick: LanePools,
+    slow: LanePools,
 }
 
 impl Pools {
     pub(crate) fn new(recipe: Recipe, lanes: &Lanes) -> Self {
         let recipe = Arc::new(recipe);
-        let pool = |lane| {
-            ProxyHandler::new(Pool {
-                recipe: Arc::clone(&recipe),
-                line: lanes.line(lane),
-            })
+        let pools = |lane| {
+            let line = lanes.line(lane);
+            let pool = |weight| {
+                ProxyHandler::new(Pool {
+                    recipe: Arc::clone(&recipe),
+                    line: Arc::clone(&line),
+                    weight,
+                    instances: Arc::default(),
+                })
+            };
+            LanePools {
+                ordinary: pool(Weight::Ordinary),
+                large: pool(Weight::Large),
+            }
         };
         Self {
-            quick: pool(Lane::Quick),
-            slow: pool(Lane::Slow),
+            quick: pools(Lane::Quick),
+            slow: pools(Lane::Slow),
             recipe,
         }
     }
 
     /// The instances that a request is for now, and their lane; `None` if too many of them
     /// stand in line already.
-    pub(crate) fn open(&self) -> Option<(Lane, &ProxyHandler<Pool>)> {
+    pub(crate) fn open(&self, weight: Weight) -> Option<(Lane, &ProxyHandler<Pool>)> {
         let lane = self.recipe.habits.lane();
         self.recipe.figures.goes(lane);
-        let handler = match lane {
+        let pools = match lane {
             Lane::Quick => &self.quick,
             Lane::Slow => &self.slow,
+        };
+        let handler = match weight {
+            Weight::Ordinary => &pools.ordinary,
+            Weight::Large => &pools.large,
         };
         (!handler.state().line.is_full()).then_some((lane, handler))
     }
@@ -202,6 +255,8 @@ impl Pools {
 pub(crate) struct Pool {
     recipe: Arc<Recipe>,
     line: Arc<Line>,
+    weight: Weight,
+    instances: Arc<AtomicUsize>,
 }
 
 impl HandlerState for Pool {
@@ -217,6 +272,7 @@ impl HandlerState for Pool {
         let proxy = recipe.pre.instantiate_async(&mut store).await?;
         figures.instantiations.fetch_add(1, Relaxed);
         figures.instances.fetch_add(1, Relaxed);
+        self.instances.fetch_add(1, Relaxed);
         let load = Arc::new(Load {
             open: AtomicUsize::new(0),
             since: Mutex::new(Instant::now()),
@@ -246,6 +302,8 @@ impl HandlerState for Pool {
                     ProxyPre::P2(_) => 1,
                 },
                 load,
+                weight: self.weight,
+                instances: Arc::clone(&self.instances),
                 recipe: Arc::clone(recipe),
                 _version: recipe.link.hold(),
             },
@@ -327,9 +385,25 @@ fn is_dropped(error: &wasmtime::Error) -> bool {
 pub(crate) struct Worker {
     reuse_max: usize,
     load: Arc<Load>,
+    weight: Weight,
+    /// Of its pool.
+    instances: Arc<AtomicUsize>,
     recipe: Arc<Recipe>,
     /// Kept whole while an instance of it is at work.
     _version: Option<Arc<App>>,
+}
+
+impl Worker {
+    /// Requests that it may serve at once now.
+    fn concurrent_max(&self) -> usize {
+        let shares =
+            self.weight == Weight::Ordinary || self.instances.load(Relaxed) >= LARGE_INSTANCES_MAX;
+        if shares {
+            self.recipe.limits.instance_concurrent_requests_max
+        } else {
+            1
+        }
+    }
 }
 
 impl WorkerState for Worker {
@@ -340,8 +414,7 @@ impl WorkerState for Worker {
         thread_time::begin(&self.load.figures);
         if served >= self.reuse_max {
             ShouldAccept::Never
-        } else if self.load.open.load(Relaxed)
-            >= self.recipe.limits.instance_concurrent_requests_max
+        } else if self.load.open.load(Relaxed) >= self.concurrent_max()
             || self.load.turn.is_interrupted()
         {
             ShouldAccept::No
@@ -391,6 +464,7 @@ impl WorkerState for Worker {
         }
         drop(store);
         figures.instances.fetch_sub(1, Relaxed);
+        self.instances.fetch_sub(1, Relaxed);
         thread_time::end(figures, false);
     }
 }

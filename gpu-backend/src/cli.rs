@@ -70,6 +70,10 @@ struct ServeArgs {
     /// The model's public name; default: the directory's name.
     #[arg(long)]
     served_model_name: Option<String>,
+    /// Key that requests must carry, as `Authorization: Bearer KEY`; better given in the
+    /// environment, for a command line is visible to all users. Default: none is asked for.
+    #[arg(long, env = "SKERRY_ENGINE_API_KEY", hide_env_values = true)]
+    api_key: Option<String>,
     /// cpu, cuda or vulkan.
     #[arg(long, default_value_t = DeviceKind::Cpu)]
     device: DeviceKind,

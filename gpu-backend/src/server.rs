@@ -2,6 +2,7 @@
 //! limits, routes requests, drains on shutdown. The first stop of a request's path.
 //! Knows no tensor and no token.
 
+mod api_key;
 mod error;
 mod in_flight;
 mod io;
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::chat::{Chat, ChatRequest};
 use crate::encoder::Encoder;
 use crate::metrics::Metrics;
+pub use api_key::{ApiKey, NotAKey};
 use error::ApiError;
 pub use in_flight::InFlight;
 use io::TimedIo;
@@ -100,6 +102,8 @@ impl Served {
 pub struct Service {
     /// The model's public name.
     pub model_name: String,
+    /// Asked for by every route that runs or describes the model; none if absent.
+    pub api_key: Option<ApiKey>,
     /// Unix time at start, reported as the model's creation.
     pub started: u64,
     /// Empty while the model loads.

@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The key-value store that the manifest grants.
-const STORE: &str = "cache";
+const STORE: &str = "principals";
 /// Where the keys are kept.
 const DIRECTORY: &str = "http://directory.spin.internal";
 /// A directory that has not answered by then is away.

@@ -12,7 +12,7 @@ use spin_sdk::http_service;
 use spin_sdk::key_value::Store;
 
 /// The key-value store in which `session` caches histories.
-const STORE: &str = "cache";
+const STORE: &str = "histories";
 /// The SQLite database that the manifest grants.
 const DATABASE: &str = "conversations";
 

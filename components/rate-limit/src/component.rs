@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The key-value store that the manifest grants.
-const STORE: &str = "cache";
+const STORE: &str = "windows";
 
 struct Component;
 crate::bindings::export!(Component with_types_in crate::bindings);

@@ -33,7 +33,7 @@ mod bindings {
 use bindings::exports::skerry::chat::router as wit;
 
 /// The key-value store that the manifest grants.
-const STORE: &str = "cache";
+const STORE: &str = "models";
 /// A backend that has not told its models by then is away.
 const MODELS_TIMEOUT: Duration = Duration::from_millis(2_000);
 /// Bytes of a list of models, at most. A broker's of some hundred models, each with its

@@ -27,7 +27,7 @@ use bindings::exports::skerry::chat::session as wit;
 use bindings::skerry::chat::types;
 
 /// The key-value store that the manifest grants.
-const STORE: &str = "cache";
+const STORE: &str = "histories";
 /// Where the records are kept.
 const CONVERSATIONS: &str = "http://conversations.spin.internal";
 /// Turns on their way there.

@@ -1,7 +1,10 @@
 //! Components that fail, and their neighbours.
 
-use crate::harness::{Edge, client, one, star_manifest, until};
-use http_body_util::{BodyExt as _, Full};
+use crate::harness::{Edge, client, one, send, star_manifest, until};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::Frame;
+use std::convert::Infallible;
 
 #[tokio::test]
 async fn a_trap_is_answered_and_the_next_request_served() {
@@ -43,6 +46,79 @@ async fn a_trap_before_anything_went_out_is_an_answer_of_its_own() {
         assert_eq!(status, 500);
         assert!(body.contains("component_failed"), "{body}");
         assert_eq!(edge.get("/served").await, (200, "1".to_owned()));
+    }
+}
+
+/// More than a body may have that shares its instance (`LARGE_BODY_BYTES` in
+/// `src/instance.rs`).
+const LARGE: usize = 300 << 10;
+/// The most instances for large requests (`LARGE_INSTANCES_MAX`).
+const LARGE_INSTANCES: usize = 32;
+
+#[tokio::test]
+async fn a_trap_over_a_large_body_cuts_no_stream_of_an_ordinary_request() {
+    let edge = Edge::start(&one(""));
+    let client = client();
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        let url = format!("{}/stream?200,20", edge.http);
+        let request = http::Request::get(url)
+            .body(Full::default().boxed())
+            .unwrap();
+        let mut response = client.request(request).await.unwrap();
+        response.body_mut().frame().await.unwrap().unwrap();
+        streams.push(response.into_body());
+    }
+    // A small body goes to the instance that is there.
+    let post = |path: &str, bytes: usize| {
+        let body = Full::from(vec![b'x'; bytes]).boxed();
+        let request = http::Request::post(format!("{}{path}", edge.http));
+        send(request.body(body).unwrap())
+    };
+    assert_eq!(post("/length", 1_000).await, (200, "1000".to_owned()));
+    assert!((edge.figure("edge_instantiations_total").await - 1.0).abs() < 0.1);
+    for _ in 0..5 {
+        assert_eq!(post("/trap", LARGE).await.0, 500);
+    }
+    assert_eq!(post("/length", LARGE).await, (200, LARGE.to_string()));
+    for stream in streams {
+        stream.collect().await.expect("a stream was cut");
+    }
+}
+
+#[tokio::test]
+async fn large_requests_beyond_the_instances_for_them_share() {
+    let edge = Edge::start(&one(""));
+    let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
+        .build_http();
+    let (mut senders, mut answers) = (Vec::new(), Vec::new());
+    let chunk =
+        |text: &'static str| Ok::<_, Infallible>(Frame::data(Bytes::from_static(text.as_bytes())));
+    for _ in 0..LARGE_INSTANCES + 8 {
+        // Of no known length.
+        let (sender, receiver) = tokio::sync::mpsc::channel(1);
+        let chunks = futures::stream::unfold(receiver, |mut receiver| async move {
+            receiver.recv().await.map(|chunk| (chunk, receiver))
+        });
+        let request = http::Request::post(format!("{}/echo", edge.http))
+            .body(StreamBody::new(Box::pin(chunks)).boxed_unsync())
+            .unwrap();
+        sender.send(chunk("first")).await.unwrap();
+        let mut response = client.request(request).await.unwrap();
+        let frame = response.body_mut().frame().await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), "first");
+        senders.push(sender);
+        answers.push(response.into_body());
+    }
+    let instances = edge.figure("edge_instances").await;
+    assert!(
+        (instances - LARGE_INSTANCES as f64).abs() < 0.1,
+        "{instances}"
+    );
+    for (sender, mut answer) in senders.into_iter().zip(answers) {
+        sender.send(chunk("second")).await.unwrap();
+        let frame = answer.frame().await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), "second");
     }
 }
 

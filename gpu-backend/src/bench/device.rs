@@ -1,11 +1,14 @@
 //! Speed on a device: what its memory and its matrix products give at most, then decoding
 //! of several batches, prefill, and many requests at once, each as a share of the one or
-//! the other. Logits come to the host at every step, as when serving.
+//! the other. The engine's own products are no measure of what a device can do, so another
+//! library's figures may be given to take the shares of. Logits come to the host at every
+//! step, as when serving; nothing is sampled.
 //! Knows nothing of requests.
 
 mod work;
 
 use std::fmt::{self, Write as _};
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use burn::tensor::{DType, Device, Tensor};
@@ -19,27 +22,62 @@ use crate::runner::Runner;
 use crate::scheduler::{Limits, Scheduler, SequenceId};
 use work::Work;
 
+/// A kind of line of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Figure {
+    Decode,
+    Prefill,
+    /// Twice as many requests as run at a time, from the first token to the last.
+    Saturated,
+}
+
+/// A figure that is not measured here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown figure {0:?}; known: decode, prefill, saturated")]
+pub struct UnknownFigure(String);
+
+impl FromStr for Figure {
+    type Err = UnknownFigure;
+
+    fn from_str(name: &str) -> Result<Self, UnknownFigure> {
+        match name {
+            "decode" => Ok(Self::Decode),
+            "prefill" => Ok(Self::Prefill),
+            "saturated" => Ok(Self::Saturated),
+            other => Err(UnknownFigure(other.to_owned())),
+        }
+    }
+}
+
+/// Steps of decoding that are not timed: kernels are compiled and memory is taken in them.
+pub const WARM_STEPS: usize = 2;
+
 /// What to measure.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub device: DeviceKind,
+    pub figures: Vec<Figure>,
     pub shapes: Vec<(String, ModelConfig)>,
     pub precisions: Vec<Precision>,
     /// Sequences that decode together.
     pub batches: Vec<usize>,
     /// Tokens of each prompt.
     pub prompt_tokens: usize,
-    /// Steps of decoding, and tokens of each answer.
+    /// Tokens of each answer: the first comes with the prompt, `WARM_STEPS` are not timed,
+    /// and one at least is.
     pub answer_tokens: usize,
     /// Tokens of a prefill, and the most of a step.
     pub prefill_tokens: usize,
     /// Values of each of the two tensors that the bandwidth is measured with.
     pub bandwidth_values: usize,
-    /// Rows, columns and inner values of the product that is the peak.
+    /// Rows, columns and inner values of the product that is measured.
     pub product_side: usize,
+    /// What another library was seen to give, in place of what is measured here.
+    pub bytes_per_s: Option<f64>,
+    pub flops_per_s: Option<f64>,
 }
 
-/// What a device gives at most, measured.
+/// What shares are taken of.
 #[derive(Clone, Copy, Debug)]
 struct Peaks {
     bytes_per_s: f64,
@@ -57,29 +95,14 @@ struct Line {
     shares: [f64; 2],
 }
 
-/// Measures, and writes a table in Markdown; `say` is told of each line as it comes.
+/// Measures, and tells of each line of a table in Markdown as it comes.
 ///
 /// # Errors
 /// The device cannot be had or failed.
-pub fn run(plan: &Plan, say: &mut dyn FnMut(&str)) -> Result<String, BenchError> {
+pub fn run(plan: &Plan, say: &mut dyn FnMut(&str)) -> Result<(), BenchError> {
     let device = backend::open(plan.device)?;
-    let peaks = Peaks {
-        bytes_per_s: bandwidth(plan.bandwidth_values, &device)?,
-        flops_per_s: products(plan.product_side, &device)?,
-    };
-    let mut table = String::new();
-    let mut write = |line: String| {
-        say(&line);
-        table.push_str(&line);
-        table.push('\n');
-    };
-    write(format!(
-        "Memory, measured by an addition: {:.0} GB/s. A product of bf16, {} on a side: {:.1} TFLOP/s.\n",
-        peaks.bytes_per_s / 1e9,
-        plan.product_side,
-        peaks.flops_per_s / 1e12
-    ));
-    write(Line::HEAD.to_owned());
+    let peaks = peaks(plan, &device, say)?;
+    say(Line::HEAD);
     for (shape, config) in &plan.shapes {
         for precision in &plan.precisions {
             let model = loader::random(config.clone(), *precision, &device, 1).map_err(failed)?;
@@ -91,16 +114,50 @@ pub fn run(plan: &Plan, say: &mut dyn FnMut(&str)) -> Result<String, BenchError>
                 shape,
                 precision: *precision,
             };
-            for batch in &plan.batches {
-                // The first time, kernels are compiled.
-                bench.decode(*batch)?;
-                write(bench.decode(*batch)?.to_string());
+            for figure in &plan.figures {
+                match figure {
+                    Figure::Decode => {
+                        for batch in &plan.batches {
+                            say(&bench.decode(*batch)?.to_string());
+                        }
+                    }
+                    Figure::Prefill => say(&bench.prefill()?.to_string()),
+                    Figure::Saturated => say(&bench.saturated()?.to_string()),
+                }
             }
-            write(bench.prefill()?.to_string());
-            write(bench.saturated()?.to_string());
         }
     }
-    Ok(table)
+    Ok(())
+}
+
+/// Measures what the engine's own addition and product give, and says what shares are of.
+fn peaks(plan: &Plan, device: &Device, say: &mut dyn FnMut(&str)) -> Result<Peaks, BenchError> {
+    let own = Peaks {
+        bytes_per_s: bandwidth(plan.bandwidth_values, device)?,
+        flops_per_s: products(plan.product_side, device)?,
+    };
+    let side = plan.product_side;
+    say(&format!(
+        "The engine's own addition moves {:.0} GB/s, its product of bf16, {side} on a side, does {:.1} TFLOP/s.",
+        own.bytes_per_s / 1e9,
+        own.flops_per_s / 1e12
+    ));
+    let peaks = Peaks {
+        bytes_per_s: plan.bytes_per_s.unwrap_or(own.bytes_per_s),
+        flops_per_s: plan.flops_per_s.unwrap_or(own.flops_per_s),
+    };
+    let whose = |given: Option<f64>| match given {
+        Some(_) => "given",
+        None => "the engine's own, so that a slow one flatters",
+    };
+    say(&format!(
+        "Shares are of {:.0} GB/s ({}) and {:.1} TFLOP/s ({}), and the bytes are a step's least: the weights once, and keys and values in bf16, however they are kept.\n",
+        peaks.bytes_per_s / 1e9,
+        whose(plan.bytes_per_s),
+        peaks.flops_per_s / 1e12,
+        whose(plan.flops_per_s),
+    ));
+    Ok(peaks)
 }
 
 fn failed(error: impl fmt::Display) -> BenchError {
@@ -223,21 +280,30 @@ impl Bench<'_> {
         for id in 0..batch {
             scheduler.push_token(SequenceId(id as u64));
         }
-        let steps = self.plan.answer_tokens - 1;
-        let began = Instant::now();
-        for _ in 0..steps {
-            for id in self.step(&mut scheduler)? {
-                scheduler.push_token(id);
+        let steps = self
+            .plan
+            .answer_tokens
+            .saturating_sub(1 + WARM_STEPS)
+            .max(1);
+        let mut advance = |steps: usize| -> Result<Duration, BenchError> {
+            let began = Instant::now();
+            for _ in 0..steps {
+                for id in self.step(&mut scheduler)? {
+                    scheduler.push_token(id);
+                }
             }
-        }
-        let context = self.plan.prompt_tokens + steps / 2;
+            Ok(began.elapsed())
+        };
+        advance(WARM_STEPS)?;
+        let took = advance(steps)?;
+        let context = self.plan.prompt_tokens + WARM_STEPS + steps / 2;
         let bytes = self.work.step_bytes(batch, context);
         let flops = self.work.flops(batch, context);
         Ok(self.line(
             format!("decode of {batch}"),
             steps,
             batch * steps,
-            began.elapsed(),
+            took,
             [bytes, flops],
         ))
     }
@@ -331,7 +397,7 @@ impl Bench<'_> {
 }
 
 impl Line {
-    const HEAD: &str = "| shape | weights | what | tokens/s | ms a step | of the bandwidth | of the product's peak |\n\
+    const HEAD: &str = "| shape | weights | what | tokens/s | ms a step | of the bandwidth | of the product |\n\
                         |---|---|---|---|---|---|---|";
 }
 
@@ -354,4 +420,87 @@ impl fmt::Display for Line {
 #[expect(clippy::cast_precision_loss, reason = "for shares and speeds")]
 fn count(value: usize) -> f64 {
     value as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(figures: &[&str]) -> Plan {
+        Plan {
+            device: DeviceKind::Cpu,
+            figures: figures.iter().map(|name| name.parse().unwrap()).collect(),
+            shapes: vec![("tiny".to_owned(), crate::bench::shape("tiny").unwrap())],
+            precisions: vec![Precision::Bf16, Precision::Int8],
+            batches: vec![1, 3],
+            prompt_tokens: 20,
+            answer_tokens: 2 + WARM_STEPS,
+            prefill_tokens: 32,
+            bandwidth_values: 1 << 12,
+            product_side: 32,
+            bytes_per_s: None,
+            flops_per_s: None,
+        }
+    }
+
+    /// The table's lines below its head, each cell on its own.
+    fn lines(plan: &Plan) -> (String, Vec<Vec<String>>) {
+        let mut said = Vec::new();
+        run(plan, &mut |line| said.push(line.to_owned())).unwrap();
+        let table = said.join("\n");
+        let cells = |line: &str| line.split('|').map(|cell| cell.trim().to_owned()).collect();
+        let rows = table.lines().filter(|line| line.starts_with("| tiny"));
+        (table.clone(), rows.map(cells).collect())
+    }
+
+    #[test]
+    fn a_table_has_the_lines_that_were_asked_for_in_that_order() {
+        let decode = ["decode of 1", "decode of 3"];
+        let saturated = "6 requests, 3 at a time";
+        let cases: [(&[&str], &[&str]); 4] = [
+            (&["decode"], &decode),
+            (&["prefill"], &["prefill of 32"]),
+            (&["saturated"], &[saturated]),
+            (
+                &["prefill", "decode", "saturated"],
+                &["prefill of 32", decode[0], decode[1], saturated],
+            ),
+        ];
+        for (figures, want) in cases {
+            let (_, rows) = lines(&plan(figures));
+            let got: Vec<(&str, &str)> = rows.iter().map(|row| (&*row[2], &*row[3])).collect();
+            let both = ["bf16", "int8"].into_iter();
+            let want: Vec<(&str, &str)> = both
+                .flat_map(|precision| want.iter().map(move |what| (precision, *what)))
+                .collect();
+            assert_eq!(got.len(), want.len(), "{figures:?}: {got:?}");
+            for (got, want) in got.into_iter().zip(want) {
+                assert_eq!(got.0, want.0);
+                assert!(got.1.starts_with(want.1), "{got:?} is not {want:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn shares_are_of_the_peaks_that_are_given_and_the_table_says_whose_they_are() {
+        let own = lines(&plan(&["decode"])).0;
+        assert_eq!(own.matches("the engine's own, so").count(), 2, "{own}");
+        let mut given = plan(&["decode"]);
+        // Of a memory and products that are endless nothing is used.
+        (given.bytes_per_s, given.flops_per_s) = (Some(1e30), Some(1e30));
+        let (table, rows) = lines(&given);
+        assert_eq!(table.matches("(given)").count(), 2, "{table}");
+        assert!(!table.contains("the engine's own, so"), "{table}");
+        for row in rows {
+            assert_eq!(&row[6..8], ["0 %", "0 %"], "{row:?}");
+        }
+    }
+
+    #[test]
+    fn a_figure_is_known_by_its_name_alone() {
+        for name in ["", "Decode", "decode ", "all"] {
+            let unknown = name.parse::<Figure>().unwrap_err();
+            assert_eq!(unknown, UnknownFigure(name.to_owned()));
+        }
+    }
 }

@@ -13,8 +13,9 @@ impl Chat {
     /// Names the field whose form is malformed, unsupported or too large.
     pub async fn constrain(&self, request: &mut ChatRequest) -> Result<(), ChatError> {
         if let Some(target) = self.target(request)? {
-            let made = self.compiler.compile(target).await;
             let options = &mut request.options;
+            let tenant = options.scheduling.tenant();
+            let made = self.compiler.compile(tenant, target).await;
             options.constraint = Some(made.map_err(|refused| named(options, refused))?);
         }
         Ok(())
@@ -40,7 +41,8 @@ impl Chat {
     /// As there.
     pub async fn constrain_text(&self, options: &mut AnswerOptions) -> Result<(), ChatError> {
         if let Some(AskedForm { form, .. }) = options.form.clone() {
-            let made = self.compiler.compile(Target::from(form)).await;
+            let tenant = options.scheduling.tenant();
+            let made = self.compiler.compile(tenant, Target::from(form)).await;
             options.constraint = Some(made.map_err(|refused| named(options, refused))?);
         }
         Ok(())

@@ -24,10 +24,15 @@ pub struct Scheduling {
 }
 
 impl Scheduling {
+    /// The tenant, if one is said.
+    pub(super) fn tenant(&self) -> Option<Salt> {
+        self.cache_salt.as_deref().map(Salt::of)
+    }
+
     /// Sets the terms of a generation; `platform_tokens` as [`Chat::platform_tokens`].
     pub(super) fn apply(&self, generate: &mut Generate, platform_tokens: usize) {
         generate.identity = Identity {
-            salt: self.cache_salt.as_deref().map(Salt::of),
+            salt: self.tenant(),
             platform_tokens,
         };
         generate.priority = self.priority;

@@ -67,7 +67,7 @@ fn layout(blocks: &[Vec<u32>], contexts: &[usize], tokens: &[usize]) -> StepLayo
     step
 }
 
-fn two_steps(
+pub(super) fn two_steps(
     pair: &mut Pair<'_>,
     rng: &mut ChaCha8Rng,
     shape: &AttentionShape,

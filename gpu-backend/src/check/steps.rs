@@ -124,21 +124,31 @@ pub(super) fn products(pair: &mut Pair<'_>) -> Result<(), CheckError> {
         Precision::Int8,
         Precision::Int4,
     ];
-    for (rows, columns, inner) in PRODUCTS {
-        let (x, w) = (random(rng, rows * inner), random(rng, columns * inner));
-        let ids: Vec<u32> = (0..5).map(|i| (i * 7) % super::small(columns)).collect();
+    for size in PRODUCTS {
         for precision in precisions {
-            let packed = |device: &_| Matrix::new(w.clone(), columns, inner, precision, device);
-            let size = format!("{precision}, {rows} × {inner} × {columns}");
-            pair.compare(
-                format!("linear, {size}"),
-                product_bound(precision, rows),
-                |device| packed(device).apply(matrix(&x, rows, device)),
-            )?;
-            pair.compare(format!("embed, {size}"), row_bound(precision), |device| {
-                packed(device).rows(&ids)
-            })?;
+            product(pair, rng, precision, size)?;
         }
     }
     Ok(())
+}
+
+/// A product of `(rows, columns, inner values)`, and rows of its weight as of a table.
+pub(super) fn product(
+    pair: &mut Pair<'_>,
+    rng: &mut ChaCha8Rng,
+    precision: Precision,
+    (rows, columns, inner): (usize, usize, usize),
+) -> Result<(), CheckError> {
+    let (x, w) = (random(rng, rows * inner), random(rng, columns * inner));
+    let ids: Vec<u32> = (0..5).map(|i| (i * 7) % super::small(columns)).collect();
+    let packed = |device: &_| Matrix::new(w.clone(), columns, inner, precision, device);
+    let size = format!("{precision}, {rows} × {inner} × {columns}");
+    pair.compare(
+        format!("linear, {size}"),
+        product_bound(precision, rows),
+        |device| packed(device).apply(matrix(&x, rows, device)),
+    )?;
+    pair.compare(format!("embed, {size}"), row_bound(precision), |device| {
+        packed(device).rows(&ids)
+    })
 }

@@ -1,11 +1,12 @@
 //! `check-device` and `bench-device`: what a device computes beside the CPU, and how fast.
 //! Knows nothing of either's cases.
 
-use std::path::PathBuf;
-
 use gpu_backend::backend::{DeviceKind, Precision};
-use gpu_backend::bench::{self, device::Plan};
-use gpu_backend::check::{self, Check, CheckError, Verdict};
+use gpu_backend::bench::{
+    self,
+    device::{Figure, Plan, WARM_STEPS},
+};
+use gpu_backend::check::{self, Check, CheckError, Group, Verdict};
 
 use super::{Exit, print_line};
 
@@ -14,6 +15,9 @@ pub(super) struct CheckArgs {
     /// cuda or vulkan.
     #[arg(long)]
     device: DeviceKind,
+    /// Groups of cases, parted by commas: smoke, rows, products, attention, dense or models.
+    #[arg(long, value_delimiter = ',', default_values_t = Group::ALL)]
+    only: Vec<Group>,
     /// Run every case, so that every kernel is compiled, and judge no number.
     #[arg(long)]
     compile_only: bool,
@@ -34,6 +38,13 @@ pub(super) struct BenchArgs {
     /// How weights are kept, parted by commas: f32, bf16, int8 or int4.
     #[arg(long, value_delimiter = ',', default_value = "bf16,int8")]
     precision: Vec<Precision>,
+    /// What to measure, parted by commas, in this order: decode, prefill or saturated.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "decode,prefill,saturated"
+    )]
+    figures: Vec<Figure>,
     /// Sequences that decode together, parted by commas.
     #[arg(long, value_delimiter = ',', default_value = "1,8,64,256")]
     batch: Vec<usize>,
@@ -55,12 +66,15 @@ pub(super) struct BenchArgs {
     /// MiB of each tensor that the memory's bandwidth is measured with.
     #[arg(long, default_value_t = 1024)]
     bandwidth_mib: usize,
-    /// Rows, columns and inner values of the product that shares are taken of.
+    /// Rows, columns and inner values of the product that is measured.
     #[arg(long, default_value_t = 8192)]
     product: usize,
-    /// Write the table to this file too.
+    /// GB/s to take shares of, as another library copies; default: the engine's own addition.
     #[arg(long)]
-    out: Option<PathBuf>,
+    bandwidth_gb_s: Option<f64>,
+    /// TFLOP/s to take shares of, as another library multiplies; default: the engine's own.
+    #[arg(long)]
+    product_tflops: Option<f64>,
 }
 
 pub(super) fn check(args: &CheckArgs) -> Result<(), Exit> {
@@ -71,10 +85,11 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Exit> {
             false => check.to_string(),
         });
     };
-    let checks = check::device(args.device, &mut tell).map_err(|error| match error {
-        CheckError::Device(error) => Exit::Configuration(format!("--device: {error}")),
-        error @ CheckError::Failed(..) => Exit::Failed(error.to_string()),
-    })?;
+    let checks =
+        check::device(args.device, &args.only, &mut tell).map_err(|error| match error {
+            CheckError::Device(error) => Exit::Configuration(format!("--device: {error}")),
+            error @ CheckError::Failed(..) => Exit::Failed(error.to_string()),
+        })?;
     if args.compile_only {
         return print_line(&format!("{} cases ran, none judged", checks.len()));
     }
@@ -94,7 +109,7 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Exit> {
 pub(super) fn measure(args: &BenchArgs) -> Result<(), Exit> {
     let sizes = [
         ("prompt", args.prompt),
-        ("answer", args.answer.saturating_sub(1)),
+        ("answer", args.answer.saturating_sub(1 + WARM_STEPS)),
         ("prefill", args.prefill),
         ("layers", args.layers.unwrap_or(1)),
         ("vocab", args.vocab.unwrap_or(1)),
@@ -105,6 +120,28 @@ pub(super) fn measure(args: &BenchArgs) -> Result<(), Exit> {
     if let Some((key, _)) = sizes.into_iter().find(|(_, value)| *value == 0) {
         return Err(Exit::Configuration(format!("--{key}: too small")));
     }
+    let peaks = [
+        ("bandwidth-gb-s", args.bandwidth_gb_s),
+        ("product-tflops", args.product_tflops),
+    ];
+    for (key, peak) in peaks {
+        if peak.is_some_and(|peak| !(peak.is_finite() && peak > 0.0)) {
+            return Err(Exit::Configuration(format!("--{key}: must be above 0")));
+        }
+    }
+    let plan = plan(args)?;
+    let mut say = |line: &str| {
+        // A closed stdout ends nothing: what CubeCL logs of the run is still written.
+        let _ = print_line(line);
+    };
+    let measured = bench::device::run(&plan, &mut say);
+    measured.map_err(|error| match error {
+        bench::BenchError::Device(error) => Exit::Configuration(format!("--device: {error}")),
+        error @ bench::BenchError::Failed(_) => Exit::Failed(error.to_string()),
+    })
+}
+
+fn plan(args: &BenchArgs) -> Result<Plan, Exit> {
     let mut shapes = Vec::new();
     for name in &args.shape {
         let mut config = bench::shape(name).ok_or_else(|| {
@@ -115,8 +152,9 @@ pub(super) fn measure(args: &BenchArgs) -> Result<(), Exit> {
         config.vocab = args.vocab.unwrap_or(config.vocab);
         shapes.push((name.clone(), config));
     }
-    let plan = Plan {
+    Ok(Plan {
         device: args.device,
+        figures: args.figures.clone(),
         shapes,
         precisions: args.precision.clone(),
         batches: args.batch.clone(),
@@ -125,18 +163,7 @@ pub(super) fn measure(args: &BenchArgs) -> Result<(), Exit> {
         prefill_tokens: args.prefill,
         bandwidth_values: (args.bandwidth_mib << 20) / size_of::<f32>(),
         product_side: args.product,
-    };
-    let mut say = |line: &str| {
-        // A closed stdout must not end a long measurement: the file is still written.
-        let _ = print_line(line);
-    };
-    let table = bench::device::run(&plan, &mut say).map_err(|error| match error {
-        bench::BenchError::Device(error) => Exit::Configuration(format!("--device: {error}")),
-        error @ bench::BenchError::Failed(_) => Exit::Failed(error.to_string()),
-    })?;
-    match &args.out {
-        None => Ok(()),
-        Some(path) => std::fs::write(path, table)
-            .map_err(|error| Exit::Configuration(format!("--out: {}: {error}", path.display()))),
-    }
+        bytes_per_s: args.bandwidth_gb_s.map(|gb| gb * 1e9),
+        flops_per_s: args.product_tflops.map(|tflops| tflops * 1e12),
+    })
 }

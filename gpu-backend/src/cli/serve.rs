@@ -10,7 +10,7 @@ use gpu_backend::hub::Fetching;
 use gpu_backend::loader::{self, LoadError};
 use gpu_backend::local::{self, OpenError, Options};
 use gpu_backend::metrics::Metrics;
-use gpu_backend::server::{self, InFlight, Served, Service};
+use gpu_backend::server::{self, ApiKey, InFlight, Served, Service};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -24,12 +24,13 @@ pub(super) fn serve(args: &ServeArgs) -> Result<(), Exit> {
     let options = args.options()?;
     let dir = directory(args)?;
     let name = served_name(args, &dir)?;
+    let api_key = api_key(args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|error| Exit::Failed(format!("cannot start threads: {error}")))?;
-    runtime.block_on(run(args, options, dir, name))
+    runtime.block_on(run(args, options, dir, name, api_key))
 }
 
 async fn run(
@@ -37,6 +38,7 @@ async fn run(
     options: Options,
     dir: PathBuf,
     model_name: String,
+    api_key: Option<ApiKey>,
 ) -> Result<(), Exit> {
     let bind = |error| Exit::Configuration(format!("--listen {}: {error}", args.listen));
     let listener = TcpListener::bind(args.listen).await.map_err(bind)?;
@@ -48,6 +50,7 @@ async fn run(
         .as_secs();
     let service = Arc::new(Service {
         model_name,
+        api_key,
         started,
         model: OnceLock::new(),
         in_flight: InFlight::default(),
@@ -71,6 +74,13 @@ async fn run(
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The key that is asked for. An empty one is none.
+fn api_key(args: &ServeArgs) -> Result<Option<ApiKey>, Exit> {
+    let key = args.api_key.as_deref().filter(|key| !key.is_empty());
+    let wrong = |error| Exit::Configuration(format!("--api-key: {error}"));
+    key.map(|key| ApiKey::new(key).map_err(wrong)).transpose()
 }
 
 /// Loads off the async threads, so that `/health` answers meanwhile.

@@ -2,6 +2,8 @@
 //! their content.
 //! Knows nothing of HTTP, and nothing of the sequences that use a matcher.
 
+mod turns;
+
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use llguidance::earley::SlicedBiasComputer;
 use llguidance::toktrie::InferenceCapabilities;
 use llguidance::{Matcher, ParserFactory};
 use serde_json::Value as Json;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use super::cache::Cache;
 use super::grammar::{self, Form, Function, Target};
@@ -18,14 +20,19 @@ use super::matcher::GrammarMatcher;
 use super::schema::{self, SchemaFault};
 use super::vocabulary::{VocabularyError, token_env};
 use super::{Constraint, ConstraintError};
+use crate::kv_cache::prefix::Salt;
 use crate::tokenizer::Tokenizer;
+use turns::{Bounds, Turn, Turns};
 
 /// Compiled grammars that are kept.
 const CACHED_MAX: usize = 64;
-/// Grammars that are compiled at the same time: they share the cores with the engine.
-const COMPILING_MAX: usize = 2;
-/// Forms that wait for their turn; one more is told to come again.
-const WAITING_MAX: usize = 64;
+/// Grammars that are compiled at the same time, each of another tenant, for they share the
+/// cores with the engine; and forms that wait: one more is told to come again.
+const BOUNDS: Bounds = Bounds {
+    running: 2,
+    waiting_of_tenant: 32,
+    waiting: 256,
+};
 /// Longest wait for a turn behind other forms.
 const WAIT_TIME_MAX: Duration = Duration::from_secs(10);
 /// Longest compilation. llguidance's own limits (`ParserLimits`) end one long before.
@@ -98,9 +105,7 @@ pub struct Compiler {
     /// Made when it is first needed: its tables take a moment for a large vocabulary.
     factory: OnceLock<Result<ParserFactory, VocabularyError>>,
     cache: Mutex<Cache<Arc<Constraint>>>,
-    permits: Arc<Semaphore>,
-    /// Places to wait in.
-    places: Semaphore,
+    turns: Arc<Turns>,
 }
 
 impl std::fmt::Debug for Compiler {
@@ -121,27 +126,31 @@ impl Compiler {
             ends,
             factory: OnceLock::new(),
             cache: Mutex::new(Cache::new(CACHED_MAX)),
-            permits: Arc::new(Semaphore::new(COMPILING_MAX)),
-            places: Semaphore::new(WAITING_MAX),
+            turns: Turns::new(BOUNDS),
         }
     }
 
-    /// A fresh constraint, compiled on a thread of its own unless it is known.
+    /// A fresh constraint, compiled on a thread of its own unless it is known. `tenant` is
+    /// whose turn it takes.
     ///
     /// # Errors
     /// The form is malformed, too large or too slow, or others are compiled before it for
     /// too long.
-    pub async fn compile(self: &Arc<Self>, target: Target) -> Result<Constraint, Refused> {
+    pub async fn compile(
+        self: &Arc<Self>,
+        tenant: Option<Salt>,
+        target: Target,
+    ) -> Result<Constraint, Refused> {
         if let Some(known) = self.known(&key(&target)) {
             return Ok(known);
         }
-        let permit = self.turn().await?;
+        let turn = self.turn(tenant).await?;
         let this = self.clone();
         let (made, result) = oneshot::channel();
         let compiling = move || {
             // A caller that has gone needs no answer.
             let _ = made.send(this.compile_here(target));
-            drop(permit);
+            drop(turn);
         };
         thread().spawn(compiling).map_err(|_| CompileError::Busy)?;
         match tokio::time::timeout(COMPILE_TIME_MAX, result).await {
@@ -151,14 +160,11 @@ impl Compiler {
         }
     }
 
-    /// Waits until fewer than the most are being compiled.
-    async fn turn(&self) -> Result<OwnedSemaphorePermit, CompileError> {
-        let place = self.places.try_acquire().map_err(|_| CompileError::Busy)?;
-        let turn = self.permits.clone().acquire_owned();
-        let turn = tokio::time::timeout(WAIT_TIME_MAX, turn).await;
-        drop(place);
-        match turn {
-            Ok(Ok(permit)) => Ok(permit),
+    /// Waits for a turn of the tenant's.
+    async fn turn(&self, tenant: Option<Salt>) -> Result<Turn, CompileError> {
+        let place = self.turns.enter(tenant).map_err(|_| CompileError::Busy)?;
+        match tokio::time::timeout(WAIT_TIME_MAX, place).await {
+            Ok(Ok(turn)) => Ok(turn),
             _ => Err(CompileError::Busy),
         }
     }

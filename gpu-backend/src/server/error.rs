@@ -45,6 +45,9 @@ pub(super) enum BodyError {
 pub(super) enum ApiError {
     #[error("invalid request")]
     Invalid(Invalid),
+    /// The server's key is not in the request.
+    #[error("unauthorized")]
+    Unauthorized,
     #[error("unknown model")]
     UnknownModel(String),
     #[error("unknown route")]
@@ -193,6 +196,14 @@ fn tell(error: ApiError) -> Told {
             param,
             ..invalid(StatusCode::BAD_REQUEST, message, code)
         },
+        ApiError::Unauthorized => {
+            let message = "This engine asks for its key, as `Authorization: Bearer KEY`.";
+            let scheme = HeaderValue::from_static("Bearer");
+            Told {
+                header: Some((header::WWW_AUTHENTICATE, scheme)),
+                ..invalid(StatusCode::UNAUTHORIZED, message, Some("invalid_api_key"))
+            }
+        }
         ApiError::UnknownModel(name) => of_model(
             StatusCode::NOT_FOUND,
             format!("The model `{name}` does not exist."),

@@ -123,6 +123,11 @@ impl Route {
         }
     }
 
+    /// Is it for whoever watches the process, and without any key?
+    fn is_open(self) -> bool {
+        matches!(self, Self::Health | Self::Load | Self::Metrics)
+    }
+
     fn takes(self, method: &Method) -> bool {
         self.methods().split(", ").any(|known| method == known)
     }
@@ -142,6 +147,10 @@ async fn route(
     if !route.takes(request.method()) {
         let allowed = route.methods();
         return Err(ApiError::Method { allowed });
+    }
+    let may = service.api_key.as_ref();
+    if !route.is_open() && may.is_some_and(|key| !key.is_in(request.headers())) {
+        return Err(ApiError::Unauthorized);
     }
     match route {
         Route::Models => status::models(service),

@@ -43,6 +43,7 @@ fn a_malformed_request_has_openais_four_keys_and_a_fitting_status() {
         code: None,
     };
     check(ApiError::Invalid(invalid), 400);
+    check(ApiError::Unauthorized, 401);
     check(ApiError::UnknownModel("x".into()), 404);
     check(ApiError::WrongModel("generates text"), 400);
     let unknown = ApiError::UnknownRoute {

@@ -4,11 +4,13 @@
  * Nothing is computed, so no number that comes back means anything.
  *
  * SKERRY_SM is the compute capability to be (80, 90, ...). Each module that is loaded
- * adds a line to the file SKERRY_KERNELS: its entry point and its target. */
+ * is a file in the folder SKERRY_PTX, named by what is in it: the PTX that a real driver
+ * would assemble. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef int CUresult;
 typedef int CUdevice;
@@ -165,21 +167,28 @@ CUresult cuMemcpy2DAsync_v2(const struct copy2d *copy, handle stream) {
 
 /* ── Kernels ── */
 
+/* One module, once, also where many threads and processes load it. */
+static int keep(const char *ptx) {
+  const char *folder = getenv("SKERRY_PTX");
+  if (!folder) return 1;
+  uint64_t hash = 1469598103934665603u; /* FNV-1a, 64 bits */
+  for (const char *at = ptx; *at; at++) hash = (hash ^ (unsigned char)*at) * 1099511628211u;
+  char path[4096], part[4096 + 32];
+  snprintf(path, sizeof path, "%s/%016llx.ptx", folder, (unsigned long long)hash);
+  snprintf(part, sizeof part, "%s.%d.%p", path, (int)getpid(), (const void *)ptx);
+  FILE *file = fopen(part, "w");
+  if (!file) return 0;
+  int written = fputs(ptx, file) >= 0;
+  if (fclose(file) != 0) written = 0;
+  return written && rename(part, path) == 0;
+}
+
 CUresult cuModuleLoadData(handle *module, const void *image) {
   const char *ptx = image;
-  const char *target = strstr(ptx, ".target ");
   const char *entry = strstr(ptx, ".entry ");
-  if (!target || !entry) return INVALID_VALUE;
-  char name[512], made_for[32];
-  if (sscanf(entry, ".entry %511[^( \n]", name) != 1) return INVALID_VALUE;
-  if (sscanf(target, ".target %31[^, \n]", made_for) != 1) return INVALID_VALUE;
-  const char *list = getenv("SKERRY_KERNELS");
-  if (list) {
-    FILE *file = fopen(list, "a");
-    if (!file) return INVALID_VALUE;
-    fprintf(file, "%s %s\n", name, made_for);
-    fclose(file);
-  }
+  char name[512];
+  if (!entry || sscanf(entry, ".entry %511[^( \n]", name) != 1) return INVALID_VALUE;
+  if (!keep(ptx)) return INVALID_VALUE;
   *module = strdup(name);
   return OK;
 }

@@ -14,7 +14,8 @@ pub(super) struct Work {
     values: f64,
     /// Bytes of those.
     weight_bytes: f64,
-    /// Bytes of one token's keys and values over all layers.
+    /// Bytes of one token's keys and values over all layers at two bytes a value: what an
+    /// engine on this device needs, so that a cache that takes more counts as none of it.
     token_bytes: f64,
     /// Values of all query heads over all layers.
     query_values: f64,
@@ -34,7 +35,7 @@ impl Work {
             Precision::Int4 => 0.5 + 4.0 / 32.0,
         };
         let block: usize = shape.keys(1).iter().product::<usize>() * 2;
-        let token = block / crate::kernels::BLOCK_TOKENS * size_of::<f32>();
+        let token = block / crate::kernels::BLOCK_TOKENS * size_of::<half::bf16>();
         Self {
             values,
             weight_bytes: values * bytes,
@@ -69,7 +70,26 @@ mod tests {
             "{}",
             work.values
         );
-        // 16 layers of 8 heads of 64, keys and values, f32.
-        assert!((work.token_bytes - 65_536.0).abs() < 0.5);
+        // 16 layers of 8 heads of 64, keys and values, two bytes each.
+        assert!((work.token_bytes - 32_768.0).abs() < 0.5);
+    }
+
+    #[test]
+    fn a_step_needs_the_bytes_of_its_precision_and_no_cache_wider_than_bf16() {
+        let config = crate::bench::shape("llama-3.1-8b").unwrap();
+        // 7.50 billion values met by a token; 32 layers of 8 heads of 128, keys and values.
+        let cache = 64.0 * 544.0 * 131_072.0;
+        let cases = [
+            (Precision::F32, 4.0),
+            (Precision::Bf16, 2.0),
+            (Precision::Int8, 1.0625),
+            (Precision::Int4, 0.625),
+        ];
+        for (precision, bytes) in cases {
+            let work = Work::of(&config, precision);
+            let step = work.step_bytes(64, 544);
+            let want = 7.504e9 * bytes + cache;
+            assert!((step / want - 1.0).abs() < 1e-3, "{precision}: {step}");
+        }
     }
 }

@@ -190,9 +190,13 @@ fn one_compilation_serves_requests_that_go_their_own_ways() {
 #[tokio::test]
 async fn compiling_off_the_callers_thread_gives_the_same() {
     let compiler = Arc::new(compiler());
-    let bad = compiler.compile(of_form(&Form::Regex("(".into()))).await;
+    let bad = compiler
+        .compile(None, of_form(&Form::Regex("(".into())))
+        .await;
     assert!(matches!(bad.unwrap_err().error, CompileError::Invalid(_)));
-    let good = compiler.compile(of_form(&Form::Regex("a".into()))).await;
+    let good = compiler
+        .compile(None, of_form(&Form::Regex("a".into())))
+        .await;
     let mut good = good.unwrap();
     let mut logits = vec![0.0; compiler.vocab];
     good.mask(&mut logits).unwrap();
@@ -736,15 +740,25 @@ async fn a_form_that_finds_no_place_to_wait_is_told_to_come_again() {
     let compiler = Arc::new(compiler());
     let known = of_form(&Form::Regex("known".into()));
     compiler.compile_blocking(known.clone()).unwrap();
-    let places = u32::try_from(WAITING_MAX).unwrap();
-    let taken = compiler.places.acquire_many(places).await.unwrap();
+    let busy = Some(Salt::of("busy"));
+    let taken: Vec<_> = (0..=BOUNDS.waiting_of_tenant)
+        .map(|_| compiler.turns.enter(busy).unwrap())
+        .collect();
     let new = of_form(&Form::Regex("new".into()));
-    let refused = compiler.compile(new.clone()).await.unwrap_err();
+    let refused = compiler.compile(busy, new.clone()).await.unwrap_err();
     assert_eq!(refused.error, CompileError::Busy);
     assert!(
-        compiler.compile(known).await.is_ok(),
+        compiler.compile(busy, known).await.is_ok(),
         "what is known waits for nobody"
     );
+    let other = of_form(&Form::Regex("other".into()));
+    assert!(
+        compiler
+            .compile(Some(Salt::of("other")), other)
+            .await
+            .is_ok(),
+        "another tenant has a turn of its own"
+    );
     drop(taken);
-    assert!(compiler.compile(new).await.is_ok());
+    assert!(compiler.compile(busy, new).await.is_ok());
 }
