@@ -484,6 +484,19 @@ fn each_round_of_tools_is_drawn_for_itself() {
 }
 
 #[test]
+fn counters_that_cannot_be_read_cut_no_answer_that_has_begun() {
+    let end = [finish("stop"), usage(20, 4_000)];
+    let events = long(4_000, Dialect::Skerry).into_iter().chain(end);
+    let script = Script::new([Backend::one_by_one(events)])
+        .with_ceiling(2_000)
+        .with_broken_counters();
+    let got = drive(&script, ask(json!({"stream": true})));
+    assert!(got.text().ends_with("data: [DONE]\n\n"), "{}", got.text());
+    assert_eq!(script.recorded(), [(20, 4_000)]);
+    check_settled_once(&script, "with broken counters");
+}
+
+#[test]
 fn a_short_chat_takes_and_settles_and_asks_the_counters_no_more() {
     for extra in [
         json!({}),

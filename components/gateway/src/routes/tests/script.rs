@@ -34,6 +34,7 @@ use crate::reply::Reply;
 use crate::routes::{Handled, Incoming, handle, stream};
 use body::ScriptedBody;
 use client::Client;
+pub(super) use client::Got;
 use turn::RealTurn;
 use windows::Windows;
 
@@ -260,6 +261,14 @@ impl Script {
         self
     }
 
+    /// The counters cannot be read once a request is admitted.
+    pub(super) fn with_broken_counters(self) -> Self {
+        let mut log = self.0.borrow_mut();
+        log.windows.as_mut().unwrap().is_broken = true;
+        drop(log);
+        self
+    }
+
     /// The next request's backends.
     pub(super) fn then(&self, backends: impl IntoIterator<Item = Backend>) {
         self.0.borrow_mut().backends = backends.into_iter().collect();
@@ -343,36 +352,6 @@ impl Script {
 
     pub(super) fn chunks_read(&self) -> usize {
         self.0.borrow().chunks_read
-    }
-}
-
-/// What the client got.
-pub(super) struct Got {
-    pub(super) status: u16,
-    headers: Vec<(&'static str, String)>,
-    body: Vec<u8>,
-}
-
-impl Got {
-    pub(super) fn header(&self, name: &str) -> String {
-        let found = self.headers.iter().find(|(header, _)| *header == name);
-        found.map(|(_, value)| value.clone()).unwrap_or_default()
-    }
-
-    pub(super) fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
-    }
-
-    pub(super) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_default()
-    }
-
-    pub(super) fn events(&self) -> Vec<String> {
-        let text = self.text();
-        let events = text
-            .split("\n\n")
-            .filter_map(|event| event.strip_prefix("data: "));
-        events.map(str::to_owned).collect()
     }
 }
 
