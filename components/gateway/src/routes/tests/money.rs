@@ -185,6 +185,24 @@ fn what_a_backend_had_sent_when_its_client_left_is_counted_whoever_reads_it() {
 }
 
 #[test]
+fn what_is_under_way_when_a_backend_is_stopped_is_charged_too() {
+    let events = |count| {
+        let made = Made {
+            prompt: 5,
+            events: (1..=count).map(|n| (text("word "), n)).collect(),
+        };
+        made.first(usize::MAX, Dialect::Skerry)
+    };
+    // After the second event the client is gone; thirty more come while it is drained.
+    let backend = Backend::ready_until(events(62), 32);
+    let script = Script::new([backend]).leaving_after(1).with_ceiling(10_000);
+    drive(&script, ask(json!({"stream": true})));
+    assert_eq!(script.recorded(), [(5, 32 + 20)]);
+    assert_eq!(script.estimated(), [true]);
+    check_settled_once(&script, "a backend at work");
+}
+
+#[test]
 fn hidden_reasoning_is_charged_by_its_time() {
     for dialect in FOREIGN {
         let hidden = Backend::pausing([chunk(json!({"role": "assistant"}))], 20, hello());

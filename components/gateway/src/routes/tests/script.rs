@@ -51,6 +51,8 @@ pub(super) enum Backend {
 
 /// A timer that waits for less waits for what a body has ready.
 const HEARTBEAT_MS_MIN: u64 = 1_000;
+/// A timer that waits for less waits for silence.
+const BUSY_MS_MIN: u64 = 50;
 
 impl Backend {
     /// An answer in bytes of any kind.
@@ -114,6 +116,14 @@ impl Backend {
         let done = ["data: [DONE]\n\n".to_owned()];
         let pieces = events.chain(done);
         Self::says(pieces.flat_map(|event| ["hold".to_owned(), event]))
+    }
+
+    /// After so many events the timer of whoever reads them goes off, for more would come.
+    pub(super) fn ready_until(events: impl IntoIterator<Item = Value>, count: usize) -> Self {
+        let events = events.into_iter().map(|event| format!("data: {event}\n\n"));
+        let mut pieces: Vec<String> = events.collect();
+        pieces.insert(count, "busy".to_owned());
+        Self::says(pieces)
     }
 
     /// So many heartbeats between one event and the next.
@@ -186,6 +196,8 @@ struct Log {
     /// Times that the body says nothing while the heartbeat's timer goes off.
     pauses: usize,
     is_holding: bool,
+    /// Of the timers that wait for what is ready, only the longer one goes off.
+    is_busy: bool,
     settled: Vec<u32>,
     recorded: Vec<(u32, u32)>,
     /// Of each record, whether it is an estimate.
@@ -739,6 +751,9 @@ impl Platform for Script {
         let is_new = std::cell::Cell::new(true);
         poll_fn(|context| {
             let mut log = self.0.borrow_mut();
+            if log.is_busy && (BUSY_MS_MIN..HEARTBEAT_MS_MIN).contains(&milliseconds) {
+                return Poll::Ready(());
+            }
             if milliseconds < HEARTBEAT_MS_MIN && log.is_holding {
                 log.is_holding = false;
                 return Poll::Ready(());
