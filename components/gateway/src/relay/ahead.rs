@@ -160,9 +160,7 @@ impl<P: Platform> Relay<'_, P> {
                     // tokens a second, half of this was under way.
                     Either::Right((Either::Right(_), _)) => {
                         let (_, after) = self.count.so_far();
-                        return self
-                            .count
-                            .add_under_way(after.saturating_sub(before) / 3 * 2);
+                        return self.count.add_under_way(after.saturating_sub(before) / 2);
                     }
                 }
             };

@@ -197,7 +197,7 @@ fn what_is_under_way_when_a_backend_is_stopped_is_charged_too() {
     let backend = Backend::ready_until(events(62), 32);
     let script = Script::new([backend]).leaving_after(1).with_ceiling(10_000);
     drive(&script, ask(json!({"stream": true})));
-    assert_eq!(script.recorded(), [(5, 32 + 20)]);
+    assert_eq!(script.recorded(), [(5, 32 + 15)]);
     assert_eq!(script.estimated(), [true]);
     check_settled_once(&script, "a backend at work");
 }
