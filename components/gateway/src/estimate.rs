@@ -24,9 +24,11 @@ impl Extent {
         if text.is_empty() {
             return;
         }
-        let count = |is: fn(&u8) -> bool| text.bytes().filter(is).count() as u64;
-        let letters = count(u8::is_ascii_alphabetic);
-        let spaces = count(|byte| *byte == b' ');
+        let (mut letters, mut spaces) = (0, 0);
+        for byte in text.bytes() {
+            letters += u64::from(byte.is_ascii_alphabetic());
+            spaces += u64::from(byte == b' ');
+        }
         self.letters += letters;
         self.spaces += spaces;
         self.others += text.len() as u64 - letters - spaces;

@@ -142,6 +142,7 @@ impl<P: Platform> Relay<'_, P> {
         }
         let platform = self.platform;
         let mut end = pin!(platform.sleep_ms(DRAIN_MS_MAX));
+        let (_, before) = self.count.so_far();
         loop {
             while let Some(data) = source.body.next_event() {
                 match Chunk::parse(data) {
@@ -154,7 +155,13 @@ impl<P: Platform> Relay<'_, P> {
                 let next = pin!(source.next());
                 match select(next, select(quiet, end.as_mut())).await {
                     Either::Left((bytes, _)) => bytes,
-                    Either::Right(_) => return,
+                    Either::Right((Either::Left(_), _)) => return,
+                    // It is still at work, and stops when it hears of it: measured on an engine of 600
+                    // tokens a second, half of this was under way.
+                    Either::Right((Either::Right(_), _)) => {
+                        let (_, after) = self.count.so_far();
+                        return self.count.add_under_way(after.saturating_sub(before) / 2);
+                    }
                 }
             };
             match bytes {

@@ -44,6 +44,8 @@ pub(super) struct Count {
     /// An event came since the last heartbeat.
     has_moved: bool,
     silent_heartbeats: u32,
+    /// Generated and not received when the backend was stopped.
+    under_way: u32,
 }
 
 impl Count {
@@ -57,6 +59,7 @@ impl Count {
             text_told: Extent::default(),
             has_moved: true,
             silent_heartbeats: 0,
+            under_way: 0,
         }
     }
 
@@ -97,6 +100,10 @@ impl Count {
         }
     }
 
+    pub(super) fn add_under_way(&mut self, tokens: u32) {
+        self.under_way = tokens;
+    }
+
     /// The tokens of prompt and answer so far, and those of the answer alone.
     pub(super) fn so_far(&self) -> (u32, u32) {
         let completion = self.completion();
@@ -135,11 +142,14 @@ impl Count {
         let (prompt_tokens, is_prompt_told) = self.prompt();
         let is_ended = is_whole || self.is_final;
         let mut completion_tokens = self.completion();
-        if !is_ended && !self.counting.is_continuous {
-            let silent = self.silent_heartbeats.saturating_mul(SILENT_TOKENS);
+        if !is_ended {
+            let unseen = match self.counting.is_continuous {
+                true => self.under_way,
+                false => self.silent_heartbeats.saturating_mul(SILENT_TOKENS),
+            };
             let most = self.counting.completion_tokens_max.unwrap_or(u32::MAX);
-            let with_silent = completion_tokens.saturating_add(silent).min(most);
-            completion_tokens = completion_tokens.max(with_silent);
+            let with_unseen = completion_tokens.saturating_add(unseen).min(most);
+            completion_tokens = completion_tokens.max(with_unseen);
         }
         let is_told = self.believed().is_some() && self.text == self.text_told;
         let (cached, reasoning) = self

@@ -185,6 +185,24 @@ fn what_a_backend_had_sent_when_its_client_left_is_counted_whoever_reads_it() {
 }
 
 #[test]
+fn what_is_under_way_when_a_backend_is_stopped_is_charged_too() {
+    let events = |count| {
+        let made = Made {
+            prompt: 5,
+            events: (1..=count).map(|n| (text("word "), n)).collect(),
+        };
+        made.first(usize::MAX, Dialect::Skerry)
+    };
+    // After the second event the client is gone; thirty more come while it is drained.
+    let backend = Backend::ready_until(events(62), 32);
+    let script = Script::new([backend]).leaving_after(1).with_ceiling(10_000);
+    drive(&script, ask(json!({"stream": true})));
+    assert_eq!(script.recorded(), [(5, 32 + 15)]);
+    assert_eq!(script.estimated(), [true]);
+    check_settled_once(&script, "a backend at work");
+}
+
+#[test]
 fn hidden_reasoning_is_charged_by_its_time() {
     for dialect in FOREIGN {
         let hidden = Backend::pausing([chunk(json!({"role": "assistant"}))], 20, hello());
@@ -481,6 +499,19 @@ fn each_round_of_tools_is_drawn_for_itself() {
     assert_eq!(error_code(&got), "rate_limit_exceeded", "{}", got.text());
     assert_eq!(script.requests().len(), 2, "no third round is begun");
     check_settled_once(&script, "rounds that do not fit");
+}
+
+#[test]
+fn counters_that_cannot_be_read_cut_no_answer_that_has_begun() {
+    let end = [finish("stop"), usage(20, 4_000)];
+    let events = long(4_000, Dialect::Skerry).into_iter().chain(end);
+    let script = Script::new([Backend::one_by_one(events)])
+        .with_ceiling(2_000)
+        .with_broken_counters();
+    let got = drive(&script, ask(json!({"stream": true})));
+    assert!(got.text().ends_with("data: [DONE]\n\n"), "{}", got.text());
+    assert_eq!(script.recorded(), [(20, 4_000)]);
+    check_settled_once(&script, "with broken counters");
 }
 
 #[test]

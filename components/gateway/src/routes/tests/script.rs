@@ -39,6 +39,7 @@ use crate::reply::Reply;
 use crate::routes::{Handled, Incoming, handle, stream};
 use body::ScriptedBody;
 use client::Client;
+pub(super) use client::Got;
 use turn::RealTurn;
 use windows::Windows;
 pub(super) use door::get_as;
@@ -56,6 +57,8 @@ pub(super) enum Backend {
 
 /// A timer that waits for less waits for what a body has ready.
 const HEARTBEAT_MS_MIN: u64 = 1_000;
+/// A timer that waits for less waits for silence.
+const BUSY_MS_MIN: u64 = 50;
 
 impl Backend {
     /// An answer in bytes of any kind.
@@ -119,6 +122,14 @@ impl Backend {
         let done = ["data: [DONE]\n\n".to_owned()];
         let pieces = events.chain(done);
         Self::says(pieces.flat_map(|event| ["hold".to_owned(), event]))
+    }
+
+    /// After so many events the timer of whoever reads them goes off, for more would come.
+    pub(super) fn ready_until(events: impl IntoIterator<Item = Value>, count: usize) -> Self {
+        let events = events.into_iter().map(|event| format!("data: {event}\n\n"));
+        let mut pieces: Vec<String> = events.collect();
+        pieces.insert(count, "busy".to_owned());
+        Self::says(pieces)
     }
 
     /// So many heartbeats between one event and the next.
@@ -192,6 +203,8 @@ struct Log {
     /// Times that the body says nothing while the heartbeat's timer goes off.
     pauses: usize,
     is_holding: bool,
+    /// Of the timers that wait for what is ready, only the longer one goes off.
+    is_busy: bool,
     settled: Vec<u32>,
     recorded: Vec<(u32, u32)>,
     /// Of each record, whether it is an estimate.
@@ -274,6 +287,14 @@ impl Script {
     /// A key and a project of so many tokens a minute, counted as they are in earnest.
     pub(super) fn with_ceiling(self, tokens: u32) -> Self {
         self.0.borrow_mut().windows = Some(Windows::new(tokens));
+        self
+    }
+
+    /// The counters cannot be read once a request is admitted.
+    pub(super) fn with_broken_counters(self) -> Self {
+        let mut log = self.0.borrow_mut();
+        log.windows.as_mut().unwrap().is_broken = true;
+        drop(log);
         self
     }
 
@@ -380,36 +401,6 @@ impl Script {
 
     pub(super) fn chunks_read(&self) -> usize {
         self.0.borrow().chunks_read
-    }
-}
-
-/// What the client got.
-pub(super) struct Got {
-    pub(super) status: u16,
-    headers: Vec<(&'static str, String)>,
-    body: Vec<u8>,
-}
-
-impl Got {
-    pub(super) fn header(&self, name: &str) -> String {
-        let found = self.headers.iter().find(|(header, _)| *header == name);
-        found.map(|(_, value)| value.clone()).unwrap_or_default()
-    }
-
-    pub(super) fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
-    }
-
-    pub(super) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_default()
-    }
-
-    pub(super) fn events(&self) -> Vec<String> {
-        let text = self.text();
-        let events = text
-            .split("\n\n")
-            .filter_map(|event| event.strip_prefix("data: "));
-        events.map(str::to_owned).collect()
     }
 }
 
@@ -835,6 +826,9 @@ impl Platform for Script {
         let is_new = std::cell::Cell::new(true);
         poll_fn(|context| {
             let mut log = self.0.borrow_mut();
+            if log.is_busy && (BUSY_MS_MIN..HEARTBEAT_MS_MIN).contains(&milliseconds) {
+                return Poll::Ready(());
+            }
             if milliseconds < HEARTBEAT_MS_MIN && log.is_holding {
                 log.is_holding = false;
                 return Poll::Ready(());

@@ -13,6 +13,8 @@ use crate::platform::{CallError, Upstream};
 
 /// Before a number of bytes: so many heartbeats long nothing comes.
 const PAUSE: &[u8] = b"pause";
+/// More would come before long.
+const BUSY: &[u8] = b"busy";
 /// The next bytes are not there when they are asked for, but as soon as nothing else is to do.
 const HOLD: &[u8] = b"hold";
 
@@ -47,6 +49,10 @@ impl Upstream for ScriptedBody {
             if matches!(&chunk, Some(Ok(bytes)) if bytes == HOLD) {
                 self.hold().await;
                 return self.chunks.pop_front();
+            }
+            if matches!(&chunk, Some(Ok(bytes)) if bytes == BUSY) {
+                self.log.borrow_mut().is_busy = true;
+                return std::future::pending().await;
             }
             let pauses = match &chunk {
                 Some(Ok(bytes)) => bytes.strip_prefix(PAUSE),

@@ -5,6 +5,8 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
+use serde_json::Value;
+
 use super::Log;
 use crate::output::{Gone, Sink};
 
@@ -31,5 +33,35 @@ impl Sink for Client {
         }
         self.written.borrow_mut().extend(bytes);
         Ok(())
+    }
+}
+
+/// What the client got.
+pub(in super::super) struct Got {
+    pub(in super::super) status: u16,
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) body: Vec<u8>,
+}
+
+impl Got {
+    pub(in super::super) fn header(&self, name: &str) -> String {
+        let found = self.headers.iter().find(|(header, _)| *header == name);
+        found.map(|(_, value)| value.clone()).unwrap_or_default()
+    }
+
+    pub(in super::super) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub(in super::super) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    pub(in super::super) fn events(&self) -> Vec<String> {
+        let text = self.text();
+        let events = text
+            .split("\n\n")
+            .filter_map(|event| event.strip_prefix("data: "));
+        events.map(str::to_owned).collect()
     }
 }

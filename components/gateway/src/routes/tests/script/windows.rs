@@ -16,6 +16,8 @@ const REQUESTS: u32 = 1_000;
 pub(super) struct Windows {
     tokens: u32,
     store: Rc<Store>,
+    /// Nothing can be drawn: the counters cannot be read.
+    pub(super) is_broken: bool,
 }
 
 #[derive(Default)]
@@ -44,6 +46,7 @@ impl Windows {
         Self {
             tokens,
             store: Rc::default(),
+            is_broken: false,
         }
     }
 
@@ -90,6 +93,9 @@ impl Windows {
         draw: Draw,
         now_ms: u64,
     ) -> Result<wit::Drawn, String> {
+        if self.is_broken {
+            return Err("the counters are away".to_owned());
+        }
         let reservation = Reservation::from_text(reservation).ok_or("not a reservation")?;
         let drawn = admit::draw(&*self.store, &reservation, draw, || now_ms).await?;
         Ok(wit::Drawn {
