@@ -3,6 +3,7 @@
 
 mod backends;
 mod channels;
+mod guards;
 mod script;
 
 use serde_json::{Value, json};
