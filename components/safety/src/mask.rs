@@ -305,7 +305,7 @@ impl Masker {
     /// Remembers what stands before the next place.
     fn pass(&mut self, policy: &Policy, passed: &[u8], is_cut: bool) {
         if policy.masks(Kind::ApiKey) {
-            passed.iter().for_each(|byte| self.secret.read(*byte));
+            self.secret.read(passed);
         }
         let before = text::before(self.before[1], passed);
         self.before = match passed {

@@ -131,11 +131,15 @@ impl View {
     fn extend(&mut self, length: usize) {
         let raw_from = self.read;
         let end = self.bytes.len();
-        if end == 0 || self.unseen + length > UNSEEN_BYTES_MAX {
+        if self.unseen + length > UNSEEN_BYTES_MAX {
             return self.leave_out(length);
         }
         self.unseen += length;
         self.read += length;
+        if end == 0 {
+            // The character before it has left.
+            return self.edit(0, raw_from);
+        }
         match self.edits.last_mut() {
             Some(edit) if edit.raw_to == raw_from => edit.raw_to = self.read,
             _ => self.edits.push(Edit {

@@ -37,7 +37,7 @@ impl From<Gone> for Error {
 /// The guard of a text, or of a JSON document.
 enum Watch<G> {
     Text(G),
-    Json(JsonGuard<G>),
+    Json(Box<JsonGuard<G>>),
 }
 
 impl<G: Guard> Watch<G> {
@@ -87,7 +87,7 @@ impl<G: Guard> Choice<G> {
     pub(super) async fn new(platform: &impl Platform<Guard = G>, wanted: Wanted) -> Self {
         let guard = platform.guard().await;
         let content = match wanted.json {
-            true => Watch::Json(JsonGuard::new(guard)),
+            true => Watch::Json(Box::new(JsonGuard::new(guard))),
             false => Watch::Text(guard),
         };
         Self {
@@ -197,8 +197,8 @@ impl<G: Guard> Choice<G> {
         out.reasoning(index, released.text).await
     }
 
-    /// Text that may be shown. Log probabilities name the tokens, so they leave only
-    /// when the guard holds nothing back; after a mask was put in, none leaves.
+    /// Text that may be shown. Log probabilities name the tokens, so they leave only when no
+    /// guard holds anything of them back; after a mask was put in, none leaves.
     async fn release(
         &mut self,
         index: usize,

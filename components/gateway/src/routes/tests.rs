@@ -4,6 +4,7 @@
 mod backends;
 mod channels;
 mod echo;
+mod guards;
 mod hostile;
 mod money;
 mod script;

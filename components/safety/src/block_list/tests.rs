@@ -101,7 +101,7 @@ fn lists_are_bounded() {
 fn a_text_of_half_phrases_is_read_in_linear_time() {
     let list = format!("{}b, a-a-b", "a ".repeat(90));
     for pattern in ["a ", "a-", "a\u{200b}", "a\u{301}", "a**", "a.", "\u{430}"] {
-        let text = pattern.repeat(10_000);
+        let text = pattern.repeat(2_000);
         assert_eq!(find(&list, &text), None, "{pattern:?}");
     }
 }

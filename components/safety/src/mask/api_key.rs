@@ -134,12 +134,18 @@ impl Spoken {
         self.near > 0
     }
 
-    pub(super) fn read(&mut self, byte: u8) {
+    pub(super) fn read(&mut self, passed: &[u8]) {
+        let begins = |byte: &u8| matches!(byte, b's' | b'S' | b'a' | b'A');
+        if !self.is_reading && !passed.iter().any(begins) {
+            self.near = self.near.saturating_sub(passed.len());
+        } else {
+            passed.iter().for_each(|byte| self.read_byte(*byte));
+        }
+    }
+
+    fn read_byte(&mut self, byte: u8) {
         self.near = self.near.saturating_sub(1);
         let byte = byte.to_ascii_lowercase();
-        if !self.is_reading && !matches!(byte, b's' | b'a') {
-            return;
-        }
         for (word, read) in SPEAKS_OF_SECRET.iter().zip(&mut self.read) {
             // No word begins again within itself but by its first letter.
             *read = match word.get(*read) {

@@ -75,6 +75,9 @@ pub(super) fn look(place: &Place<'_>, seen: &mut Seen) -> Result<Look, Look> {
     }
     seen.until = next;
     let local = next - place.at;
+    if is_between_words(place, local)? {
+        return Ok(Look::No);
+    }
     match at_sign(place, local)? {
         Some((length, at)) if local <= LOCAL_BYTES_MAX => {
             let found = domain(place, next + length, at)?;
@@ -93,6 +96,11 @@ enum At {
     Apart,
     /// `[at]`, `(at)`, `[@]`: the dots may be spelled so too.
     Bracketed,
+}
+
+/// The most frequent case: a space, and another word.
+fn is_between_words(place: &Place<'_>, ahead: usize) -> Result<bool, Look> {
+    Ok(place.byte(ahead)? == Some(b' ') && place.byte(ahead + 1)?.is_some_and(is_word))
 }
 
 /// The sign at `ahead`, and its bytes.
@@ -164,6 +172,7 @@ fn local_char(place: &Place<'_>, ahead: usize, is_wide: bool) -> Result<usize, L
         Some(b'.' | b'_' | b'%' | b'+' | b'-' | b'\'' | b'&' | b'!' | b'#' | b'$' | b'=') => 1,
         Some(fold::WIDE) => usize::from(is_wide),
         Some(byte) if is_word(byte) => usize::from(!is_wide || byte.is_ascii_digit()),
+        Some(b' ') if is_between_words(place, ahead)? => 0,
         Some(b' ' | b'[' | b'(' | b'{' | b'<') => match bracketed_dot(place, ahead)? {
             // The local part goes on behind it.
             Some(length) if place.byte(ahead + length)?.is_some_and(is_word) => length,

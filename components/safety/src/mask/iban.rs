@@ -33,6 +33,14 @@ pub(super) fn look(place: &Place<'_>) -> Result<Look, Look> {
             _ => return Ok(Look::No),
         }
     }
+    // Most words end here.
+    let may_begin = match place.byte(2)? {
+        Some(byte) if is_gap(byte) => place.bytes[place.at].is_ascii_uppercase(),
+        byte => byte.is_some_and(|byte| byte.is_ascii_digit()),
+    };
+    if !may_begin {
+        return Ok(Look::No);
+    }
     let Ok(found) = LENGTHS.binary_search_by(|(code, _)| (*code).cmp(&country)) else {
         return Ok(Look::No);
     };

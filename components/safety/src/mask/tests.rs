@@ -419,7 +419,7 @@ fn every_prefix_of_hostile_text_is_read_in_linear_time() {
         "secretAa1/",
         "+1 2 ",
     ] {
-        let text = pattern.repeat(60_000 / pattern.len());
+        let text = pattern.repeat(20_000 / pattern.len());
         let whole = masked(&text);
         assert!(!whole.is_empty());
         let policy = std::rc::Rc::new(Policy::parse(ALL, "blue whale").unwrap());

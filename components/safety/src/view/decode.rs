@@ -24,9 +24,9 @@ const ENTITY_CHARS_MAX: usize = 12;
 /// How often an escape may be escaped itself: `&amp;#64;`, `%2540`, `\\u0040`.
 const NESTED_MAX: usize = 3;
 
-/// Tags that show nothing themselves.
-const TAGS: [&str; 20] = [
-    "b", "big", "code", "del", "em", "font", "i", "ins", "kbd", "mark", "s", "small", "span",
+/// Tags that show nothing themselves, and the line break.
+const TAGS: [&str; 21] = [
+    "b", "big", "br", "code", "del", "em", "font", "i", "ins", "kbd", "mark", "s", "small", "span",
     "strong", "sub", "sup", "tt", "u", "var", "wbr",
 ];
 const TAG_CHARS_MAX: usize = 6;
@@ -54,6 +54,7 @@ pub fn next(text: &str, at: usize, last: bool) -> Spelled {
             Err(Pending) => Err(Pending),
         },
         '<' => match ahead.tag() {
+            Ok(Some(length)) if is_line_break(&rest[..length]) => Ok(Some(('\n', length))),
             Ok(Some(length)) => return Spelled::Markup(length),
             Ok(None) => Ok(None),
             Err(Pending) => Err(Pending),
@@ -68,6 +69,11 @@ pub fn next(text: &str, at: usize, last: bool) -> Spelled {
         Ok(None) => Spelled::Char(first, first.len_utf8()),
         Err(Pending) => Spelled::More,
     }
+}
+
+fn is_line_break(tag: &str) -> bool {
+    tag.get(1..3)
+        .is_some_and(|name| name.eq_ignore_ascii_case("br"))
 }
 
 struct Ahead<'a> {

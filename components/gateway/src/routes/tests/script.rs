@@ -14,19 +14,17 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use futures::executor::block_on;
+use safety::policy::Policy;
 use serde_json::{Value, json};
 
+use super::guards::{self, FakeGuard, judge};
 use crate::bindings::skerry::chat::auth::AuthError;
 use crate::bindings::skerry::chat::billing::UsageEvent;
 use crate::bindings::skerry::chat::orchestrator::TurnOptions;
-use crate::bindings::skerry::chat::rate_limit::{
-    Admission, Drawn, RateLimitError, State, Window,
-};
+use crate::bindings::skerry::chat::rate_limit::{Admission, Drawn, RateLimitError, State, Window};
 use crate::bindings::skerry::chat::router::{
     Dialect, Model, Outcome, RouteError, RouteRequest, Target,
 };
-use safety::policy::Policy;
-
 use crate::bindings::skerry::chat::safety::{Refusal, Released, Screened};
 use crate::bindings::skerry::chat::session::{History, SessionError, TurnOutcome};
 use crate::bindings::skerry::chat::tools::ToolError;
@@ -34,15 +32,15 @@ use crate::bindings::skerry::chat::types::{
     Limits, Message, MessageRole, Principal, Role, ToolCall, ToolDefinition,
 };
 use crate::body::Body;
-use crate::platform::{Answer, CallError, Guard, Platform};
+use crate::platform::{Answer, CallError, Platform};
 use crate::reply::Reply;
 use crate::routes::{Handled, Incoming, handle, stream};
 use body::ScriptedBody;
 use client::Client;
 pub(super) use client::Got;
+pub(super) use door::get_as;
 use turn::RealTurn;
 use windows::Windows;
-pub(super) use door::get_as;
 
 /// What one backend does when it is asked.
 pub(super) enum Backend {
@@ -477,63 +475,6 @@ pub(super) fn send_encoded(
     }
 }
 
-/// Masks `SECRET`, refuses `FORBIDDEN`; words end with a space, so nothing is held.
-pub(super) enum FakeGuard {
-    Words,
-    /// Or what `safety` does.
-    Real(Box<RefCell<safety::guard::Guard>>),
-}
-
-fn released(released: safety::guard::Released) -> Released {
-    Released {
-        text: released.text,
-        refusal: released.refusal.map(refusal),
-    }
-}
-
-fn refusal(refusal: safety::policy::Refusal) -> Refusal {
-    Refusal {
-        message: refusal.message,
-        findings: Vec::new(),
-    }
-}
-
-fn judge(text: &str) -> Released {
-    let refusal = text.contains("FORBIDDEN").then(|| Refusal {
-        message: "Not this.".into(),
-        findings: Vec::new(),
-    });
-    let text = if refusal.is_some() {
-        String::new()
-    } else {
-        text.replace("SECRET", "[MASK]")
-    };
-    Released { text, refusal }
-}
-
-impl Guard for FakeGuard {
-    fn push(&self, delta: &str) -> Released {
-        match self {
-            Self::Words => judge(delta),
-            Self::Real(guard) => released(guard.borrow_mut().push(delta)),
-        }
-    }
-
-    fn boundary(&self) -> Released {
-        match self {
-            Self::Words => judge(""),
-            Self::Real(guard) => released(guard.borrow_mut().boundary()),
-        }
-    }
-
-    fn finish(&self) -> Released {
-        match self {
-            Self::Words => judge(""),
-            Self::Real(guard) => released(guard.borrow_mut().finish()),
-        }
-    }
-}
-
 fn window() -> Window {
     Window {
         limit: 1_000,
@@ -689,11 +630,7 @@ impl Platform for Script {
             return Err(Refusal { message, findings });
         }
         if let Some(policy) = &self.0.borrow().policy {
-            let screened = safety::screen::screen(policy, texts).map_err(refusal)?;
-            return Ok(Screened {
-                texts: screened.texts,
-                findings: Vec::new(),
-            });
+            return guards::screen(policy, texts);
         }
         let judged: Vec<Released> = texts.iter().map(|text| judge(text)).collect();
         // A phrase may be split over texts that follow each other.
@@ -709,10 +646,7 @@ impl Platform for Script {
     async fn guard(&self) -> FakeGuard {
         match &self.0.borrow().policy {
             None => FakeGuard::Words,
-            Some(policy) => {
-                let guard = safety::guard::Guard::new(Rc::clone(policy));
-                FakeGuard::Real(Box::new(RefCell::new(guard)))
-            }
+            Some(policy) => FakeGuard::real(policy),
         }
     }
 
