@@ -1,0 +1,114 @@
+"""What the attacks ask for: running platforms, their tenants, the members of a kind."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from admin import Admin, Key
+from harness import Edge, Scripted, edge_up, metrics
+from members import Members
+from neighbours import Neighbours
+
+UNLIMITED = {"requests_per_minute": 100_000, "tokens_per_minute": 1_000_000_000}
+# Each is an address of the loopback that only attackers come from.
+ATTACKERS = "127.0.0.2"
+BLOCKED = "forbidden fruit"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("hostile")
+    group.addoption("--length", type=float, default=1.0, help="times the usual number of members")
+    group.addoption("--seed", type=int, default=14, help="of the rules that make members")
+
+
+@pytest.fixture
+def members(request: pytest.FixtureRequest) -> Members:
+    options = request.config
+    return Members(options.getoption("--seed"), request.node.name, options.getoption("--length"))
+
+
+@dataclass(frozen=True)
+class Town:
+    """A platform, who attacks it, and who lives beside them."""
+
+    edge: Edge
+    admin: Admin
+    model: str
+    attacker: Key
+    beside: Key
+    """Another key of the attacker's project."""
+    other: Key
+    """A key of another project."""
+
+    def neighbours(self, **fields: object) -> Neighbours:
+        """What they ask is answered the same each time."""
+        return Neighbours(self.edge, [self.beside.secret, self.other.secret], self.chat(**fields))
+
+    def chat(self, text: str = "Hello!", **fields: object) -> dict:
+        messages = [{"role": "user", "content": text}]
+        usual = {"temperature": 0, "seed": 1, "tool_choice": "none", "max_tokens": 24}
+        return {"model": self.model, "messages": messages, **usual, **fields}
+
+    def key(self, name: str = "an attacker", **limits: int) -> Key:
+        """One more key of the attacker's project, with the limits that are given."""
+        return self.admin.make_key(
+            project=self.attacker.project, name=name, rate_limits={**UNLIMITED, **limits}
+        )
+
+    def usage_of(self, key: Key) -> dict[str, int]:
+        return self.admin.usage(api_key_ids=key.id)
+
+    def deaths(self) -> float:
+        return self.edge_metrics().get("edge_backend_restarts_total", 0.0)
+
+    def edge_metrics(self) -> dict[str, float]:
+        return metrics(self.edge.operator)
+
+
+def settle_in(edge: Edge, admin: Admin) -> Town:
+    attacked = admin.make_project("attacked", rate_limits=UNLIMITED)
+    another = admin.make_project("another", rate_limits=UNLIMITED)
+
+    def key(project: str, name: str) -> Key:
+        return admin.make_key(project=project, name=name, rate_limits=UNLIMITED)
+
+    attacker, beside, other = (
+        key(project, name)
+        for project, name in ((attacked, "attacker"), (attacked, "beside"), (another, "other"))
+    )
+    with edge.http(other.secret) as http:
+        model = http.get("/v1/models").json()["data"][0]["id"]
+    return Town(edge, admin, model, attacker, beside, other)
+
+
+@pytest.fixture(scope="session")
+def town() -> Iterator[Town]:
+    """A platform with its own engine and the bundled model."""
+    with edge_up() as edge, edge.http(edge.first_key) as http:
+        yield settle_in(edge, Admin(http))
+
+
+@pytest.fixture(scope="session")
+def scripted() -> Iterator[Scripted]:
+    with tempfile.TemporaryDirectory(prefix="skerry-hostile-") as folder:
+        backend = Scripted(Path(folder))
+        try:
+            yield backend
+        finally:
+            backend.kill()
+
+
+@pytest.fixture(scope="session")
+def stage(scripted: Scripted) -> Iterator[Town]:
+    """A platform before a backend that does as the prompt says. It has a block list, and logs
+    all that it can."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SPIN_VARIABLE_BLOCK_LIST", BLOCKED)
+        environment.setenv("EDGE_LOG", "debug")
+        with edge_up("--backend", scripted.url) as edge, edge.http(edge.first_key) as http:
+            yield settle_in(edge, Admin(http))
