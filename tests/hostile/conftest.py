@@ -13,6 +13,8 @@ from admin import Admin, Key
 from harness import Edge, Scripted, edge_up, metrics
 from members import Members
 from neighbours import Neighbours
+from parrot import Parrot
+from persona_server import Backend
 
 UNLIMITED = {"requests_per_minute": 100_000, "tokens_per_minute": 1_000_000_000}
 # Each is an address of the loopback that only attackers come from.
@@ -112,3 +114,17 @@ def stage(scripted: Scripted) -> Iterator[Town]:
         environment.setenv("EDGE_LOG", "debug")
         with edge_up("--backend", scripted.url) as edge, edge.http(edge.first_key) as http:
             yield settle_in(edge, Admin(http))
+
+
+@pytest.fixture(scope="session")
+def parrot() -> Iterator[Backend]:
+    """A backend that answers with what a test puts down, and keeps what it was asked."""
+    with Backend(Parrot()) as backend:
+        yield backend
+
+
+@pytest.fixture(scope="session")
+def aviary(parrot: Backend) -> Iterator[Town]:
+    """A platform in front of it."""
+    with edge_up("--backend", parrot.address) as edge, edge.http(edge.first_key) as http:
+        yield settle_in(edge, Admin(http))
