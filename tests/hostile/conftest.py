@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,8 @@ UNLIMITED = {"requests_per_minute": 100_000, "tokens_per_minute": 1_000_000_000}
 # Each is an address of the loopback that only attackers come from.
 ATTACKERS = "127.0.0.2"
 BLOCKED = "forbidden fruit"
+# Of one project before the scripted backend, so that it is reached soon.
+STORED_BYTES_MAX = 40_000_000
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -72,6 +75,17 @@ class Town:
         return metrics(self.edge.operator)
 
 
+@contextmanager
+def town_of(edge: Edge) -> Iterator[Town]:
+    """Its tenants. Who manages them may do so as often as a test asks."""
+    with edge.http(edge.first_key) as http:
+        first = Admin(http)
+        project = first.make_project("owners", rate_limits=UNLIMITED)
+        owner = first.make_key(project=project, role="owner", rate_limits=UNLIMITED)
+    with edge.http(owner.secret) as http:
+        yield settle_in(edge, Admin(http))
+
+
 def settle_in(edge: Edge, admin: Admin) -> Town:
     attacked = admin.make_project("attacked", rate_limits=UNLIMITED)
     another = admin.make_project("another", rate_limits=UNLIMITED)
@@ -91,8 +105,8 @@ def settle_in(edge: Edge, admin: Admin) -> Town:
 @pytest.fixture(scope="session")
 def town() -> Iterator[Town]:
     """A platform with its own engine and the bundled model."""
-    with edge_up() as edge, edge.http(edge.first_key) as http:
-        yield settle_in(edge, Admin(http))
+    with edge_up() as edge, town_of(edge) as town:
+        yield town
 
 
 @pytest.fixture(scope="session")
@@ -107,13 +121,14 @@ def scripted() -> Iterator[Scripted]:
 
 @pytest.fixture(scope="session")
 def stage(scripted: Scripted) -> Iterator[Town]:
-    """A platform before a backend that does as the prompt says. It has a block list, and logs
-    all that it can."""
+    """A platform before a backend that does as the prompt says. It has a block list and
+    small quotas, and logs all that it can."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("SPIN_VARIABLE_BLOCK_LIST", BLOCKED)
+        environment.setenv("SPIN_VARIABLE_PROJECT_STORED_BYTES_MAX", str(STORED_BYTES_MAX))
         environment.setenv("EDGE_LOG", "debug")
-        with edge_up("--backend", scripted.url) as edge, edge.http(edge.first_key) as http:
-            yield settle_in(edge, Admin(http))
+        with edge_up("--backend", scripted.url) as edge, town_of(edge) as town:
+            yield town
 
 
 @pytest.fixture(scope="session")
@@ -126,5 +141,5 @@ def parrot() -> Iterator[Backend]:
 @pytest.fixture(scope="session")
 def aviary(parrot: Backend) -> Iterator[Town]:
     """A platform in front of it."""
-    with edge_up("--backend", parrot.address) as edge, edge.http(edge.first_key) as http:
-        yield settle_in(edge, Admin(http))
+    with edge_up("--backend", parrot.address) as edge, town_of(edge) as town:
+        yield town
