@@ -120,14 +120,22 @@ def nested_alternatives(dice: Random) -> Form:
     return tool_form(f"nested-alternatives-{depth}", schema, LARGE)
 
 
-def repeated(dice: Random) -> Form:
+def tower(dice: Random) -> Form:
     """A pattern whose counted repetitions multiply beyond any limit of a lexer."""
-    low, high = dice.randrange(200, 900), dice.randrange(900, 1_000)
+    high, floors = dice.randrange(60, 200), dice.randrange(3, 7)
+    pattern = "a"
+    for _ in range(floors):
+        pattern = f"({pattern}{{1,{high}}})"
     return schema_form(
-        f"repeated-{low}-{high}",
-        {"type": "string", "pattern": f"^((a|b{{1,{high}}}){{{low},{high}}}c){{{low},{high}}}$"},
-        WRONG,
+        f"tower-{high}-{floors}", {"type": "string", "pattern": f"^{pattern}$"}, LARGE
     )
+
+
+def words(dice: Random) -> Form:
+    """A pattern of words that may end anywhere, very often."""
+    high = dice.randrange(300, 900)
+    pattern = rf"^((\w+\s?){{1,{high}}}){{1,{high}}}$"
+    return schema_form(f"words-{high}", {"type": "string", "pattern": pattern}, LARGE)
 
 
 def optional(dice: Random) -> Form:
@@ -146,7 +154,8 @@ RULES = [
     itself,
     alternatives,
     nested_alternatives,
-    repeated,
+    tower,
+    words,
 ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conftest import BLOCKED
+from town import BLOCKED
 from spellings import luhn
 
 CHAT = "/v1/chat/completions"

@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from conftest import ATTACKERS
+from town import ATTACKERS
 from harness import eventually
 from http2 import ACK, PING, SETTINGS, WINDOW_UPDATE, Connection, frame
 

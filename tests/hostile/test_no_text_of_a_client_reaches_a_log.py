@@ -7,7 +7,7 @@ import socket
 
 import httpx2
 
-from conftest import BLOCKED
+from town import BLOCKED
 
 CHAT = "/v1/chat/completions"
 

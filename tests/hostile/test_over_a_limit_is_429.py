@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 
-from conftest import ATTACKERS
+from town import ATTACKERS
 from crowd import Client, all_at_once
 
 CROWD, LIMIT = 200, 20

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from conftest import ATTACKERS
+from town import ATTACKERS
 from harness import eventually, forget_peak, peak_rss_bytes, rss_bytes
 from http2 import Connection
 

@@ -6,7 +6,7 @@ import asyncio
 import tempfile
 from pathlib import Path
 
-from conftest import town_of
+from town import town_of
 from crowd import Client, all_at_once
 from harness import edge_up
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conftest import STORED_BYTES_MAX
+from town import STORED_BYTES_MAX
 
 ITEM_BYTES = 1_000_000
 HISTORY_BYTES = 17_000_000
