@@ -112,7 +112,8 @@ def held(deltas: list[dict], over: threading.Event) -> Stream:
 def pay_for(aviary, parrot, deltas: list[dict]) -> int:
     key, over = aviary.key("a leaver"), threading.Event()
     prompts = [parrot.persona.plays(lambda: held(deltas, over)) for _ in range(LEAVING)]
-    leave(aviary, key, prompts, [1] * LEAVING)
+    # An estimate is never more than a client's own ceiling.
+    leave(aviary, key, prompts, [1] * LEAVING, max_tokens=4_000)
     over.set()
     return charged(aviary, key, LEAVING)["output_tokens"]
 
