@@ -25,6 +25,7 @@ use crate::versions::Versions;
 use crate::{app, build_step, cli, engine, overload, private, registry, ticks, trace};
 use banner::{Banner, host};
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,6 +112,8 @@ pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
     let acme = acme(options, &state, tls.as_ref(), &limits, &metrics)?;
     let computes = runtime_config.llm.is_none() && manifest.uses_models();
     let backend = start_backend(options, &manifest, computes, model.as_deref(), &metrics)?;
+    // What was built is for everybody; what is made from now on is the owner's.
+    private::by_default();
     // The engine that is started here speaks HTTP/2 by prior knowledge.
     let engine = backend.as_ref().map(|b| cli::origin(&b.url));
     let engine = engine.transpose().map_err(Failure::Run)?;
@@ -195,10 +198,15 @@ fn lock_state(state: &Path) -> Result<File, Failure> {
     let failed =
         |error: std::io::Error| Failure::Config(format!("--state {}: {error}", state.display()));
     private::folder(state).map_err(failed)?;
+    if private::tighten(state).map_err(failed)? {
+        let path = state.display();
+        tracing::warn!(%path, "others could read the state folder: now its owner alone can");
+    }
     let file = File::options()
         .create(true)
         .truncate(false)
         .write(true)
+        .mode(0o600)
         .open(state.join("lock"))
         .map_err(failed)?;
     match file.try_lock() {
@@ -402,6 +410,7 @@ impl Running {
                 metrics: Arc::clone(&self.metrics),
                 backend: self.backend.clone(),
                 draining: front.stop.clone(),
+                hosts: self.options.operator_hosts.clone(),
             };
             operator::serve(listener, operator);
             banner.operator = Some(address);
