@@ -324,6 +324,68 @@ async fn who_says_that_it_takes_its_answer_is_no_flood() {
     assert!(frames > 100, "{frames} frames");
 }
 
+/// Asks from another address of this machine than attackers have: the status.
+async fn ask_from_elsewhere(edge: &Edge) -> String {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let address = edge.address().parse().unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    let ask = b"GET /served HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    stream.write_all(ask).await.unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer[9..]).into_owned()
+}
+
+/// Streams that cost their client nothing hold all places: bodies of which a byte comes, and
+/// answers for which there is no window.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_that_only_hold_places_refuse_nobody_else() {
+    let body = |stream: u32| {
+        let open = frame(HEADERS, END_HEADERS, stream, &head("/length", "POST"));
+        [open, frame(DATA, 0, stream, b"x")].concat()
+    };
+    let answer = |stream: u32| {
+        let flags = END_HEADERS | END_STREAM;
+        frame(HEADERS, flags, stream, &head("/served", "GET"))
+    };
+    let no_window = [0, 4, 0, 0, 0, 0];
+    let kinds: [(&[u8], &dyn Fn(u32) -> Vec<u8>); 2] = [(&[], &body), (&no_window, &answer)];
+    for (settings, make) in kinds {
+        let limits = [
+            "--limit",
+            "requests=64",
+            "--limit",
+            "control-frames=1000000",
+        ];
+        let edge = Edge::start_with(&one(""), &limits);
+        let attack = async |_| {
+            loop {
+                let mut attacker = Attacker::connect(&edge, settings, true).await;
+                for n in 0.. {
+                    let open = make(2 * n + 1);
+                    if attacker.write.write_all(&open).await.is_err() {
+                        break;
+                    }
+                    if n >= 60 {
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                }
+            }
+        };
+        let neighbour = async {
+            until("all places are taken", || async {
+                edge.figure("edge_refused_total").await > 0.5
+            })
+            .await;
+            for turn in 0..100 {
+                assert_eq!(ask_from_elsewhere(&edge).await, "200", "turn {turn}");
+            }
+        };
+        crate::fairness::beside(4, attack, neighbour).await;
+    }
+}
+
 /// A window of nothing: answers wait for a client that never takes them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_that_nobody_takes_are_given_up() {

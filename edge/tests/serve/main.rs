@@ -17,7 +17,6 @@ mod capabilities;
 mod compression;
 #[expect(clippy::unwrap_used, reason = "a harness that fails is a failed test")]
 mod docker_registry;
-#[expect(clippy::unreachable, reason = "a harness that fails is a failed test")]
 mod fairness;
 mod faults;
 mod figures;
