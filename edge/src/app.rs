@@ -45,7 +45,7 @@ use wasmtime_wasi_http::{WasiBody, p2, p3};
 /// The application variable that is set to the engine's address.
 pub(crate) const BACKEND_VARIABLE: &str = "backend_url";
 /// The application variable that holds the key for that address.
-const BACKEND_KEY_VARIABLE: &str = "backend_api_key";
+pub(crate) const BACKEND_KEY_VARIABLE: &str = "backend_api_key";
 
 /// What the operator said, for all versions.
 pub(crate) struct Settings {
@@ -60,6 +60,8 @@ pub(crate) struct Settings {
     pub(crate) lanes: Arc<Lanes>,
     /// Where the engine is.
     pub(crate) backend_url: Option<String>,
+    /// What the engine that the host started asks for.
+    pub(crate) backend_key: Option<String>,
     /// Origins that speak HTTP/2 without TLS.
     pub(crate) multiplexed: Vec<Target>,
     pub(crate) metrics: Arc<Metrics>,
@@ -82,6 +84,12 @@ pub(crate) struct Release {
 }
 
 impl Release {
+    /// Does the application, which has the address of the engine, have its key too?
+    pub(crate) fn takes_engine_key(&self) -> bool {
+        let variables = &self.manifest.variables;
+        !variables.contains_key(BACKEND_VARIABLE) || variables.contains_key(BACKEND_KEY_VARIABLE)
+    }
+
     /// Is there anybody who asks the engine that the host starts?
     pub(crate) fn asks_engine(&self, settings: &Settings) -> bool {
         let manifest = &self.manifest;
@@ -120,18 +128,21 @@ impl App {
         let application = LoadError::Application;
         let (manifest, settings) = (&release.manifest, &resources.settings);
         let mut given = settings.variables.clone();
-        if let (Some(url), true) = (
-            &settings.backend_url,
-            manifest.variables.contains_key(BACKEND_VARIABLE),
-        ) {
-            given
-                .entry(BACKEND_VARIABLE.to_owned())
-                .or_insert_with(|| url.clone());
+        for (variable, value) in [
+            (BACKEND_VARIABLE, &settings.backend_url),
+            (BACKEND_KEY_VARIABLE, &settings.backend_key),
+        ] {
+            if let (Some(value), true) = (value, manifest.variables.contains_key(variable)) {
+                let entry = given.entry(variable.to_owned());
+                entry.or_insert_with(|| value.clone());
+            }
         }
         let providers = &release.runtime_config.variable_providers;
         let values = Values::resolve(manifest, &given, providers).map_err(application)?;
         resources.open(release)?;
-        let key = values.get(BACKEND_KEY_VARIABLE).unwrap_or_default().trim();
+        let key = settings.backend_key.as_deref();
+        let key = key.or_else(|| values.get(BACKEND_KEY_VARIABLE));
+        let key = key.unwrap_or_default().trim();
         let own_engine = settings.backend_url.as_deref();
         let own_engine = own_engine.map(|url| LlmEngine::own(url, key)).transpose();
         let own_engine = own_engine.map_err(|what| {

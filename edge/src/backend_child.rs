@@ -30,12 +30,17 @@ const LOOK: Duration = Duration::from_millis(50);
 const STOP_TIME_MAX: Duration = Duration::from_secs(10);
 /// What the backend says when it listens, before the URL.
 const LISTENING: &str = "listening on ";
+/// Where the backend looks for the key that it asks for: not in its arguments, which every
+/// user of the machine can read.
+const KEY_VARIABLE: &str = "SKERRY_ENGINE_API_KEY";
 
 /// How the backend is started.
 #[derive(Debug, Clone)]
 pub(crate) struct BackendCommand {
     pub(crate) program: PathBuf,
     pub(crate) model: PathBuf,
+    /// What it asks of whoever calls it.
+    pub(crate) api_key: Option<String>,
     pub(crate) silence_max: Duration,
 }
 
@@ -44,6 +49,7 @@ impl BackendCommand {
         Self {
             program,
             model: model.to_owned(),
+            api_key: None,
             silence_max: START_SILENCE_MAX,
         }
     }
@@ -197,6 +203,9 @@ impl Supervisor {
             .stdout(Stdio::piped())
             // Ctrl-C in the terminal is for this process, which drains first.
             .process_group(0);
+        if let Some(key) = &self.command.api_key {
+            command.env(KEY_VARIABLE, key);
+        }
         end_with_parent(&mut command);
         let mut child = command
             .spawn()

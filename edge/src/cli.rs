@@ -176,6 +176,10 @@ pub(crate) struct UpOptions {
     /// Where to serve /healthz, /readyz and /metrics, for the operator only.
     #[arg(long, default_value = "127.0.0.1:9443", value_name = "ADDR", value_parser = address)]
     pub(crate) operator: SocketAddr,
+    /// A name by which the operator's pages may be asked for, besides localhost and addresses.
+    /// May be given more than once.
+    #[arg(long = "operator-host", value_name = "NAME")]
+    pub(crate) operator_hosts: Vec<String>,
     /// Do not serve the operator's pages.
     #[arg(long)]
     pub(crate) no_operator: bool,

@@ -19,6 +19,10 @@ pub(crate) enum Refusal {
     Malformed,
     /// The body is larger than is taken.
     BodyTooLarge { bytes_max: u64 },
+    /// The body, or the taking of the answer, is too slow.
+    SlowBody,
+    /// Too many credentials were refused to the client's address.
+    UnknownCredentials { retry_after_s: u32 },
     /// There is no room for the request now.
     Busy,
     /// The component could not be built or loaded.
@@ -38,9 +42,19 @@ impl Refusal {
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::BadHost | Self::Malformed => StatusCode::BAD_REQUEST,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
+            Self::UnknownCredentials { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Busy | Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Failed => StatusCode::INTERNAL_SERVER_ERROR,
             Self::TooSlow => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    fn retry_after_s(&self) -> Option<u32> {
+        match self {
+            Self::Busy => Some(RETRY_AFTER_S),
+            Self::UnknownCredentials { retry_after_s } => Some(*retry_after_s),
+            _ => None,
         }
     }
 
@@ -58,6 +72,14 @@ impl Refusal {
             Self::BodyTooLarge { bytes_max } => (
                 format!("The body may have at most {bytes_max} bytes."),
                 "body_too_large",
+            ),
+            Self::SlowBody => (
+                "The request's body came too slowly.".to_owned(),
+                "request_timeout",
+            ),
+            Self::UnknownCredentials { .. } => (
+                "Too many unknown credentials came from this address; try again later.".to_owned(),
+                "too_many_unknown_credentials",
             ),
             Self::Busy => (
                 "The server is busy; try again shortly.".to_owned(),
@@ -79,7 +101,9 @@ impl Refusal {
     pub(crate) fn response(&self) -> Response<WasiBody> {
         let status = self.status();
         let (message, code) = self.words();
-        let kind = if status.is_client_error() {
+        let kind = if status == StatusCode::TOO_MANY_REQUESTS {
+            "rate_limit_error"
+        } else if status.is_client_error() {
             "invalid_request_error"
         } else {
             "server_error"
@@ -95,8 +119,8 @@ impl Refusal {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/json"),
         );
-        if *self == Self::Busy {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+        if let Some(seconds) = self.retry_after_s() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }
@@ -112,6 +136,8 @@ mod tests {
             (Refusal::NoRoute, 404),
             (Refusal::BadHost, 400),
             (Refusal::BodyTooLarge { bytes_max: 3 }, 413),
+            (Refusal::SlowBody, 408),
+            (Refusal::UnknownCredentials { retry_after_s: 2 }, 429),
             (Refusal::Busy, 503),
             (
                 Refusal::Unavailable {
@@ -126,7 +152,7 @@ mod tests {
             assert_eq!(response.status().as_u16(), status);
             assert_eq!(
                 response.headers().contains_key("retry-after"),
-                refusal == Refusal::Busy
+                refusal.retry_after_s().is_some()
             );
             let bytes = response.into_body().collect().await.unwrap().to_bytes();
             let object: serde_json::Value = serde_json::from_slice(&bytes).unwrap();

@@ -6,12 +6,17 @@ mod body;
 pub(crate) mod compression;
 mod connections;
 pub(crate) mod cors;
+mod frames;
 pub(crate) mod framing;
 pub(crate) mod http3;
 mod linger;
+mod network;
 mod opening;
 pub(crate) mod proxied;
+mod seated;
+mod seats;
 mod stalled;
+mod strangers;
 mod taken;
 pub(crate) mod tls;
 
@@ -29,9 +34,10 @@ use compression::{Compressed, Compression};
 use connections::{Connections, Place};
 use cors::{AllowedOrigin, Cors};
 use edge_bindings::port::CallContext;
+use frames::Calm;
 use framing::Unambiguous;
 use http::uri::Scheme;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, header};
 use http_body::Body;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::service::service_fn;
@@ -40,13 +46,17 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use ipnet::IpNet;
 use linger::Lingering;
+use network::Network;
 use opening::Opening;
+use seated::Seated;
+use seats::{Seat, Seats};
 use stalled::Unstalled;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use strangers::{Credential, Strangers};
 use taken::{Answering, Portions, Streams};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -67,6 +77,8 @@ pub(crate) struct Front {
     pub(crate) limits: Arc<Limits>,
     pub(crate) metrics: Arc<Metrics>,
     connections: Arc<Connections>,
+    seats: Arc<Seats>,
+    strangers: Strangers,
     /// Load balancers, whose connections begin with whom they are for.
     balancers: Vec<IpNet>,
     cors: Cors,
@@ -103,6 +115,8 @@ impl Front {
             versions,
             server: server(&limits),
             connections: Connections::new(&limits),
+            seats: Seats::new(&limits),
+            strangers: Strangers::new(&limits),
             balancers: options.balancers,
             cors: Cors::new(options.cors_origins),
             overload: options.overload,
@@ -228,7 +242,8 @@ impl Front {
             Answering::new(answer)
         });
         let stream = Opening::new(stream, self.limits.opening_time_max);
-        let io = TokioIo::new(Lingering::new(Unambiguous::new(stream)));
+        let stream = Calm::new(Unambiguous::new(stream), &self.limits, &self.metrics);
+        let io = TokioIo::new(Lingering::new(stream));
         let connection = self.server.serve_connection(io, service);
         let graceful = GracefulShutdown::new();
         let mut connection = std::pin::pin!(graceful.watch(connection));
@@ -251,26 +266,92 @@ impl Front {
         request: Request<B>,
         client: SocketAddr,
         scheme: Scheme,
-    ) -> Response<Answer>
+    ) -> Response<Seated>
     where
         B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: Into<Broken>,
     {
         if let Some(answer) = self.cors.preflight(&request) {
             self.metrics.request("host", answer.status().as_u16());
-            return answer.map(|()| Answer::new(empty(), None, None, None, &self.metrics));
+            return answer.map(|()| {
+                let answer = Answer::new(empty(), None, None, None, &self.metrics);
+                Seated::new(answer, None)
+            });
         }
         let reader = self.cors.allows(&request);
         let asked = self.compression.asked(&request);
-        let mut answer = if self.overload.admits() {
-            self.serve_request(request, client, scheme).await
-        } else {
-            self.metrics.refused("overload");
-            self.refuse(Refusal::Busy)
+        let (mut answer, seat) = match self.admit(&request, client).await {
+            Ok(seat) => self.serve_seated(request, client, scheme, seat).await,
+            Err(refusal) => (self.refuse(refusal), None),
         };
         self.cors.mark(reader, answer.headers_mut());
         self.compression.apply(asked, &mut answer);
-        answer
+        answer.map(|answer| Seated::new(answer, seat))
+    }
+
+    /// A seat for a request, before anything is done for it.
+    async fn admit<B>(&self, request: &Request<B>, client: SocketAddr) -> Result<Seat, Refusal> {
+        if !self.overload.admits() {
+            self.metrics.refused("overload");
+            return Err(Refusal::Busy);
+        }
+        let seat = self.seats.take(client.ip()).await.ok_or_else(|| {
+            self.metrics.refused("requests");
+            Refusal::Busy
+        })?;
+        taken::serves(seat.sitter());
+        if let Some(credential) = self.credential(request) {
+            let network = Network::of(client.ip());
+            let admitted = self.strangers.admit(network, credential, Instant::now());
+            admitted.map_err(|retry_after_s| {
+                self.metrics.refused("unknown-credentials");
+                Refusal::UnknownCredentials { retry_after_s }
+            })?;
+        }
+        Ok(seat)
+    }
+
+    /// The credential that a component will look at. A preflight has none that it looks at.
+    fn credential<B>(&self, request: &Request<B>) -> Option<Credential> {
+        let path = request.uri().path();
+        let is_looked_at = request.method() != Method::OPTIONS;
+        is_looked_at
+            .then(|| self.strangers.credential(path, request.headers()))
+            .flatten()
+    }
+
+    /// Serves a request for as long as it has its seat.
+    async fn serve_seated<B>(
+        &self,
+        request: Request<B>,
+        client: SocketAddr,
+        scheme: Scheme,
+        seat: Seat,
+    ) -> (Response<Answer>, Option<Seat>)
+    where
+        B: Body<Data = Bytes> + Unpin + Send + 'static,
+        B::Error: Into<Broken>,
+    {
+        let credential = self.credential(&request);
+        let served = tokio::select! {
+            biased;
+            ending = seat.sitter().ended() => Err(ending),
+            answer = self.serve_request(request, client, scheme, &seat) => Ok(answer),
+        };
+        match served {
+            Ok(answer) => {
+                if let Some(credential) = credential {
+                    let (network, now) = (Network::of(client.ip()), Instant::now());
+                    self.strangers
+                        .answered(network, credential, answer.status(), now);
+                }
+                (answer, Some(seat))
+            }
+            Err(ending) => {
+                self.metrics.refused(ending.reason());
+                (self.refuse(ending.refusal()), None)
+            }
+        }
     }
 
     async fn serve_request<B>(
@@ -278,6 +359,7 @@ impl Front {
         request: Request<B>,
         client: SocketAddr,
         scheme: Scheme,
+        seat: &Seat,
     ) -> Response<Answer>
     where
         B: Body<Data = Bytes> + Unpin + Send + 'static,
@@ -297,7 +379,8 @@ impl Front {
             return self.refuse_body(request).await;
         }
         let mut request: Request<WasiBody> = request.map(|body| {
-            LimitedBody::new(body, &self.limits, Arc::clone(&origin.too_large)).boxed_unsync()
+            let too_large = Arc::clone(&origin.too_large);
+            LimitedBody::new(body, &self.limits, seat, too_large).boxed_unsync()
         });
         let gone = CancellationToken::new();
         let context = CallContext {
@@ -392,6 +475,8 @@ fn server(limits: &Limits) -> auto::Builder<Streams> {
         .max_local_error_reset_streams(limits.resets_pending_max)
         .keep_alive_interval(limits.ping_interval)
         .keep_alive_timeout(limits.ping_time_max)
-        .max_send_buf_size(limits.send_buffer_bytes);
+        .max_send_buf_size(limits.send_buffer_bytes)
+        .initial_connection_window_size(limits.receive_window_bytes)
+        .initial_stream_window_size(limits.receive_window_bytes / 2);
     server
 }

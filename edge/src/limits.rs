@@ -79,6 +79,12 @@ limits! {
     /// Requests of clients at once, counted until their bodies end: 1,000 streams use some
     /// 500 MB.
     "requests" requests_max: usize = REQUESTS_DEFAULT;
+    /// Parts of the requests at once, and of the memory for bodies, of which an address (IPv6: a
+    /// /64) has one at most while others want what is left.
+    "address-shares" address_shares: usize = 8;
+    /// How long a request's client may keep everybody waiting, by its body or by taking nothing
+    /// of its answer, before it gives way to one for which there is no room.
+    "give-way-ms" give_way_time: Duration = ms(1_000);
     /// How long tasks may stand in line for a core, at the least, before requests are shed:
     /// a busy component yields after 2 ms, so that is fifty of them for each core.
     "queue-delay-ms" queue_delay_max: Duration = ms(100);
@@ -92,6 +98,29 @@ limits! {
     "body-bytes" body_bytes_max: u64 = 4 << 20;
     /// The longest pause within a request's body.
     "body-pause-ms" body_pause_max: Duration = ms(30_000);
+    /// Bytes that a body has to come with in each second that is waited for it, on average: a
+    /// modem is faster.
+    "body-bytes-per-second" body_bytes_per_second: u64 = 1 << 10;
+    /// How long is waited for a body whatever comes.
+    "body-grace-ms" body_grace: Duration = ms(10_000);
+    /// How long is waited for a body in all. What its component needs in between is not counted.
+    "body-ms" body_time_max: Duration = ms(600_000);
+    /// Memory for bodies that components gather before they answer, in MiB: from the first 64 KiB
+    /// of each on, a body waits until there is some.
+    "bodies-mib" bodies_mib: u64 = 256;
+    /// Bytes that an HTTP/2 client may send before somebody reads them, on one connection; half
+    /// of them on one stream.
+    "receive-window-bytes" receive_window_bytes: u32 = 256 << 10;
+    /// Frames of an HTTP/2 connection that cost much more to answer than to send (SETTINGS,
+    /// PING, windows, empty ones), at once: a browser sends some ten.
+    "control-frames" control_frames_max: u32 = 1_000;
+    /// How many more of them a second, besides those that a client owes for what it is sent.
+    "control-frames-per-second" control_frames_per_second: u32 = 100;
+    /// Credentials (values of `Authorization`) of one address that are on trial at once: that
+    /// were refused, or not yet accepted. An office behind one address fits.
+    "unproven-credentials" unproven_credentials_max: u32 = 100;
+    /// How many more of them a minute, once so many were refused.
+    "unproven-credentials-per-minute" unproven_credentials_per_minute: u32 = 60;
     /// How long a TLS handshake may take.
     "handshake-ms" handshake_time_max: Duration = ms(10_000);
     /// How long a new connection may be silent, or say too little to tell which HTTP it

@@ -9,8 +9,12 @@ use plain::Plain;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::sync::OnceLock;
 use std::time::Duration;
+use tracing::{Level, Metadata};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -57,12 +61,26 @@ pub(crate) fn start(format: LogFormat) -> Log {
         .with_env_filter(filter)
         .with_writer(lines);
     // A second start, as in a test, changes nothing.
+    let ours = filter_fn(is_for_operators);
     let _ = match format {
-        LogFormat::Text if io::stderr().is_terminal() => log.try_init(),
-        LogFormat::Text => log.with_ansi(false).event_format(Plain).try_init(),
-        LogFormat::Json => log.json().flatten_event(true).try_init(),
+        LogFormat::Text if io::stderr().is_terminal() => log.finish().with(ours).try_init(),
+        LogFormat::Text => {
+            let log = log.with_ansi(false).event_format(Plain);
+            log.finish().with(ours).try_init()
+        }
+        LogFormat::Json => {
+            let log = log.json().flatten_event(true);
+            log.finish().with(ours).try_init()
+        }
     };
     Log { _writer: writer }
+}
+
+/// Is it something that is logged at all, whatever `EDGE_LOG` says? Libraries tell in their
+/// finest levels what they read and write, which is what clients and components say.
+fn is_for_operators(metadata: &Metadata<'_>) -> bool {
+    let is_ours = metadata.target().starts_with(env!("CARGO_PKG_NAME"));
+    is_ours || *metadata.level() <= Level::INFO
 }
 
 /// Writes what has come, and then gives the next lines time to come.

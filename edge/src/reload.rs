@@ -142,6 +142,10 @@ fn needs_restart(
             "variable `backend_url` or `ai_models`, which ask for an engine that is not there,";
         return Err(LoadError::Restart(what.to_owned()));
     }
+    if settings.backend_key.is_some() && !release.takes_engine_key() {
+        let what = "variable `backend_api_key`, without which the engine refuses everybody,";
+        return Err(LoadError::Restart(what.to_owned()));
+    }
     let first_runs = first_runs(&release.manifest);
     let mut changed = first_runs
         .iter()

@@ -7,7 +7,7 @@ mod descriptors;
 mod ports;
 
 use crate::acme::Acme;
-use crate::app::{App, BACKEND_VARIABLE, Release, Resources, Settings};
+use crate::app::{App, BACKEND_KEY_VARIABLE, BACKEND_VARIABLE, Release, Resources, Settings};
 use crate::backend_child::{Backend, BackendCommand};
 use crate::cli::{Failure, TlsVersion, UpOptions, ValidateOptions};
 use crate::front::tls::{self, CertificateFiles, Tls};
@@ -24,7 +24,11 @@ use crate::trace::Tracer;
 use crate::versions::Versions;
 use crate::{app, build_step, cli, engine, overload, private, registry, ticks, trace};
 use banner::{Banner, host};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::rand::SecureRandom as _;
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,8 +113,18 @@ pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
     let metrics = Arc::new(Metrics::default());
     let limits = Arc::new(limits(options));
     let acme = acme(options, &state, tls.as_ref(), &limits, &metrics)?;
-    let computes = runtime_config.llm.is_none() && manifest.uses_models();
-    let backend = start_backend(options, &manifest, computes, model.as_deref(), &metrics)?;
+    let release = Release {
+        manifest,
+        runtime_config,
+        missing,
+    };
+    let key = release.takes_engine_key().then(|| engine_key(options));
+    let key = key.transpose()?;
+    let command = backend_command(options, &release, model.as_deref())?;
+    let backend = command.map(|command| start_backend(command, key.as_deref(), &metrics));
+    let backend = backend.transpose()?;
+    // What was built is for everybody; what is made from now on is the owner's.
+    private::by_default();
     // The engine that is started here speaks HTTP/2 by prior knowledge.
     let engine = backend.as_ref().map(|b| cli::origin(&b.url));
     let engine = engine.transpose().map_err(Failure::Run)?;
@@ -126,17 +140,14 @@ pub(crate) fn up(options: &UpOptions) -> Result<(), Failure> {
             .as_ref()
             .map(|b| b.url.clone())
             .or_else(|| options.backend.clone()),
+        backend_key: key.filter(|_| backend.is_some()),
         multiplexed: engine.into_iter().chain(options.h2c.clone()).collect(),
         metrics: Arc::clone(&metrics),
         tracer: Tracer::start(traces, &metrics).map_err(Failure::Config)?,
     };
     let running = Running {
         options: options.clone(),
-        release: Release {
-            manifest,
-            runtime_config,
-            missing,
-        },
+        release,
         state,
         tls,
         acme,
@@ -195,10 +206,15 @@ fn lock_state(state: &Path) -> Result<File, Failure> {
     let failed =
         |error: std::io::Error| Failure::Config(format!("--state {}: {error}", state.display()));
     private::folder(state).map_err(failed)?;
+    if private::tighten(state).map_err(failed)? {
+        let path = state.display();
+        tracing::warn!(%path, "others could read the state folder: now its owner alone can");
+    }
     let file = File::options()
         .create(true)
         .truncate(false)
         .write(true)
+        .mode(0o600)
         .open(state.join("lock"))
         .map_err(failed)?;
     match file.try_lock() {
@@ -262,20 +278,18 @@ fn read_again(options: &UpOptions, state: &Path) -> Result<Release, String> {
     })
 }
 
-/// `computes`: the host itself asks the engine.
-fn start_backend(
+/// How the engine is started; none where nobody asks for one or it is somewhere else.
+fn backend_command(
     options: &UpOptions,
-    manifest: &Manifest,
-    computes: bool,
+    release: &Release,
     model: Option<&Path>,
-    metrics: &Arc<Metrics>,
-) -> Result<Option<Arc<Backend>>, Failure> {
-    let wanted = manifest.variables.contains_key(BACKEND_VARIABLE)
-        && !options
-            .variables
-            .iter()
-            .any(|(name, _)| name == BACKEND_VARIABLE);
-    if options.backend.is_some() || !(wanted || computes) {
+) -> Result<Option<BackendCommand>, Failure> {
+    let manifest = &release.manifest;
+    let mut given = options.variables.iter();
+    let wants_url = manifest.variables.contains_key(BACKEND_VARIABLE)
+        && !given.any(|(name, _)| name == BACKEND_VARIABLE);
+    let computes = release.runtime_config.llm.is_none() && manifest.uses_models();
+    if options.backend.is_some() || !(wants_url || computes) {
         return Ok(None);
     }
     let program = match &options.backend_bin {
@@ -290,10 +304,35 @@ fn start_backend(
             "there is no model: give one by --model ({BUNDLED_MODEL} is absent)"
         ))
     })?;
-    say(&format!("Starting the backend with {}", model.display()));
-    let command = BackendCommand::new(program, model);
+    Ok(Some(BackendCommand::new(program, model)))
+}
+
+/// What the engine asks for, so that no other user of this machine has it without a key, a
+/// limit and a bill: said by the operator, or new with each start.
+fn engine_key(options: &UpOptions) -> Result<String, Failure> {
+    let mut given = options.variables.iter();
+    if let Some((_, key)) = given.find(|(name, _)| name == BACKEND_KEY_VARIABLE) {
+        return Ok(key.clone());
+    }
+    let mut secret = [0; 32];
+    ring::rand::SystemRandom::new()
+        .fill(&mut secret)
+        .map_err(|_| Failure::Run("the machine has no random numbers".to_owned()))?;
+    Ok(URL_SAFE_NO_PAD.encode(secret))
+}
+
+fn start_backend(
+    mut command: BackendCommand,
+    key: Option<&str>,
+    metrics: &Arc<Metrics>,
+) -> Result<Arc<Backend>, Failure> {
+    say(&format!(
+        "Starting the backend with {}",
+        command.model.display()
+    ));
+    command.api_key = key.map(str::to_owned);
     let backend = Backend::start(command, Arc::clone(metrics)).map_err(Failure::Run)?;
-    Ok(Some(Arc::new(backend)))
+    Ok(Arc::new(backend))
 }
 
 struct Running {
@@ -402,6 +441,7 @@ impl Running {
                 metrics: Arc::clone(&self.metrics),
                 backend: self.backend.clone(),
                 draining: front.stop.clone(),
+                hosts: self.options.operator_hosts.clone(),
             };
             operator::serve(listener, operator);
             banner.operator = Some(address);

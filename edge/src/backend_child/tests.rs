@@ -59,6 +59,30 @@ fn a_dead_backend_is_restarted_at_its_address_and_stopped_at_the_end() {
 }
 
 #[test]
+fn the_key_reaches_the_backend_through_its_environment_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let seen = folder.path().join("seen");
+    let body = format!(
+        "echo \"$SKERRY_ENGINE_API_KEY; $*\" > {}\necho listening on http://127.0.0.1:4713\n\
+         while :; do sleep 0.05; done",
+        seen.display()
+    );
+    let command = BackendCommand {
+        api_key: Some("k-123".to_owned()),
+        ..script(folder.path(), &body)
+    };
+    let backend = Backend::start(command, Arc::default()).unwrap();
+    let seen = std::fs::read_to_string(&seen).unwrap();
+    let (key, arguments) = seen.split_once("; ").unwrap();
+    assert_eq!(key, "k-123");
+    assert!(
+        arguments.contains("serve") && !arguments.contains(key),
+        "{arguments}"
+    );
+    backend.stop();
+}
+
+#[test]
 fn a_backend_that_tells_how_far_it_is_is_waited_for_and_a_silent_one_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let patient = |body: &str| BackendCommand {

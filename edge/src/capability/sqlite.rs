@@ -10,6 +10,7 @@ mod statement;
 
 use crate::lanes;
 use crate::metrics::Metrics;
+use crate::private;
 use crate::runtime_config::RuntimeConfig;
 use async_trait::async_trait;
 use edge_bindings::port::{
@@ -32,12 +33,10 @@ const WAIT: Duration = Duration::from_secs(5);
 const STATEMENTS_KEPT: usize = 128;
 
 /// Opens a database file with this host's settings: write-ahead log, and a sync before a
-/// commit is acknowledged.
+/// commit is acknowledged. Its files are their owner's alone.
 pub(crate) fn open_file(path: &Path) -> Result<Connection, String> {
     let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).map_err(|error| failed(&error))?;
-    }
+    make_private(path).map_err(|error| failed(&error))?;
     let connection = Connection::open(path).map_err(|error| failed(&error))?;
     connection
         .busy_timeout(WAIT)
@@ -49,6 +48,24 @@ pub(crate) fn open_file(path: &Path) -> Result<Connection, String> {
         )
         .map_err(|error| failed(&error))?;
     Ok(connection)
+}
+
+/// Makes the file, and takes it and its log from others. (SQLite gives a log that it makes the
+/// mode of its database.)
+fn make_private(path: &Path) -> std::io::Result<()> {
+    if let Some(parent) = path.parent() {
+        private::folder(parent)?;
+    }
+    private::file(path)?;
+    for end in ["-wal", "-shm"] {
+        let mut log = path.as_os_str().to_owned();
+        log.push(end);
+        match private::tighten(Path::new(&log)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 type Pools = BTreeMap<String, Arc<Pool>>;

@@ -1,7 +1,8 @@
-//! How many connections there are, in all and by address.
+//! How many connections there are, in all and by address (IPv6: by /64).
 //!
 //! It knows addresses; it does NOT know requests.
 
+use super::network::Network;
 use crate::limits::Limits;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Counts connections, in all and by address.
 #[derive(Debug)]
 pub(crate) struct Connections {
-    open: Mutex<HashMap<IpAddr, usize>>,
+    open: Mutex<HashMap<Network, usize>>,
     in_all_max: usize,
     per_address_max: usize,
 }
@@ -19,7 +20,7 @@ pub(crate) struct Connections {
 #[derive(Debug)]
 pub(crate) struct Place {
     connections: Arc<Connections>,
-    address: IpAddr,
+    network: Network,
 }
 
 impl Connections {
@@ -39,16 +40,17 @@ impl Connections {
 
     /// A place for a connection from `address`, if there is one.
     pub(crate) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        let network = Network::of(address);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let in_all: usize = open.values().sum();
-        let here = open.get(&address).copied().unwrap_or(0);
+        let here = open.get(&network).copied().unwrap_or(0);
         if in_all >= self.in_all_max || here >= self.per_address_max {
             return None;
         }
-        open.insert(address, here + 1);
+        open.insert(network, here + 1);
         Some(Place {
             connections: Arc::clone(self),
-            address,
+            network,
         })
     }
 }
@@ -60,10 +62,10 @@ impl Drop for Place {
             .open
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&self.address) {
+        if let Some(count) = open.get_mut(&self.network) {
             *count -= 1;
             if *count == 0 {
-                open.remove(&self.address);
+                open.remove(&self.network);
             }
         }
     }

@@ -6,8 +6,8 @@ mod body;
 mod transport;
 
 use super::Front;
+use super::seated::Seated;
 use super::tls::Tls;
-use crate::dispatch::answer::Answer;
 use crate::error::Refusal;
 use crate::limits::Limits;
 use crate::thread_time;
@@ -187,8 +187,16 @@ impl Front {
             answer = self.answer_http3(request, receiver, client) => answer,
             () = watch.left() => return StreamEnd::Reset,
         };
+        let sitter = answer.body().seat().map(|seat| Arc::clone(seat.sitter()));
+        let gave_way = async {
+            match &sitter {
+                Some(sitter) => drop(sitter.ended().await),
+                None => std::future::pending().await,
+            }
+        };
         let sent = tokio::select! {
             sent = self.send(&mut sender, answer, is_head) => sent,
+            () = gave_way => Err(Cut),
             () = watch.left() => return StreamEnd::Reset,
         };
         if sent.is_err() {
@@ -205,10 +213,11 @@ impl Front {
         request: Request<()>,
         receiver: RequestStream<Receiving, Bytes>,
         client: SocketAddr,
-    ) -> Response<Answer> {
+    ) -> Response<Seated> {
         let foreign = |name: &HeaderName| OF_A_CONNECTION.contains(name);
         if request.headers().keys().any(foreign) {
-            return self.refuse(Refusal::Malformed);
+            let answer = self.refuse(Refusal::Malformed);
+            return answer.map(|answer| Seated::new(answer, None));
         }
         let body = Http3Body::new(receiver, request.headers());
         let request = request.map(|()| body);
@@ -219,7 +228,7 @@ impl Front {
     async fn send(
         &self,
         sender: &mut Sender,
-        answer: Response<Answer>,
+        answer: Response<Seated>,
         is_head: bool,
     ) -> Result<(), Cut> {
         let (mut parts, mut body) = answer.into_parts();
@@ -229,10 +238,12 @@ impl Front {
         while !is_head && let Some(frame) = body.frame().await {
             match frame.map_err(|_| Cut)?.into_data() {
                 Ok(mut data) => {
+                    body.waits_for_client(true);
                     while !data.is_empty() {
                         let portion = data.split_to(data.len().min(PORTION_BYTES_MAX));
                         self.in_time(sender.send_data(portion)).await?;
                     }
+                    body.waits_for_client(false);
                 }
                 Err(frame) => {
                     let trailers = frame.into_trailers().unwrap_or_default();

@@ -5,6 +5,7 @@
 //! stream notes for whom it waits: for the component, as an idle one does for hours, or for
 //! its client. It does NOT look into the bytes.
 
+use super::seats::Sitter;
 use crate::thread_time;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -12,11 +13,12 @@ use hyper::rt::Executor;
 use pin_project_lite::pin_project;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::Sleep;
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 /// What an HTTP/2 stream is given at once. The next portion is asked for when the client
 /// takes this one, so it must be able to within the limit.
@@ -29,7 +31,11 @@ tokio::task_local! {
 
 /// For whom a stream waits, as far as its task was told while it was polled.
 #[derive(Debug, Default)]
-struct Turn(AtomicU8);
+struct Turn {
+    whose: AtomicU8,
+    /// The request that the stream is for.
+    sitter: OnceLock<Arc<Sitter>>,
+}
 
 /// Nothing was polled: whatever the client was given before, it has not taken.
 const UNCHANGED: u8 = 0;
@@ -41,8 +47,13 @@ const COMPONENTS: u8 = 2;
 /// Says whether the task serves an HTTP/2 stream. HTTP/1 has no such task, and needs none:
 /// its client is watched in the socket.
 fn note(turn: u8) -> bool {
-    TURN.try_with(|current| current.0.store(turn, Relaxed))
+    TURN.try_with(|current| current.whose.store(turn, Relaxed))
         .is_ok()
+}
+
+/// Says which request the stream of this task is for, if it is one of HTTP/2.
+pub(super) fn serves(sitter: &Arc<Sitter>) {
+    let _ = TURN.try_with(|turn| turn.sitter.set(Arc::clone(sitter)));
 }
 
 /// Spawns the streams of HTTP/2 connections, each with an eye on its client.
@@ -62,6 +73,7 @@ where
             turn,
             stall: None,
             stall_max: self.stall_max,
+            ended: None,
         });
     }
 }
@@ -74,6 +86,8 @@ pin_project! {
         #[pin]
         stall: Option<Sleep>,
         stall_max: Duration,
+        // While the client is waited for: until its request has to end.
+        ended: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     }
 }
 
@@ -82,16 +96,32 @@ impl<F: Future<Output = ()>> Future for Watched<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
-        this.turn.0.store(UNCHANGED, Relaxed);
+        this.turn.whose.store(UNCHANGED, Relaxed);
         if this.stream.poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        match this.turn.0.load(Relaxed) {
+        match this.turn.whose.load(Relaxed) {
             COMPONENTS => this.stall.set(None),
             UNCHANGED if this.stall.is_some() => {}
             _ => this.stall.set(Some(tokio::time::sleep(*this.stall_max))),
         }
+        let sitter = this.turn.sitter.get();
+        let waits = this.stall.is_some();
+        if let Some(sitter) = sitter {
+            sitter.answer_waits(waits);
+        }
+        if !waits {
+            *this.ended = None;
+        }
         if let Some(stall) = this.stall.as_pin_mut() {
+            let token = |sitter: &Arc<Sitter>| Box::pin(sitter.token().cancelled_owned());
+            if this.ended.is_none() {
+                *this.ended = sitter.map(token);
+            }
+            let ended = this.ended.as_mut().map(|ended| ended.as_mut().poll(cx));
+            if ended.is_some_and(|ended| ended.is_ready()) {
+                return Poll::Ready(());
+            }
             ready!(stall.poll(cx));
             // Dropping the stream resets it.
             tracing::debug!("an HTTP/2 stream was given up: its client takes nothing");

@@ -54,7 +54,11 @@ async fn an_unknown_route_is_an_error_object() {
 
 /// Sends bytes as they are and reads to the end.
 async fn raw(edge: &Edge, bytes: &[u8]) -> String {
-    let mut stream = TcpStream::connect(edge.address()).await.unwrap();
+    raw_to(&edge.address(), bytes).await
+}
+
+pub(crate) async fn raw_to(address: &str, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
     let read = stream.read_to_end(&mut answer);

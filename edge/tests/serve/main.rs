@@ -17,6 +17,7 @@ mod capabilities;
 mod compression;
 #[expect(clippy::unwrap_used, reason = "a harness that fails is a failed test")]
 mod docker_registry;
+mod fairness;
 mod faults;
 mod figures;
 mod forged;
@@ -42,6 +43,7 @@ mod redis;
 mod registry;
 #[expect(clippy::unwrap_used, reason = "a harness that fails is a failed test")]
 mod reload;
+mod secrecy;
 mod slow_clients;
 mod spin_apps;
 mod streams;

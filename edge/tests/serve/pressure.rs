@@ -354,7 +354,8 @@ impl Crowd {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn beside_a_thousand_slow_clients_every_answer_is_right() {
     let lasts = lasting();
-    let edge = Edge::start_with(&one(""), &["--quiet"]);
+    let grace = "body-grace-ms=600000";
+    let edge = Edge::start_with(&one(""), &["--quiet", "--limit", grace]);
     let mut before = alone(&edge, 2 * SLOW_TURNS).await;
     let resident_before = edge.resident_bytes();
     let crowd = Crowd {

@@ -76,7 +76,7 @@ async fn take_nothing<S: AsyncWrite + Unpin>(stream: &mut S) {
     stream.write_all(request).await.unwrap();
 }
 
-async fn connection(edge: &Edge) -> http2::SendRequest<Full<Bytes>> {
+pub(crate) async fn connection(edge: &Edge) -> http2::SendRequest<Full<Bytes>> {
     let stream = TcpStream::connect(edge.address()).await.unwrap();
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .initial_stream_window_size(16 << 10)

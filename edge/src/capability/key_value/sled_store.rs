@@ -5,6 +5,7 @@
 //! older than what its writer was told, and is emptied. What nobody writes for an hour goes.
 
 use super::add;
+use crate::private;
 use async_trait::async_trait;
 use edge_bindings::port::{ANSWER_BYTES_MAX, KeyValue, KeyValueError};
 use std::path::{Path, PathBuf};
@@ -41,7 +42,8 @@ impl SledStore {
         let named = |error: std::io::Error| format!("{}: {error}", path.display());
         let closed = path.join(CLOSED);
         let whole = std::fs::read_to_string(&closed).is_ok_and(|form| form == FORM);
-        std::fs::create_dir_all(path).map_err(named)?;
+        private::folder(path).map_err(named)?;
+        private::tighten(path).map_err(named)?;
         if !whole && path.join("db").exists() {
             tracing::info!(path = %path.display(), "cache was not closed: starting empty");
             remove_files(path).map_err(named)?;
@@ -65,6 +67,7 @@ impl SledStore {
                 try_open(path).map_err(|error| format!("{}: {error}", path.display()))?
             }
         };
+        make_private(path).map_err(named)?;
         let sweeper = Some(start_sweeper(db.clone()).map_err(named)?);
         let path = path.to_owned();
         Ok(Self { db, path, sweeper })
@@ -107,6 +110,25 @@ impl Drop for SledStore {
             tracing::warn!(path = %self.path.display(), error, "cache was not closed");
         }
     }
+}
+
+/// Takes what is in a folder from others. (Nobody else can enter it; a copy of it may be
+/// elsewhere one day.)
+fn make_private(path: &Path) -> std::io::Result<()> {
+    for file in std::fs::read_dir(path)? {
+        let file = file?;
+        let kind = file.file_type()?;
+        if kind.is_symlink() {
+            continue;
+        }
+        match private::tighten(&file.path()) {
+            // sled removes files meanwhile.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Ok(_) if kind.is_dir() => make_private(&file.path())?,
+            tightened => drop(tightened?),
+        }
+    }
+    Ok(())
 }
 
 /// Removes what sled keeps in a folder, and nothing else: the operator named the folder.
