@@ -115,7 +115,7 @@ impl Front {
             versions,
             server: server(&limits),
             connections: Connections::new(&limits),
-            seats: Seats::new(&limits),
+            seats: Seats::new(&limits, &metrics),
             strangers: Strangers::new(&limits),
             balancers: options.balancers,
             cors: Cors::new(options.cors_origins),
@@ -348,7 +348,9 @@ impl Front {
                 (answer, Some(seat))
             }
             Err(ending) => {
-                self.metrics.refused(ending.reason());
+                if ending.is_answered_with() {
+                    self.metrics.refused(ending.reason());
+                }
                 (self.refuse(ending.refusal()), None)
             }
         }

@@ -11,6 +11,7 @@ mod room;
 use super::network::Network;
 use crate::error::Refusal;
 use crate::limits::Limits;
+use crate::metrics::Metrics;
 use room::Room;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -42,6 +43,11 @@ impl Ending {
             Self::GaveWay => "gave-way",
             Self::NoMemory => "body-memory",
         }
+    }
+
+    /// Is it counted where it is answered? Who gives way may have an answer already.
+    pub(super) fn is_answered_with(self) -> bool {
+        self != Self::GaveWay
     }
 
     pub(super) fn refusal(self) -> Refusal {
@@ -177,6 +183,7 @@ struct Numbers {
     body_bytes_share: u64,
     /// How long a client may keep us waiting before its request gives way.
     idle_max: Duration,
+    metrics: Arc<Metrics>,
 }
 
 /// All seats.
@@ -187,7 +194,7 @@ pub(crate) struct Seats {
 }
 
 impl Seats {
-    pub(crate) fn new(limits: &Limits) -> Arc<Self> {
+    pub(crate) fn new(limits: &Limits, metrics: &Arc<Metrics>) -> Arc<Self> {
         let parts = limits.address_shares.max(1);
         let body_bytes_max = limits.bodies_mib.saturating_mul(1 << 20);
         Arc::new(Self {
@@ -199,6 +206,7 @@ impl Seats {
                 body_bytes_max,
                 body_bytes_share: (body_bytes_max / parts as u64).max(1),
                 idle_max: limits.give_way_time,
+                metrics: Arc::clone(metrics),
             },
         })
     }
@@ -280,12 +288,13 @@ mod tests {
     use super::*;
 
     fn seats(requests_max: usize) -> Arc<Seats> {
-        Seats::new(&Limits {
+        let limits = Limits {
             requests_max,
             give_way_time: Duration::ZERO,
             bodies_mib: 8,
             ..Limits::default()
-        })
+        };
+        Seats::new(&limits, &Arc::default())
     }
 
     fn address(last: u8) -> IpAddr {

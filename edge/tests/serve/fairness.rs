@@ -205,7 +205,8 @@ async fn bodies_that_are_held_have_little_memory_in_sum() {
     let edge = Edge::start_with(&one(""), &[&BALANCED[..], &limits[..]].concat());
     let large = "x".repeat(1_000_000);
     let ask_large = async || ask(&edge, NEIGHBOUR, &request("POST", "/length", "", &large)).await;
-    assert!(ask_large().await.ends_with("1000000"));
+    // An answer that is not whole at once comes in chunks.
+    assert!(ask_large().await.contains("1000000"));
     let before = edge.resident_bytes();
     let written = Count::new();
     let attack = async |_| {
@@ -227,7 +228,7 @@ async fn bodies_that_are_held_have_little_memory_in_sum() {
         for turn in 0..20 {
             let answer = ask_large().await;
             assert_eq!(status(&answer), 200, "turn {turn}: {answer}");
-            assert!(answer.ends_with("1000000"), "turn {turn}");
+            assert!(answer.contains("1000000"), "turn {turn}: {answer}");
             peak = peak.max(edge.resident_bytes());
         }
     };

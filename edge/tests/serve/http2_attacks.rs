@@ -383,6 +383,7 @@ async fn streams_that_only_hold_places_refuse_nobody_else() {
             }
         };
         crate::fairness::beside(4, attack, neighbour).await;
+        assert!(edge.figure("edge_refused_total{reason=\"gave-way\"").await > 0.5);
     }
 }
 

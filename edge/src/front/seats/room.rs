@@ -51,6 +51,11 @@ pub(super) struct Room {
     barren_until: Option<Instant>,
 }
 
+fn give_way(sitter: &Sitter, numbers: &Numbers) {
+    numbers.metrics.refused(Ending::GaveWay.reason());
+    sitter.end(Ending::GaveWay);
+}
+
 impl Room {
     fn holding(&self, network: Network) -> (usize, u64) {
         let holding = self.holdings.get(&network);
@@ -106,7 +111,7 @@ impl Room {
             let may = taken.sitter.network == network || holding.seats > seats;
             may.then_some((holding.seats as u64, holding.seats > share))
         })?;
-        slow.end(Ending::GaveWay);
+        give_way(&slow, numbers);
         let (seat, waiting) = oneshot::channel();
         self.waiting.push_back(Waiting { network, seat });
         Some(waiting)
@@ -173,7 +178,7 @@ impl Room {
             (may && taken.body_bytes > 0).then_some(weight)
         });
         if let Some(slow) = slow {
-            slow.end(Ending::GaveWay);
+            give_way(&slow, numbers);
         }
         false
     }
