@@ -382,6 +382,23 @@ impl ApiError {
         error
     }
 
+    /// A backend's refusal that comes in its stream: OpenAI's `invalid_request_error`, or vLLM's
+    /// status in the place of a code. None of an error that is not the request's.
+    pub(crate) fn refused_in_stream(error: &Value) -> Option<Self> {
+        let code = error["code"]
+            .as_u64()
+            .and_then(|code| u16::try_from(code).ok());
+        let is_named = error["type"] == "invalid_request_error";
+        // Not those that speak of the platform's own key or of the backend's load.
+        let status = match code {
+            Some(status @ (400 | 413 | 422)) => status,
+            None if is_named => 400,
+            _ => return None,
+        };
+        let body = serde_json::json!({ "error": error }).to_string();
+        Some(Self::refused_by_backend(status, body.as_bytes()))
+    }
+
     /// The body: OpenAI's error object.
     pub(crate) fn body(&self) -> ErrorBody {
         ErrorBody {

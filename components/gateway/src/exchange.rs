@@ -318,6 +318,11 @@ impl<P: Platform> Exchange<P> {
                         .await;
                     return self.cut_short(error, cut_text);
                 }
+                Err(RelayError::Refused(error)) => {
+                    self.report_answered(&opened.target, opened.sent_ns, first_token_ns)
+                        .await;
+                    return Err(error.into());
+                }
                 Err(RelayError::Failed(failure)) => {
                     if failure.is_unhealthy {
                         self.report_failed(&opened.target).await;

@@ -45,6 +45,9 @@ pub(crate) enum RelayError {
     Gone,
     /// The windows are empty: what was generated was shown.
     Empty(ApiError),
+    /// The backend, while it answered, found the request at fault: such as a form that nothing
+    /// can go on with.
+    Refused(ApiError),
     Failed(Failure),
 }
 
@@ -235,6 +238,9 @@ impl<'a, P: Platform> Relay<'a, P> {
         }
         let chunk = Chunk::parse(data).map_err(|detail| self.failed(detail, false))?;
         if let Some(error) = chunk.error {
+            if let Some(refused) = ApiError::refused_in_stream(&error) {
+                return Err(RelayError::Refused(refused));
+            }
             return Err(self.failed(error::of_backend(&error), false));
         }
         if let Counted::Now = counted {

@@ -189,6 +189,29 @@ fn a_backends_refusal_reaches_the_client_in_its_words() {
 }
 
 #[test]
+fn a_refusal_in_mid_answer_is_the_requests_fault() {
+    let ours = json!({"message": "no", "type": "invalid_request_error", "param": "response_format",
+                      "code": "invalid_value"});
+    let vllm = json!({"message": "no", "type": "BadRequestError", "param": null, "code": 400});
+    for error in [ours, vllm] {
+        let event = json!({ "error": error });
+        for before in [vec![], vec![text("He")]] {
+            let events = || before.iter().cloned().chain([event.clone()]);
+            let script = Script::new([Backend::cut(events()), hello()]);
+            let reply = drive(&script, ask(json!({})));
+            assert_eq!(reply.status, 400, "{error}");
+            assert_eq!(reply.json()["error"]["param"], error["param"]);
+            assert_eq!(script.requests().len(), 1, "no other backend is asked");
+            assert!(!script.reported().contains(&"failed"));
+            let script = Script::new([Backend::cut(events()), hello()]);
+            let got = drive(&script, ask(json!({"stream": true}))).events();
+            let last: Value = serde_json::from_str(got.last().unwrap()).unwrap();
+            assert_eq!(last["error"]["type"], "invalid_request_error");
+        }
+    }
+}
+
+#[test]
 fn every_backend_busy_is_503_with_a_time() {
     let script = Script::new([Backend::status(429, ""), Backend::status(503, "")]);
     let reply = drive(&script, ask(json!({})));
