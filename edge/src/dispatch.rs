@@ -19,7 +19,7 @@ use answer::{Answer, LogLine};
 use edge_bindings::port::CallContext;
 use headers::Matched;
 use http::uri::{Authority, Scheme};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full};
 use route::{RouteMatch, RoutePattern};
 use std::collections::BTreeMap;
@@ -177,10 +177,8 @@ impl Dispatch {
             .await
         {
             Ok((mut response, ticket, permit)) => {
-                if let Some(stages) = stages
-                    && let Ok(text) = HeaderValue::try_from(stages.text(line.elapsed()))
-                {
-                    response.headers_mut().append("server-timing", text);
+                if let Some(stages) = stages {
+                    tell(&stages.text(line.elapsed()), response.headers_mut());
                 }
                 line.status = response.status().as_u16();
                 line.request_id = headers::request_id(response.headers());
@@ -372,6 +370,13 @@ impl Dispatch {
         refusal
             .response()
             .map(|body| Answer::new(body, None, None, None, &self.metrics))
+    }
+}
+
+/// Says to the client what took how long.
+fn tell(stages: &str, headers: &mut HeaderMap) {
+    if let Ok(text) = HeaderValue::try_from(stages) {
+        headers.append("server-timing", text);
     }
 }
 
