@@ -213,11 +213,11 @@ impl Pools {
     pub(crate) fn new(recipe: Recipe, lanes: &Lanes) -> Self {
         let recipe = Arc::new(recipe);
         let pools = |lane| {
-            let line = lanes.line(lane);
             let pool = |weight| {
                 ProxyHandler::new(Pool {
                     recipe: Arc::clone(&recipe),
-                    line: Arc::clone(&line),
+                    // Each has its own: many large requests refuse no ordinary one.
+                    line: lanes.line(lane),
                     weight,
                     instances: Arc::default(),
                 })

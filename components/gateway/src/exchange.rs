@@ -295,34 +295,27 @@ impl<P: Platform> Exchange<P> {
             if has_answered(&relayed) {
                 self.charge(used);
             }
+            let is_well = match &relayed {
+                Err(RelayError::Failed(_)) => false,
+                // A backend that was left before its first token has shown nothing.
+                Err(RelayError::Gone) => first_token_ns.is_some(),
+                Ok(_) | Err(RelayError::Empty(_) | RelayError::Refused(_)) => true,
+            };
+            if is_well {
+                self.report_answered(&opened.target, opened.sent_ns, first_token_ns)
+                    .await;
+            }
             match relayed {
-                Ok(relayed) => {
-                    self.report_answered(&opened.target, opened.sent_ns, first_token_ns)
-                        .await;
-                    return Ok(self.model_finished(relayed));
-                }
+                Ok(relayed) => return Ok(self.model_finished(relayed)),
                 Err(RelayError::Gone) => {
-                    // A backend that was left before its first token has shown nothing.
-                    if first_token_ns.is_some() {
-                        self.report_answered(&opened.target, opened.sent_ns, first_token_ns)
-                            .await;
-                    }
                     // An answer that is collected was shown to nobody.
                     if self.request.stream {
                         self.cut_text = cut_text;
                     }
                     return Err(Interrupt::Gone);
                 }
-                Err(RelayError::Empty(error)) => {
-                    self.report_answered(&opened.target, opened.sent_ns, first_token_ns)
-                        .await;
-                    return self.cut_short(error, cut_text);
-                }
-                Err(RelayError::Refused(error)) => {
-                    self.report_answered(&opened.target, opened.sent_ns, first_token_ns)
-                        .await;
-                    return Err(error.into());
-                }
+                Err(RelayError::Empty(error)) => return self.cut_short(error, cut_text),
+                Err(RelayError::Refused(error)) => return Err(error.into()),
                 Err(RelayError::Failed(failure)) => {
                     if failure.is_unhealthy {
                         self.report_failed(&opened.target).await;

@@ -77,6 +77,8 @@ pub(super) struct Choice<G> {
     begun: Vec<Call<G>>,
     /// Text that the guard still holds, as far as that is known: see [`Self::release`].
     held: Option<String>,
+    /// Of the answer's text, what was read.
+    read_bytes: usize,
     logprobs: Logprobs<G>,
     refusal: Option<Refusal>,
     is_cut: bool,
@@ -99,6 +101,7 @@ impl<G: Guard> Choice<G> {
             calls: Calls::default(),
             begun: Vec::new(),
             held: wanted.logprobs.then(String::new),
+            read_bytes: 0,
             logprobs: Logprobs::default(),
             refusal: None,
             is_cut: false,
@@ -150,8 +153,10 @@ impl<G: Guard> Choice<G> {
             self.finish_reason = Some(finish_reason(&reason)?);
         }
         if self.held.is_some() {
+            let text = choice.delta.content.as_ref();
+            let text_end = self.read_bytes + text.map_or(0, |text| text.len());
             for entry in choice.logprobs {
-                self.logprobs.take(platform, entry).await;
+                self.logprobs.take(platform, entry, text_end).await;
                 if self.logprobs.waiting_bytes() > LOGPROB_BYTES_WAITING_MAX {
                     let words = "log probabilities came without their text";
                     return Err(Error::Unreadable(words.into()));
@@ -173,6 +178,7 @@ impl<G: Guard> Choice<G> {
         {
             if let Some(held) = &mut self.held {
                 held.push_str(&text);
+                self.read_bytes += text.len();
             }
             let released = self.content.push(&text);
             self.release(index, released, out).await?;
@@ -212,11 +218,10 @@ impl<G: Guard> Choice<G> {
         let mut logprobs = Vec::new();
         if let Some(held) = &mut self.held {
             match held.strip_prefix(released.text.as_str()).map(str::to_owned) {
-                Some(rest) if rest.is_empty() => {
-                    held.clear();
-                    logprobs = self.logprobs.ready();
+                Some(rest) => {
+                    logprobs = self.logprobs.ready(self.read_bytes - rest.len());
+                    *held = rest;
                 }
-                Some(rest) => *held = rest,
                 None => {
                     self.held = None;
                     self.logprobs = Logprobs::default();
@@ -229,10 +234,10 @@ impl<G: Guard> Choice<G> {
 
     /// Log probabilities that waited longer than their text.
     async fn release_logprobs(&mut self, index: usize, out: &mut impl Output) -> Result<(), Gone> {
-        if self.is_refused() || !self.held.as_ref().is_some_and(String::is_empty) {
+        let Some(held) = self.held.as_ref().filter(|_| !self.is_refused()) else {
             return Ok(());
-        }
-        match self.logprobs.ready() {
+        };
+        match self.logprobs.ready(self.read_bytes - held.len()) {
             none if none.is_empty() => Ok(()),
             logprobs => out.text(index, String::new(), logprobs).await,
         }

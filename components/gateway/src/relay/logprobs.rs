@@ -30,6 +30,8 @@ struct Rank<G> {
 
 struct Entry {
     raw: Box<RawValue>,
+    /// How much of the answer's text must have been released.
+    text_end: usize,
     /// How much of each rank must have been released.
     ends: Vec<usize>,
 }
@@ -55,7 +57,13 @@ impl<G> Default for Logprobs<G> {
 }
 
 impl<G: Guard> Logprobs<G> {
-    pub(super) async fn take(&mut self, platform: &impl Platform<Guard = G>, entry: Box<RawValue>) {
+    /// An entry whose token ends within so many bytes of the answer's text.
+    pub(super) async fn take(
+        &mut self,
+        platform: &impl Platform<Guard = G>,
+        entry: Box<RawValue>,
+        text_end: usize,
+    ) {
         let is_long = entry.get().len() > ENTRY_BYTES_MAX;
         let texts = if is_long { Vec::new() } else { texts(&entry) };
         self.is_masked |= is_long || texts.len() > RANKS_MAX;
@@ -76,7 +84,11 @@ impl<G: Guard> Logprobs<G> {
         }
         let ends = self.ranks.iter().map(|rank| rank.read_bytes).collect();
         self.bytes += LOGPROB_BYTES + entry.get().len();
-        self.waiting.push_back(Entry { raw: entry, ends });
+        self.waiting.push_back(Entry {
+            raw: entry,
+            text_end,
+            ends,
+        });
     }
 
     /// Bytes that entries take which wait for their text.
@@ -92,13 +104,17 @@ impl<G: Guard> Logprobs<G> {
         }
     }
 
-    /// The entries that may leave, in their order.
-    pub(super) fn ready(&mut self) -> Vec<Box<RawValue>> {
+    /// The entries that may leave, in their order, where so many bytes of the answer's text did.
+    pub(super) fn ready(&mut self, text_released: usize) -> Vec<Box<RawValue>> {
         let mut ready = Vec::new();
         while let Some(entry) = self.waiting.pop_front() {
             let bytes = LOGPROB_BYTES + entry.raw.get().len();
             let mut ends = entry.ends.iter().zip(&self.ranks);
             let is_clear = ends.all(|(end, rank)| *end <= rank.released_bytes);
+            if entry.text_end > text_released {
+                self.waiting.push_front(entry);
+                break;
+            }
             if self.is_masked {
                 ready.extend(alone(&entry.raw));
             } else if is_clear {
