@@ -18,8 +18,8 @@ MEMORY_GROWTH_BYTES_MAX = 400 << 20
 REGIONAL = ["/v1/conversations", "/v1/organization/projects"]
 ROUTES = [*REGIONAL, "/v1/chat/completions"]
 IDLE_S_MAX = 30
-# The attacker alone is told: too slow, too many, or not known.
-REFUSALS = {400, 401, 408, 413, 429, 503}
+# The attacker alone is told: too slow, too many, not known, or not allowed.
+REFUSALS = {400, 401, 403, 408, 413, 429, 503}
 
 
 def hold(connection: Connection, route: str, fields: list[tuple[str, str]]) -> list[int]:
