@@ -3,7 +3,7 @@
 //! The door lets a key in that `auth` remembers, which may be one that was revoked seconds ago.
 //!
 //! Invariant: every statement that changes a project, a user or a key holds
-//! [`by_living_owner!`], so a key that was revoked before it changes nothing.
+//! `by_living_owner!`, so a key that was revoked before it changes nothing.
 
 use records::{Database, Value};
 use regional::{ApiError, Principal};

@@ -337,6 +337,9 @@ async fn ask_from_elsewhere(edge: &Edge) -> String {
     String::from_utf8_lossy(&answer[9..]).into_owned()
 }
 
+/// The frames of a stream, by its number.
+type Frames<'a> = &'a dyn Fn(u32) -> Vec<u8>;
+
 /// Streams that cost their client nothing hold all places: bodies of which a byte comes, and
 /// answers for which there is no window.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -350,7 +353,7 @@ async fn streams_that_only_hold_places_refuse_nobody_else() {
         frame(HEADERS, flags, stream, &head("/served", "GET"))
     };
     let no_window = [0, 4, 0, 0, 0, 0];
-    let kinds: [(&[u8], &dyn Fn(u32) -> Vec<u8>); 2] = [(&[], &body), (&no_window, &answer)];
+    let kinds: [(&[u8], Frames<'_>); 2] = [(&[], &body), (&no_window, &answer)];
     for (settings, make) in kinds {
         let limits = [
             "--limit",
