@@ -18,6 +18,9 @@ pub(super) struct Seated {
     answer: Answer,
     ended: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     seat: Option<Seat>,
+    /// Why the answer breaks off, told at the next turn: hyper throws away what it has not sent
+    /// yet, and that may be the answer's head.
+    broken: Option<HttpError>,
 }
 
 impl Seated {
@@ -30,6 +33,7 @@ impl Seated {
             answer,
             ended: None,
             seat,
+            broken: None,
         }
     }
 
@@ -54,7 +58,17 @@ impl Body for Seated {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
         let this = &mut *self;
-        let polled = Pin::new(&mut this.answer).poll_frame(cx);
+        if let Some(error) = this.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        let polled = match Pin::new(&mut this.answer).poll_frame(cx) {
+            Poll::Ready(Some(Err(error))) => {
+                this.broken = Some(error);
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            polled => polled,
+        };
         if let (Poll::Pending, Some(seat)) = (&polled, &this.seat) {
             let token = || Box::pin(seat.sitter().token().cancelled_owned());
             let ended = this.ended.get_or_insert_with(token);
