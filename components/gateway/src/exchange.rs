@@ -292,7 +292,7 @@ impl<P: Platform> Exchange<P> {
             let cut_text = relay.text().to_owned();
             let used = relay.used();
             self.other_finish_reasons = relay.other_finish_reasons();
-            if has_answered(&relayed) {
+            if has_answered(&relayed, first_token_ns.is_some()) {
                 self.charge(used);
             }
             let is_well = match &relayed {
@@ -483,9 +483,14 @@ impl<P: Platform> Exchange<P> {
     }
 }
 
-/// A try that failed before it showed anything is the platform's to bear.
-fn has_answered(relayed: &Result<Relayed, RelayError>) -> bool {
-    !matches!(relayed, Err(RelayError::Failed(failure)) if !failure.is_shown)
+/// A try that failed before it showed anything is the platform's to bear, and a refusal costs
+/// nothing, whether it comes with the answer's head or after it.
+fn has_answered(relayed: &Result<Relayed, RelayError>, is_begun: bool) -> bool {
+    match relayed {
+        Err(RelayError::Failed(failure)) => failure.is_shown,
+        Err(RelayError::Refused(_)) => is_begun,
+        Ok(_) | Err(RelayError::Gone | RelayError::Empty(_)) => true,
+    }
 }
 
 fn sum(left: Usage, right: Usage) -> Usage {

@@ -92,6 +92,8 @@ pub(crate) struct Relay<'a, P: Platform> {
     is_done: bool,
     /// The whole answer was read.
     is_ended: bool,
+    /// A guard ended it before its end.
+    is_cut: bool,
 }
 
 impl<'a, P: Platform> Relay<'a, P> {
@@ -104,6 +106,7 @@ impl<'a, P: Platform> Relay<'a, P> {
             first_token_ns: None,
             is_done: false,
             is_ended: false,
+            is_cut: false,
         }
     }
 
@@ -119,7 +122,7 @@ impl<'a, P: Platform> Relay<'a, P> {
 
     /// What the call used: as the backend counted it, or estimated.
     pub(crate) fn used(&self) -> Used {
-        self.count.used(self.is_ended && !self.is_refused())
+        self.count.used(self.is_ended && !self.is_cut)
     }
 
     /// Relays the whole answer.
@@ -290,6 +293,7 @@ impl<'a, P: Platform> Relay<'a, P> {
             ended.map_err(|error| self.choice_error(error))?;
         }
         self.is_ended = true;
+        self.is_cut = self.is_refused();
         Ok(self.choices[0].relayed())
     }
 

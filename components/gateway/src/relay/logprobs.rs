@@ -15,6 +15,8 @@ use crate::platform::{Guard, Platform};
 /// As many alternatives as a request may ask for, twice with the token itself: as its text, and as
 /// its bytes where they say another.
 const RANKS_MAX: usize = 2 * (20 + 1);
+/// Of these the token itself, which is a part of the answer: as its text and as its bytes.
+const OWN_RANKS: usize = 2;
 
 /// An entry of more bytes is no token with its alternatives, and nothing of it is looked at.
 const ENTRY_BYTES_MAX: usize = 64 << 10;
@@ -41,8 +43,10 @@ pub(super) struct Logprobs<G> {
     waiting: VecDeque<Entry>,
     /// Of those that wait.
     bytes: usize,
-    /// A rank spells what must not be shown: of the rest no alternative leaves.
+    /// A rank of alternatives spells what must not be shown: of the rest none leaves.
     is_masked: bool,
+    /// The tokens themselves do, be it in reasoning or in a call: no more entry leaves.
+    own_is_masked: bool,
 }
 
 impl<G> Default for Logprobs<G> {
@@ -52,6 +56,7 @@ impl<G> Default for Logprobs<G> {
             waiting: VecDeque::new(),
             bytes: 0,
             is_masked: false,
+            own_is_masked: false,
         }
     }
 }
@@ -80,7 +85,8 @@ impl<G: Guard> Logprobs<G> {
             rank.held.push_str(text);
             rank.read_bytes += text.len();
             let released = rank.guard.push(text);
-            self.is_masked |= !rank.release(&released);
+            let is_clear = rank.release(&released);
+            self.note(index, is_clear);
         }
         let ends = self.ranks.iter().map(|rank| rank.read_bytes).collect();
         self.bytes += LOGPROB_BYTES + entry.get().len();
@@ -98,20 +104,33 @@ impl<G: Guard> Logprobs<G> {
 
     /// The answer is complete.
     pub(super) fn finish(&mut self) {
-        for rank in &mut self.ranks {
+        for index in 0..self.ranks.len() {
+            let rank = &mut self.ranks[index];
             let released = rank.guard.finish();
-            self.is_masked |= !rank.release(&released);
+            let is_clear = rank.release(&released);
+            self.note(index, is_clear);
         }
+    }
+
+    fn note(&mut self, rank: usize, is_clear: bool) {
+        self.is_masked |= !is_clear;
+        self.own_is_masked |= !is_clear && rank < OWN_RANKS;
     }
 
     /// The entries that may leave, in their order, where so many bytes of the answer's text did.
     pub(super) fn ready(&mut self, text_released: usize) -> Vec<Box<RawValue>> {
         let mut ready = Vec::new();
+        if self.own_is_masked {
+            self.waiting.clear();
+            self.bytes = 0;
+        }
         while let Some(entry) = self.waiting.pop_front() {
             let bytes = LOGPROB_BYTES + entry.raw.get().len();
-            let mut ends = entry.ends.iter().zip(&self.ranks);
-            let is_clear = ends.all(|(end, rank)| *end <= rank.released_bytes);
-            if entry.text_end > text_released {
+            let ends = entry.ends.iter().zip(&self.ranks);
+            let clear = ends.take_while(|(end, rank)| **end <= rank.released_bytes);
+            let clear = clear.count();
+            let is_clear = clear == entry.ends.len();
+            if entry.text_end > text_released || (!is_clear && clear < OWN_RANKS) {
                 self.waiting.push_front(entry);
                 break;
             }

@@ -176,6 +176,32 @@ fn alternatives_that_spell_it_do_not_leave() {
 }
 
 #[test]
+fn tokens_of_reasoning_and_of_text_that_lags_behind_do_not_leave() {
+    let pieces = ["4111", " 1111", " 1111", " 1111", " end"];
+    let reasoning = pieces.map(|piece| {
+        let mut event = token(piece, &[piece]);
+        event["choices"][0]["delta"] = json!({"reasoning_content": piece});
+        event
+    });
+    // The text of each comes with the next.
+    let lags = pieces.map(|piece| {
+        let mut event = token(piece, &[piece]);
+        event["choices"][0]["delta"] = json!({});
+        event
+    });
+    let late = pieces.map(|piece| chunk(json!({"content": piece})));
+    for hidden in [reasoning.to_vec(), lags.into_iter().chain(late).collect()] {
+        let events = hidden
+            .into_iter()
+            .chain([token("So ", &["So "]), token("it is. ", &[])]);
+        let (entries, stream) = with_logprobs(events.collect());
+        for told in [entries.to_string(), stream] {
+            assert!(!told.contains("1111"), "{told}");
+        }
+    }
+}
+
+#[test]
 fn a_tools_answer_goes_masked_to_model_and_client() {
     let script = script([
         Backend::answers([tool_call("calculator", "{}"), finish("tool_calls")]),
