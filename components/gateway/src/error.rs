@@ -229,6 +229,14 @@ impl ApiError {
         error
     }
 
+    /// 408, as the last event of a stream: its client has fallen so far behind that no more of the
+    /// answer is kept for it.
+    pub(crate) fn answer_not_read() -> Self {
+        let message = "The answer was read too slowly: there is no room for more of what waits.";
+        let code = Some("answer_not_read");
+        Self::new(408, Kind::InvalidRequest, code, message)
+    }
+
     /// 400: an answer that does not fit into one object.
     pub(crate) fn answer_too_large(bytes_max: usize) -> Self {
         let message = format!(

@@ -299,7 +299,7 @@ impl<P: Platform> Exchange<P> {
                 Err(RelayError::Failed(_)) => false,
                 // A backend that was left before its first token has shown nothing.
                 Err(RelayError::Gone) => first_token_ns.is_some(),
-                Ok(_) | Err(RelayError::Empty(_) | RelayError::Refused(_)) => true,
+                Ok(_) | Err(RelayError::Ended(_) | RelayError::Refused(_)) => true,
             };
             if is_well {
                 self.report_answered(&opened.target, opened.sent_ns, first_token_ns)
@@ -314,7 +314,7 @@ impl<P: Platform> Exchange<P> {
                     }
                     return Err(Interrupt::Gone);
                 }
-                Err(RelayError::Empty(error)) => return self.cut_short(error, cut_text),
+                Err(RelayError::Ended(error)) => return self.cut_short(error, cut_text),
                 Err(RelayError::Refused(error)) => return Err(error.into()),
                 Err(RelayError::Failed(failure)) => {
                     if failure.is_unhealthy {
@@ -342,9 +342,9 @@ impl<P: Platform> Exchange<P> {
         })
     }
 
-    /// The windows are empty, and what was generated is shown. A stream says so by its last event.
-    /// An answer that is collected is one that was cut at its length: its status could only be 429,
-    /// which throws away what is charged, and which clients send again by themselves.
+    /// Nobody may have more, and what was generated is shown. A stream says so by its last event.
+    /// An answer that is collected is one that was cut at its length: its status could only be 429
+    /// or 503, which throws away what is charged, and which clients send again by themselves.
     fn cut_short(&mut self, error: ApiError, text: String) -> Result<Event, Interrupt> {
         if self.request.stream {
             self.cut_text = text;
@@ -489,7 +489,7 @@ fn has_answered(relayed: &Result<Relayed, RelayError>, is_begun: bool) -> bool {
     match relayed {
         Err(RelayError::Failed(failure)) => failure.is_shown,
         Err(RelayError::Refused(_)) => is_begun,
-        Ok(_) | Err(RelayError::Gone | RelayError::Empty(_)) => true,
+        Ok(_) | Err(RelayError::Gone | RelayError::Ended(_)) => true,
     }
 }
 

@@ -13,6 +13,10 @@ use crate::bindings::skerry::chat::safety::{Refusal, Released};
 use crate::platform::Guard;
 use scan::{Scanner, Step};
 
+/// White space behind a number, in bytes: after so much it is one, whatever follows, for no value
+/// has such a gap in it.
+const SPACE_BYTES_MAX: usize = 1 << 10;
+
 /// A guard over one JSON document, as it grows.
 #[derive(Debug)]
 pub(crate) struct JsonGuard<G> {
@@ -115,7 +119,12 @@ impl<G: Guard> JsonGuard<G> {
         let is_space = matches!(char, ' ' | '\t' | '\r' | '\n');
         match step {
             Step::Number => self.number.push(char),
-            Step::Structure if is_space && !self.number.is_empty() => self.number.push(char),
+            Step::Structure if is_space && !self.number.is_empty() => {
+                self.number.push(char);
+                if self.number.len() > SPACE_BYTES_MAX {
+                    self.settle_number(out);
+                }
+            }
             Step::Structure => {
                 self.settle_number(out);
                 if out.refusal.is_none() {

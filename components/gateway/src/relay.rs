@@ -23,7 +23,7 @@ use crate::platform::{CallError, Platform};
 use ahead::{Counted, Sending, Sent};
 use choice::Choice;
 use count::{Count, Counting, Used};
-use source::Source;
+use source::{NotTaken, Source};
 
 /// While nothing leaves: how often the client is asked whether it is there.
 const HEARTBEAT_MS: u64 = 2_000;
@@ -43,8 +43,9 @@ pub(crate) struct Relayed {
 #[derive(Debug)]
 pub(crate) enum RelayError {
     Gone,
-    /// The windows are empty: what was generated was shown.
-    Empty(ApiError),
+    /// Nobody may have more, for the windows are empty, or there is no room for it: what was
+    /// generated was shown.
+    Ended(ApiError),
     /// The backend, while it answered, found the request at fault: such as a form that nothing
     /// can go on with.
     Refused(ApiError),
@@ -134,11 +135,11 @@ impl<'a, P: Platform> Relay<'a, P> {
     ) -> Result<Relayed, RelayError> {
         let mut source = Source::new(upstream);
         let mut relayed = self.relay(&mut source, out, meter).await;
-        if let Err(RelayError::Gone | RelayError::Empty(_)) = &relayed {
+        if self.is_cut || matches!(relayed, Err(RelayError::Gone | RelayError::Ended(_))) {
             self.drain(&mut source).await;
         }
         drop(source);
-        if let Err(RelayError::Empty(_)) = &relayed
+        if let Err(RelayError::Ended(_)) = &relayed
             && let Err(Gone) = self.end_cut(out).await
         {
             relayed = Err(RelayError::Gone);
@@ -175,9 +176,7 @@ impl<'a, P: Platform> Relay<'a, P> {
                 }
                 None => {
                     pause.set(platform.sleep_ms(HEARTBEAT_MS));
-                    self.count.heartbeat();
-                    let (tokens, completion) = self.count.so_far();
-                    meter.heartbeat(platform, tokens, completion).await;
+                    self.heartbeat(meter).await;
                     Sending::Heartbeat
                 }
             };
@@ -186,11 +185,12 @@ impl<'a, P: Platform> Relay<'a, P> {
                 pause.set(platform.sleep_ms(HEARTBEAT_MS));
             }
             if !self.is_done {
-                self.grow(meter).await.map_err(RelayError::Empty)?;
+                self.grow(meter).await.map_err(RelayError::Ended)?;
             }
         }
-        if let Some(document) = std::mem::take(&mut source.body).document() {
-            self.event(&document, out, Counted::Now).await?;
+        let document = std::mem::take(&mut source.body).document();
+        if let Some((document, _)) = &document {
+            self.event(document, out, Counted::Now).await?;
         }
         let relayed = self.end(out).await?;
         out.flush().await?;
@@ -209,10 +209,20 @@ impl<'a, P: Platform> Relay<'a, P> {
             Some(Err(CallError::Failed(detail))) => return Err(self.failed(detail, true)),
             None => return Ok(false),
         };
-        if source.body.push(&bytes).is_err() || self.is_too_long() {
-            return Err(self.failed("the answer is larger than its maximum".into(), false));
+        match source.body.push(&bytes) {
+            Ok(()) if !self.is_too_long() => Ok(true),
+            Err(NotTaken::Full) => Err(RelayError::Ended(ApiError::too_many_large())),
+            Ok(()) | Err(NotTaken::TooLong) => {
+                Err(self.failed("the answer is larger than its maximum".into(), false))
+            }
         }
-        Ok(true)
+    }
+
+    /// Time goes by.
+    async fn heartbeat(&mut self, meter: &mut Meter) {
+        self.count.heartbeat();
+        let (tokens, completion) = self.count.so_far();
+        meter.heartbeat(self.platform, tokens, completion).await;
     }
 
     async fn grow(&self, meter: &mut Meter) -> Result<(), ApiError> {
@@ -297,8 +307,8 @@ impl<'a, P: Platform> Relay<'a, P> {
         Ok(self.choices[0].relayed())
     }
 
-    /// Lets go what the guards still hold of an answer that ends here because its windows are
-    /// empty: it was generated, and it is charged.
+    /// Lets go what the guards still hold of an answer that ends here because nobody may have
+    /// more: it was generated, and it is charged.
     async fn end_cut(&mut self, out: &mut impl Output) -> Result<(), Gone> {
         for index in 0..self.choices.len() {
             if let Err(choice::Error::Gone) = self.choices[index].end(index, out).await {
@@ -321,6 +331,7 @@ impl<'a, P: Platform> Relay<'a, P> {
     fn choice_error(&self, error: choice::Error) -> RelayError {
         match error {
             choice::Error::Gone => RelayError::Gone,
+            choice::Error::Full => RelayError::Ended(ApiError::too_many_large()),
             choice::Error::Unreadable(detail) => self.failed(detail, false),
         }
     }

@@ -68,6 +68,8 @@ pub struct Reservation {
 struct Part {
     account: Account,
     hold: Hold,
+    /// Used, and not counted yet: the account could not be changed when the other one was.
+    owed: u32,
 }
 
 /// A reservation that was drawn on.
@@ -120,6 +122,7 @@ pub async fn admit<C: Counters>(
             let part = |account: &Account, hold| Part {
                 account: account.clone(),
                 hold,
+                owed: 0,
             };
             let parts = [part(first, first_hold), part(second, second_hold)];
             Ok((Reservation { parts }, tighter(first_left, second_left)))
@@ -138,6 +141,9 @@ pub async fn admit<C: Counters>(
 
 /// Counts what was used, now, and holds anew what is to be used next: as much as both accounts
 /// have, or nothing where that is less than the least.
+///
+/// An account that cannot be changed is owed what was used, until the next draw or until the end;
+/// an error is that of both.
 pub async fn draw<C: Counters>(
     counters: &C,
     reservation: &Reservation,
@@ -145,29 +151,40 @@ pub async fn draw<C: Counters>(
     now_ms: impl Fn() -> u64,
 ) -> Result<Drawn, String> {
     let [first, second] = &reservation.parts;
-    let (first, first_left, first_excess) = draw_part(counters, first, draw, &now_ms).await?;
+    let first_drawn = draw_part(counters, first, draw, &now_ms).await;
     // The other counts what was used in any case, and holds no more than can be used.
-    let other = match first_excess {
-        Some(_) => Draw {
+    let other = match &first_drawn {
+        Ok((_, _, Some(_))) => Draw {
             least: 0,
             most: 0,
             ..draw
         },
-        None => Draw {
+        Ok((first, _, None)) => Draw {
             most: first.hold.tokens,
             ..draw
         },
+        Err(_) => draw,
     };
-    let (second, second_left, second_excess) = draw_part(counters, second, other, &now_ms).await?;
-    let refused = match (first_excess, second_excess) {
-        (Some(one), Some(other)) => Some(longer(one, other)),
-        (one, other) => one.or(other),
+    let second_drawn = draw_part(counters, second, other, &now_ms).await;
+    let owing = |part: &Part| Part {
+        owed: part.owed.saturating_add(draw.used),
+        ..part.clone()
+    };
+    let (parts, state, refused) = match (first_drawn, second_drawn) {
+        (Ok((first, first_left, excess)), Ok((second, second_left, other))) => {
+            let refused = match (excess, other) {
+                (Some(one), Some(other)) => Some(longer(one, other)),
+                (one, other) => one.or(other),
+            };
+            ([first, second], tighter(first_left, second_left), refused)
+        }
+        (Ok((first, left, excess)), Err(_)) => ([first, owing(second)], left, excess),
+        (Err(_), Ok((second, left, excess))) => ([owing(first), second], left, excess),
+        (Err(words), Err(_)) => return Err(words),
     };
     Ok(Drawn {
-        reservation: Reservation {
-            parts: [first, second],
-        },
-        state: tighter(first_left, second_left),
+        reservation: Reservation { parts },
+        state,
         refused,
     })
 }
@@ -178,17 +195,36 @@ async fn draw_part<C: Counters>(
     draw: Draw,
     now_ms: &impl Fn() -> u64,
 ) -> Result<(Part, State, Option<Excess>), String> {
-    let Part { account, hold } = part;
+    let Part {
+        account,
+        hold,
+        owed,
+    } = part;
+    let draw = Draw {
+        used: draw.used.saturating_add(*owed),
+        ..draw
+    };
     let held = counters.hold(&account.name).await?;
     let drawn = change(counters, held, |window| {
         let now_ms = now_ms();
-        let drawn = window.draw(now_ms, *hold, draw, account.ceiling);
-        let left = window.left(now_ms, account.ceiling);
-        (drawn.is_some(), drawn.map(|drawn| (drawn, left)))
+        let is_settled = !window.settle(now_ms, *hold, draw.used);
+        if is_settled && *owed == 0 {
+            return (false, None);
+        }
+        if is_settled {
+            // The change that was thought to have failed was made: what was used then counts twice.
+            window.count(now_ms, draw.used);
+        }
+        let drawn = window.hold(now_ms, draw, account.ceiling);
+        (true, Some((drawn, window.left(now_ms, account.ceiling))))
     });
     let ((hold, excess), left) = drawn.await?.ok_or("the reservation is settled")?;
-    let account = account.clone();
-    Ok((Part { account, hold }, left, excess))
+    let part = Part {
+        account: account.clone(),
+        hold,
+        owed: 0,
+    };
+    Ok((part, left, excess))
 }
 
 /// Counts what was used, now, instead of what a reservation holds. A second call within its
@@ -199,14 +235,23 @@ pub async fn settle<C: Counters>(
     tokens_used: u32,
     now_ms: impl Fn() -> u64,
 ) -> Result<(), String> {
-    for Part { account, hold } in &reservation.parts {
-        let held = counters.hold(&account.name).await?;
-        change(counters, held, |window| {
-            (window.settle(now_ms(), *hold, tokens_used), ())
-        })
-        .await?;
+    let mut settled = Ok(());
+    for Part {
+        account,
+        hold,
+        owed,
+    } in &reservation.parts
+    {
+        let used = tokens_used.saturating_add(*owed);
+        let one = async {
+            let held = counters.hold(&account.name).await?;
+            let settle = |window: &mut Window| (window.settle(now_ms(), *hold, used), ());
+            change(counters, held, settle).await
+        };
+        // The other account is settled though this one could not be.
+        settled = settled.and(one.await);
     }
-    Ok(())
+    settled
 }
 
 /// A value as it was read, and what it may be swapped by.
@@ -293,10 +338,10 @@ fn tighter(one: State, other: State) -> State {
 }
 
 impl Reservation {
-    /// Tokens that both accounts hold.
+    /// Tokens that both accounts hold, or the one that is not owed anything.
     pub fn held(&self) -> u32 {
-        let [first, second] = &self.parts;
-        first.hold.tokens.min(second.hold.tokens)
+        let parts = self.parts.iter().filter(|part| part.owed == 0);
+        parts.map(|part| part.hold.tokens).min().unwrap_or(0)
     }
 
     /// The opaque text. Names may hold any character.
@@ -304,7 +349,7 @@ impl Reservation {
         let [first, second] = &self.parts;
         let (first_name, second_name) = (&first.account.name, &second.account.name);
         format!(
-            "2:{}{}{}:{first_name}{second_name}",
+            "3:{}{}{}:{first_name}{second_name}",
             first.numbers(),
             second.numbers(),
             first_name.len(),
@@ -313,7 +358,7 @@ impl Reservation {
 
     /// The reservation in a text that `to_text` made.
     pub fn from_text(text: &str) -> Option<Self> {
-        let mut numbers = text.strip_prefix("2:")?.splitn(12, ':');
+        let mut numbers = text.strip_prefix("3:")?.splitn(14, ':');
         let mut part = || {
             let tokens = numbers.next()?.parse().ok()?;
             let ticket = Ticket {
@@ -324,17 +369,19 @@ impl Reservation {
                 requests: numbers.next()?.parse().ok()?,
                 tokens: numbers.next()?.parse().ok()?,
             };
-            Some((Hold { ticket, tokens }, ceiling))
+            let owed = numbers.next()?.parse().ok()?;
+            Some((Hold { ticket, tokens }, ceiling, owed))
         };
         let (first, second) = (part()?, part()?);
         let first_length = numbers.next()?.parse().ok()?;
         let (first_name, second_name) = numbers.next()?.split_at_checked(first_length)?;
-        let part = |(hold, ceiling), name: &str| Part {
+        let part = |(hold, ceiling, owed), name: &str| Part {
             account: Account {
                 name: name.to_owned(),
                 ceiling,
             },
             hold,
+            owed,
         };
         Some(Self {
             parts: [part(first, first_name), part(second, second_name)],
@@ -346,8 +393,13 @@ impl Part {
     fn numbers(&self) -> String {
         let (ticket, ceiling) = (self.hold.ticket, self.account.ceiling);
         format!(
-            "{}:{}:{}:{}:{}:",
-            self.hold.tokens, ticket.step, ticket.number, ceiling.requests, ceiling.tokens
+            "{}:{}:{}:{}:{}:{}:",
+            self.hold.tokens,
+            ticket.step,
+            ticket.number,
+            ceiling.requests,
+            ceiling.tokens,
+            self.owed
         )
     }
 }

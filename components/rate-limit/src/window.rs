@@ -173,23 +173,19 @@ impl Window {
         {
             return false;
         }
-        let step = self.step(now_ms);
-        step.tokens = step.tokens.saturating_add(u64::from(used));
+        self.count(now_ms, used);
         true
     }
 
-    /// Counts what was used, now, and reserves anew, or nothing where that would be too little.
-    /// None if the reservation is settled.
-    pub fn draw(
-        &mut self,
-        now_ms: u64,
-        hold: Hold,
-        draw: Draw,
-        ceiling: Ceiling,
-    ) -> Option<(Hold, Option<Excess>)> {
-        if !self.settle(now_ms, hold, draw.used) {
-            return None;
-        }
+    /// Counts what was used, now, and was not reserved.
+    pub fn count(&mut self, now_ms: u64, used: u32) {
+        let step = self.step(now_ms);
+        step.tokens = step.tokens.saturating_add(u64::from(used));
+    }
+
+    /// Holds what is to be used next, or nothing where that would be too little. To be called
+    /// after `settle` at the same instant.
+    pub fn hold(&mut self, now_ms: u64, draw: Draw, ceiling: Ceiling) -> (Hold, Option<Excess>) {
         let taken: u64 = self.steps.iter().map(|step| step.tokens).sum();
         let room = u64::from(ceiling.tokens).saturating_sub(taken);
         let room = u32::try_from(room).unwrap_or(u32::MAX);
@@ -203,9 +199,9 @@ impl Window {
                     Wait::Ms(ms) => Some(ms),
                 },
             };
-            return Some((self.step(now_ms).hold(0), Some(excess)));
+            return (self.step(now_ms).hold(0), Some(excess));
         }
-        Some((self.step(now_ms).hold(room.min(draw.most)), None))
+        (self.step(now_ms).hold(room.min(draw.most)), None)
     }
 
     fn find(&mut self, ticket: Ticket) -> Option<&mut Step> {
@@ -456,28 +452,38 @@ mod tests {
         assert_eq!(window.left(900_000, CEILING).1.remaining, 30);
     }
 
+    /// None if the reservation is settled.
+    fn draw(
+        window: &mut Window,
+        now_ms: u64,
+        held: Hold,
+        [used, least, most]: [u32; 3],
+    ) -> Option<(Hold, Option<Excess>)> {
+        let is_open = window.settle(now_ms, held, used);
+        is_open.then(|| window.hold(now_ms, Draw { used, least, most }, CEILING))
+    }
+
     #[test]
     fn a_draw_moves_what_is_held_and_takes_no_more_than_there_is() {
         let mut window = Window::default();
         let hold = take(&mut window, 0, 40).unwrap();
-        let draw = |used, least, most| Draw { used, least, most };
-        let (hold, excess) = window.draw(30_000, hold, draw(30, 1, 40), CEILING).unwrap();
+        let (hold, excess) = draw(&mut window, 30_000, hold, [30, 1, 40]).unwrap();
         assert_eq!((hold.tokens, excess), (40, None));
         assert_eq!(window.left(30_000, CEILING).1.remaining, 30);
         // 70 are used by now, so 30 are left of the 40 that are wanted.
-        let (hold, excess) = window.draw(40_000, hold, draw(40, 1, 40), CEILING).unwrap();
+        let (hold, excess) = draw(&mut window, 40_000, hold, [40, 1, 40]).unwrap();
         assert_eq!((hold.tokens, excess), (30, None));
         // None is left, until the first 30 are a minute old.
-        let (empty, excess) = window.draw(50_000, hold, draw(30, 1, 40), CEILING).unwrap();
+        let (empty, excess) = draw(&mut window, 50_000, hold, [30, 1, 40]).unwrap();
         let wait = Excess {
             quantity: Quantity::Tokens,
             retry_after_ms: Some(42_000),
         };
         assert_eq!((empty.tokens, excess), (0, Some(wait)));
-        assert!(window.draw(50_000, hold, draw(9, 0, 9), CEILING).is_none());
-        let (hold, excess) = window.draw(92_000, empty, draw(0, 1, 40), CEILING).unwrap();
+        assert!(draw(&mut window, 50_000, hold, [9, 0, 9]).is_none());
+        let (hold, excess) = draw(&mut window, 92_000, empty, [0, 1, 40]).unwrap();
         assert_eq!((hold.tokens, excess), (30, None));
-        let never = window.draw(92_000, hold, draw(0, 101, 101), CEILING);
+        let never = draw(&mut window, 92_000, hold, [0, 101, 101]);
         assert_eq!(never.unwrap().1.unwrap().retry_after_ms, None);
     }
 

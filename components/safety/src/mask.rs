@@ -29,6 +29,8 @@ mod tests;
 
 /// The longest value of a key, in bytes; of a longer one the rest is dropped with it.
 pub const KEY_BYTES_MAX: usize = api_key::BYTES_MAX;
+/// Bytes of a text that are read at a time: a view may be many times as large as its text.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// What is masked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -219,8 +221,13 @@ impl Masker {
         {
             let used = self.scan(policy, &plain, false, placeholders, out);
             self.view.push(&text[used..], false);
-        } else {
-            self.read_on(policy, text, false, placeholders, out);
+            return;
+        }
+        let mut rest = text;
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(rest.floor_char_boundary(PIECE_BYTES));
+            self.read_on(policy, piece, false, placeholders, out);
+            rest = after;
         }
     }
 

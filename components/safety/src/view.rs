@@ -161,6 +161,14 @@ impl View {
         }
     }
 
+    /// What it takes, whether used or not.
+    #[cfg(test)]
+    pub fn capacity_bytes(&self) -> usize {
+        let edits = self.edits.capacity() * size_of::<Edit>();
+        let breaks = self.breaks.capacity() * size_of::<usize>();
+        self.raw.capacity() + self.bytes.capacity() + edits + breaks
+    }
+
     /// Forgets the view before `at`, and the text for which it stands.
     pub fn drain(&mut self, at: usize) {
         let raw = self.text().until(at);

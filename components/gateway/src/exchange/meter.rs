@@ -140,8 +140,9 @@ impl Meter {
     /// Of what is held, what is left beside a call of so many tokens.
     fn left(&self, tokens: u32) -> u32 {
         let total = self.ended.saturating_add(tokens);
-        let used = total.saturating_sub(self.counted);
-        self.admission.held.saturating_sub(used)
+        // Draws may have counted more: a call's that failed and is not charged.
+        let paid = self.admission.held.saturating_add(self.counted);
+        paid.saturating_sub(total)
     }
 
     async fn draw(
@@ -153,6 +154,8 @@ impl Meter {
     ) -> Result<(), ApiError> {
         let total = self.ended.saturating_add(tokens);
         let used = total.saturating_sub(self.counted);
+        let paid = self.counted.saturating_sub(total);
+        let (least, most) = (least.saturating_sub(paid), most.saturating_sub(paid));
         self.heartbeats = 0;
         let reservation = &self.admission.reservation;
         match platform.draw(reservation, used, least, most).await {

@@ -3,15 +3,17 @@
 //!
 //! A backend does not wait for a client: it generates, and what it sends lies in buffers.
 
+use std::collections::VecDeque;
 use std::pin::{Pin, pin};
 
 use futures::future::{Either, select};
 
 use super::source::Source;
-use super::{ANSWER_BYTES_MAX, Relay, RelayError};
+use super::{ANSWER_BYTES_MAX, HEARTBEAT_MS, Relay, RelayError};
 use crate::backend::chunk::Chunk;
 use crate::error::ApiError;
 use crate::exchange::meter::Meter;
+use crate::memory::Share;
 use crate::output::{Gone, Output};
 use crate::platform::Platform;
 
@@ -19,6 +21,11 @@ use crate::platform::Platform;
 /// already is counted, until nothing has come for a while.
 const DRAIN_MS_MAX: u64 = 100;
 const DRAIN_QUIET_MS: u64 = 10;
+
+/// Of what was read ahead, so much is said before it is sent: as events it is several times as much.
+const SAID_BYTES: usize = 64 << 10;
+/// What an event takes beside its bytes.
+const EVENT_BYTES: usize = 32;
 
 /// Whether an event is counted already.
 #[derive(Debug, Clone, Copy)]
@@ -44,12 +51,13 @@ pub(super) enum Sent {
     Late,
 }
 
-/// Events that were counted and not said yet, and whether the windows are empty.
+/// Events that were counted and not said yet, and why no more of them come.
 #[derive(Default)]
 struct Ahead {
-    events: Vec<Vec<u8>>,
+    events: VecDeque<Vec<u8>>,
     bytes: usize,
-    empty: Option<ApiError>,
+    share: Share,
+    end: Option<ApiError>,
 }
 
 impl<P: Platform> Relay<'_, P> {
@@ -78,20 +86,25 @@ impl<P: Platform> Relay<'_, P> {
             self.read_ahead(sent, source, meter, &mut ahead).await?;
         }
         while !ahead.events.is_empty() {
-            for data in std::mem::take(&mut ahead.events) {
+            let mut said = 0;
+            while said < SAID_BYTES
+                && let Some(data) = ahead.events.pop_front()
+            {
+                said += data.len() + EVENT_BYTES;
                 self.event(&data, out, Counted::Before).await?;
             }
-            ahead.bytes = 0;
+            ahead.bytes -= said;
             let flush = pin!(out.flush());
             self.read_ahead(flush, source, meter, &mut ahead).await?;
         }
-        match ahead.empty {
-            Some(error) => Err(RelayError::Empty(error)),
+        match ahead.end {
+            Some(error) => Err(RelayError::Ended(error)),
             None => Ok(Sent::Late),
         }
     }
 
-    /// Reads and counts until all is sent. Where the windows are empty the backend is stopped.
+    /// Reads and counts until all is sent. Where the windows are empty, or no more can be kept,
+    /// the backend is stopped.
     async fn read_ahead(
         &mut self,
         mut sent: Pin<&mut impl Future<Output = Result<(), Gone>>>,
@@ -99,24 +112,35 @@ impl<P: Platform> Relay<'_, P> {
         meter: &mut Meter,
         ahead: &mut Ahead,
     ) -> Result<(), RelayError> {
+        let platform = self.platform;
+        let mut pause = pin!(platform.sleep_ms(HEARTBEAT_MS));
         loop {
-            let bytes = {
+            let came = {
                 let next = pin!(source.next());
-                match select(sent.as_mut(), next).await {
+                match select(sent.as_mut(), select(next, pause.as_mut())).await {
                     Either::Left((sent, _)) => return Ok(sent?),
-                    Either::Right((bytes, _)) => bytes,
+                    Either::Right((Either::Left((bytes, _)), _)) => Some(bytes),
+                    Either::Right((Either::Right(_), _)) => None,
                 }
+            };
+            let Some(bytes) = came else {
+                pause.set(platform.sleep_ms(HEARTBEAT_MS));
+                self.heartbeat(meter).await;
+                continue;
             };
             if !self.push(source, bytes)? {
                 // Its end is found again by whoever reads next.
                 return Ok(sent.await?);
             }
             self.count_events(source, ahead);
-            if ahead.bytes > ANSWER_BYTES_MAX {
-                return Err(self.failed("the answer is larger than its maximum".into(), false));
-            }
-            if let Err(error) = self.grow(meter).await {
-                ahead.empty = Some(error);
+            let is_kept =
+                ahead.bytes <= ANSWER_BYTES_MAX && ahead.share.grow_to(ahead.bytes, 1).is_ok();
+            let grown = match is_kept {
+                true => self.grow(meter).await,
+                false => Err(ApiError::answer_not_read()),
+            };
+            if let Err(error) = grown {
+                ahead.end = Some(error);
                 self.drain(source).await;
                 source.stop();
                 return Ok(sent.await?);
@@ -130,8 +154,8 @@ impl<P: Platform> Relay<'_, P> {
             if let Ok(chunk) = Chunk::parse(data) {
                 self.count.event(&chunk);
             }
-            ahead.bytes += data.len();
-            ahead.events.push(data.to_vec());
+            ahead.bytes += data.len() + EVENT_BYTES;
+            ahead.events.push_back(data.to_vec());
         }
     }
 

@@ -10,6 +10,7 @@ use crate::bindings::skerry::chat::safety::{Refusal, Released};
 use crate::bindings::skerry::chat::types::{FinishReason, ToolCall};
 use crate::calls::Calls;
 use crate::json_guard::JsonGuard;
+use crate::memory::Full;
 use crate::output::{Gone, Output, ToolCallPiece};
 use crate::platform::{Guard, Platform};
 use crate::prompt::name_of;
@@ -24,6 +25,8 @@ const LOGPROB_BYTES_WAITING_MAX: usize = super::ANSWER_BYTES_MAX;
 #[derive(Debug)]
 pub(super) enum Error {
     Gone,
+    /// Others take the room that there is for large answers.
+    Full,
     /// For the operator.
     Unreadable(String),
 }
@@ -156,7 +159,8 @@ impl<G: Guard> Choice<G> {
             let text = choice.delta.content.as_ref();
             let text_end = self.read_bytes + text.map_or(0, |text| text.len());
             for entry in choice.logprobs {
-                self.logprobs.take(platform, entry, text_end).await;
+                let taken = self.logprobs.take(platform, entry, text_end).await;
+                taken.map_err(|Full| Error::Full)?;
                 if self.logprobs.waiting_bytes() > LOGPROB_BYTES_WAITING_MAX {
                     let words = "log probabilities came without their text";
                     return Err(Error::Unreadable(words.into()));

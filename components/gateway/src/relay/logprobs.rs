@@ -9,6 +9,7 @@ use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::bindings::skerry::chat::safety::Released;
+use crate::memory::{Full, Share};
 use crate::output::LOGPROB_BYTES;
 use crate::platform::{Guard, Platform};
 
@@ -38,11 +39,18 @@ struct Entry {
     ends: Vec<usize>,
 }
 
+impl Entry {
+    fn bytes(&self) -> usize {
+        LOGPROB_BYTES + self.raw.get().len() + self.ends.len() * size_of::<usize>()
+    }
+}
+
 pub(super) struct Logprobs<G> {
     ranks: Vec<Rank<G>>,
     waiting: VecDeque<Entry>,
     /// Of those that wait.
     bytes: usize,
+    share: Share,
     /// A rank of alternatives spells what must not be shown: of the rest none leaves.
     is_masked: bool,
     /// The tokens themselves do, be it in reasoning or in a call: no more entry leaves.
@@ -55,6 +63,7 @@ impl<G> Default for Logprobs<G> {
             ranks: Vec::new(),
             waiting: VecDeque::new(),
             bytes: 0,
+            share: Share::default(),
             is_masked: false,
             own_is_masked: false,
         }
@@ -62,13 +71,14 @@ impl<G> Default for Logprobs<G> {
 }
 
 impl<G: Guard> Logprobs<G> {
-    /// An entry whose token ends within so many bytes of the answer's text.
+    /// An entry whose token ends within so many bytes of the answer's text. An error where there
+    /// is no room for more that wait.
     pub(super) async fn take(
         &mut self,
         platform: &impl Platform<Guard = G>,
         entry: Box<RawValue>,
         text_end: usize,
-    ) {
+    ) -> Result<(), Full> {
         let is_long = entry.get().len() > ENTRY_BYTES_MAX;
         let texts = if is_long { Vec::new() } else { texts(&entry) };
         self.is_masked |= is_long || texts.len() > RANKS_MAX;
@@ -88,13 +98,14 @@ impl<G: Guard> Logprobs<G> {
             let is_clear = rank.release(&released);
             self.note(index, is_clear);
         }
-        let ends = self.ranks.iter().map(|rank| rank.read_bytes).collect();
-        self.bytes += LOGPROB_BYTES + entry.get().len();
-        self.waiting.push_back(Entry {
+        let entry = Entry {
             raw: entry,
             text_end,
-            ends,
-        });
+            ends: self.ranks.iter().map(|rank| rank.read_bytes).collect(),
+        };
+        self.bytes += entry.bytes();
+        self.waiting.push_back(entry);
+        self.share.grow_to(self.bytes, 1)
     }
 
     /// Bytes that entries take which wait for their text.
@@ -125,7 +136,7 @@ impl<G: Guard> Logprobs<G> {
             self.bytes = 0;
         }
         while let Some(entry) = self.waiting.pop_front() {
-            let bytes = LOGPROB_BYTES + entry.raw.get().len();
+            let bytes = entry.bytes();
             let ends = entry.ends.iter().zip(&self.ranks);
             let clear = ends.take_while(|(end, rank)| **end <= rank.released_bytes);
             let clear = clear.count();

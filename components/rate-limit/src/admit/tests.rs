@@ -18,6 +18,8 @@ struct Store {
     now_ms: Cell<u64>,
     /// Calls until the store fails once.
     fails_in: Cell<Option<u32>>,
+    /// Where it fails at a swap, the value is changed all the same, and nobody hears of it.
+    loses_answers: Cell<bool>,
     swaps_lost: Cell<u32>,
 }
 
@@ -56,12 +58,15 @@ impl Counters for Store {
         (name, expected): Self::Held,
         value: Vec<u8>,
     ) -> Result<Swapped<Self::Held>, String> {
-        self.reached().await?;
+        let reached = self.reached().await;
+        if !self.loses_answers.get() {
+            reached.clone()?;
+        }
         let mut values = self.values.borrow_mut();
         let current = values.get(&name).cloned();
         if current == expected {
             values.insert(name, value);
-            return Ok(Swapped::Done);
+            return reached.map(|()| Swapped::Done);
         }
         self.swaps_lost.set(self.swaps_lost.get() + 1);
         Ok(Swapped::Lost(current.clone(), (name, current)))
@@ -346,6 +351,7 @@ fn a_reservation_is_opaque_text() {
             ticket: Ticket { step, number },
             tokens: 9,
         },
+        owed: number,
     };
     let parts = [part("k/a:b", 7, 1), part("p/é", 8, 2)];
     let reservation = Reservation { parts };
@@ -355,11 +361,11 @@ fn a_reservation_is_opaque_text() {
     );
     for wrong in [
         "",
-        "2:",
-        "1:9:7:1:8:2:1:ab",
-        "2:9:7:1:3:70:9:8:2:3:70:9:ab",
-        "2:9:x:1:3:70:9:8:2:3:70:1:ab",
-        "2:9:7:1:3:70:9:8",
+        "3:",
+        "2:9:7:1:3:70:9:8:2:3:70:1:ab",
+        "3:9:7:1:3:70:0:9:8:2:3:70:0:9:ab",
+        "3:9:x:1:3:70:0:9:8:2:3:70:0:1:ab",
+        "3:9:7:1:3:70:0:9:8",
     ] {
         assert_eq!(Reservation::from_text(wrong), None, "{wrong}");
     }
@@ -385,6 +391,45 @@ fn a_draw_holds_what_both_have_and_counts_what_was_used_where_it_is_refused() {
     }
     let settled = super::draw(&store, &empty.reservation, draw(1, 0, 1), || 0);
     assert!(block_on(drive(settled)).is_err());
+}
+
+#[test]
+fn a_store_that_fails_in_a_draw_loses_no_token_and_ends_no_ceiling() {
+    for (calls, loses_answers) in (0..4).flat_map(|calls| [(calls, false), (calls, true)]) {
+        let case = format!("call {calls}, its answer lost: {loses_answers}");
+        let store = Store::default();
+        store.loses_answers.set(loses_answers);
+        let accounts = [account("k", 5, 100), account("p", 5, 100)];
+        let (mut reservation, _) = block_on(drive(admit(&store, &accounts, 20, || 0))).unwrap();
+        store.fails_in.set(Some(calls));
+        let (mut used, mut draws) = (0, 0);
+        loop {
+            let piece = reservation.held().min(20);
+            used += piece;
+            draws += 1;
+            assert!(draws < 10, "no ceiling, {case}");
+            let draw = Draw {
+                used: piece,
+                least: 1,
+                most: 20,
+            };
+            // The text travels through the caller.
+            reservation = Reservation::from_text(&reservation.to_text()).unwrap();
+            let drawn = super::draw(&store, &reservation, draw, || 0);
+            let drawn = block_on(drive(drawn)).unwrap();
+            reservation = drawn.reservation;
+            if drawn.refused.is_some() {
+                break;
+            }
+        }
+        block_on(drive(settle(&store, &reservation, 0, || 0))).unwrap();
+        let counted = ["k", "p"].map(|name| store.window(name).steps[0].tokens);
+        match loses_answers && calls % 2 == 1 {
+            // Twenty were counted and twenty held when nobody heard of it.
+            true => assert_eq!((used, counted.iter().max()), (60, Some(&100)), "{case}"),
+            false => assert_eq!((used, counted), (100, [100, 100]), "{case}"),
+        }
+    }
 }
 
 /// Tokens of one account, when they were consumed.

@@ -434,6 +434,21 @@ fn every_prefix_of_hostile_text_is_read_in_linear_time() {
 }
 
 #[test]
+fn a_text_of_which_every_character_is_an_edit_takes_little_memory() {
+    let policy = Policy::parse(ALL, "").unwrap();
+    for odd in ["~", "\u{301}", "é", "\u{200b}", "&#64;", "**"] {
+        let text = odd.repeat((4 << 20) / odd.len());
+        let mut masker = Masker::default();
+        let (mut placeholders, mut out) = (Placeholders::default(), String::new());
+        masker.push(&policy, &text, &mut placeholders, &mut out);
+        let bytes = masker.view.capacity_bytes();
+        assert!(bytes < 8 << 20, "{bytes} bytes for {odd:?}");
+        masker.finish(&policy, &mut placeholders, &mut out);
+        assert_eq!(out, text);
+    }
+}
+
+#[test]
 fn whole_characters_are_replaced_and_the_rest_stays() {
     for (text, expected) in [
         ("bob@x.org\u{301} ok", "[EMAIL_1] ok"),

@@ -430,6 +430,18 @@ fn a_collected_answer_is_cut_at_its_length_where_its_windows_are_empty() {
     check_settled_once(&script, "a collected answer");
 }
 
+fn check_last_minute(script: &Script, extra: &Value) {
+    let mut body = ask(extra.clone());
+    body["stream"] = true.into();
+    let got = drive(script, body);
+    assert!(got.text().ends_with("data: [DONE]\n\n"), "{}", got.text());
+    assert_eq!(script.recorded(), [(20, 2_400)]);
+    let last_minute = script.counted()[0];
+    assert!((50..=110).contains(&last_minute), "{last_minute}");
+    script.pass_ms(62_000);
+    assert_eq!(script.counted(), [0, 0]);
+}
+
 #[test]
 fn a_stream_that_outlives_its_minute_counts_in_each_minute() {
     // A chunk of eight tokens at each third heartbeat: 80 tokens a minute, for half an hour.
@@ -438,15 +450,17 @@ fn a_stream_that_outlives_its_minute_counts_in_each_minute() {
         let end = [finish("stop"), usage(20, 2_400)];
         let backend = Backend::slowly(events.into_iter().chain(end), 3);
         let script = Script::new([backend]).with_ceiling(ceiling);
-        let mut body = ask(extra);
-        body["stream"] = true.into();
-        let got = drive(&script, body);
-        assert!(got.text().ends_with("data: [DONE]\n\n"), "{}", got.text());
-        assert_eq!(script.recorded(), [(20, 2_400)]);
-        let last_minute = script.counted()[0];
-        assert!((50..=110).contains(&last_minute), "{last_minute}");
-        script.pass_ms(62_000);
-        assert_eq!(script.counted(), [0, 0]);
+        check_last_minute(&script, &extra);
+        // Also where the client takes nothing until all is said.
+        let events = long(2_400, Dialect::Skerry);
+        let backend = Backend::slowly(
+            events.into_iter().chain([finish("stop"), usage(20, 2_400)]),
+            3,
+        );
+        let script = Script::new([backend])
+            .with_ceiling(ceiling)
+            .reading_late(1_800);
+        check_last_minute(&script, &extra);
     }
 }
 

@@ -192,6 +192,8 @@ struct Log {
     leaves_after: Option<usize>,
     /// Times that the client is asked to take something and does not.
     reluctance: usize,
+    /// It is asked, and no timer has gone off meanwhile.
+    is_asked: bool,
     reader: bool,
     ledger_full: bool,
     history: Vec<Message>,
@@ -767,7 +769,8 @@ impl Platform for Script {
                 log.is_holding = false;
                 return Poll::Ready(());
             }
-            if milliseconds >= HEARTBEAT_MS_MIN && log.reluctance > 0 {
+            if milliseconds >= HEARTBEAT_MS_MIN && log.is_asked {
+                log.is_asked = false;
                 return Poll::Ready(());
             }
             if log.pauses == 0 || !is_new.get() {

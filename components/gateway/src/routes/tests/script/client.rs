@@ -18,6 +18,7 @@ pub(super) struct Client {
 
 impl Sink for Client {
     async fn write(&mut self, bytes: Vec<u8>) -> Result<(), Gone> {
+        self.log.borrow_mut().is_asked = true;
         poll_fn(|context| {
             let mut log = self.log.borrow_mut();
             log.reluctance = log.reluctance.saturating_sub(1);
@@ -28,6 +29,7 @@ impl Sink for Client {
             }
         })
         .await;
+        self.log.borrow_mut().is_asked = false;
         if let Some(left) = &mut self.writes_left {
             *left = left.checked_sub(1).ok_or(Gone)?;
         }
