@@ -78,7 +78,8 @@ def test_the_engines_count_is_charged_for_streams_that_are_cut(town, members):
     paid = charged(town, key, streams)
     assert paid["input_tokens"] == computed["input_tokens"], (paid, computed)
     missing = computed["output_tokens"] - paid["output_tokens"]
-    assert abs(missing) <= STEP_TOKENS * streams, (paid, computed)
+    # An estimate of what is under way errs upward.
+    assert -2 * STEP_TOKENS * streams <= missing <= STEP_TOKENS * streams, (paid, computed)
 
 
 def test_whole_answers_are_charged_to_the_token(town, members):
