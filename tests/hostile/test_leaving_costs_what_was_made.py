@@ -12,7 +12,7 @@ from parrot import chunk, said, streamed
 from persona_server import Reply, Stream
 
 STREAMS = 40
-# Of each stream that is cut, to either side: what the engine makes from the last count that was
+# Of each stream that is cut, below, and twice that above: what the engine makes from the last count that was
 # heard until it hears of the cut, some hundredths of a second, is estimated.
 STEP_TOKENS = 12
 SETTLED_S_MAX = 30

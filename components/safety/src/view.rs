@@ -161,7 +161,7 @@ impl View {
         }
     }
 
-    /// What it takes, whether used or not.
+    /// Bytes of its buffers, used or not.
     #[cfg(test)]
     pub fn capacity_bytes(&self) -> usize {
         let edits = self.edits.capacity() * size_of::<Edit>();

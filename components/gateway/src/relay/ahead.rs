@@ -24,7 +24,7 @@ const DRAIN_QUIET_MS: u64 = 10;
 
 /// Of what was read ahead, so much is said before it is sent: as events it is several times as much.
 const SAID_BYTES: usize = 64 << 10;
-/// What an event takes beside its bytes.
+/// Bytes of an event beside its data.
 const EVENT_BYTES: usize = 32;
 
 /// Whether an event is counted already.
